@@ -134,9 +134,12 @@ def _probs(model: nn.Module, X: Tensor, vocab: Vocab, temperature: float) -> Ten
             f"the model gives logits of shape {tuple(logits.shape)}, but the vocabulary has {len(vocab)} symbols: "
             "use the vocabulary that the model was trained with"
         )
-    if not bool(torch.isfinite(logits).all()):
+    # Subtracting the largest logit changes no probability and keeps a small temperature from overflowing.
+    largest = logits.max(dim=1, keepdim=True).values
+    probs = F.softmax((logits - largest) / temperature, dim=1)  # (B, vocab_size)
+    if not bool(torch.isfinite(probs).all()):
         raise ValueError("the model gives logits that are not finite (nan or inf): its training blew up, train it anew")
-    return F.softmax(logits / temperature, dim=1)
+    return probs
 
 
 def _check_sampling(model: nn.Module, vocab: Vocab, temperature: float) -> None:

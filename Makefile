@@ -1,0 +1,46 @@
+# make lab      set everything up and open the course
+# make test     set everything up and re-run everything: the tests and every cell of every notebook
+# make refresh  re-run the notebooks and store their outputs
+# make bench    measure the speed of the training loop against what else one could run
+#
+# make setup TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"   takes the small CPU build
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: setup lab test lint refresh bench clean
+
+setup: $(VENV)/.ready
+
+# The stamp is as new as pyproject.toml: a changed dependency is installed at the next call, and nothing otherwise.
+$(VENV)/.ready: pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is older: make setup PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "could not make $(VENV): on Debian and Ubuntu, apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet -e ".[test]"
+	@touch $@
+
+lab: setup
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+test: setup lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+refresh: setup
+	$(BIN)/python tools/refresh_notebooks.py $(NOTEBOOKS)
+
+bench: setup
+	$(BIN)/python -m pip install --quiet -e ".[bench]"
+	$(BIN)/python benchmarks/bench.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache

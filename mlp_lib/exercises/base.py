@@ -1,0 +1,125 @@
+"""What every exercise is made of: a check that names the mistake, hints in steps, and a solution that is tested."""
+
+import inspect
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["open", "right", "wrong"]
+_MARKS: dict[Status, str] = {"open": "[ ]", "right": "[ok]", "wrong": "[no]"}
+
+
+class Mistake(Exception):
+    """Raised by a checker: the answer is wrong, and this sentence says how it shows."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found: `status` is "open" (not attempted), "right" or "wrong"; `message` is the line printed."""
+
+    status: Status
+    message: str
+
+
+class Exercise:
+    """One exercise: `q.check(answer)`, `q.hint()`, `q.solution()`.
+
+    `checker(answer)` returns the sentence for a right answer or raises `Mistake` with the sentence for a wrong one.
+    `answer` is what the learner passes to `check`: a function, a number, a tensor, or several of them. `solution` is
+    a function whose source is shown: it is the answer itself or, for a question about a value, it returns the answer.
+
+    >>> def checker(answer):
+    ...     if answer != 27:
+    ...         raise Mistake(f"{answer} symbols? Count the boundary too.")
+    ...     return "26 letters and the boundary."
+    >>> q = Exercise("1.0", "symbols", checker, hints=["Letters, and one more."], solution=lambda: 27)
+    >>> q.check(...)
+    [ ] 1.0 not attempted yet
+    >>> q.check(26)
+    [no] 1.0 26 symbols? Count the boundary too.
+    >>> q.check(27)
+    [ok] 1.0 26 letters and the boundary.
+    """
+
+    def __init__(
+        self,
+        number: str,
+        title: str,
+        checker: Callable[..., str],
+        *,
+        hints: Sequence[str],
+        solution: Callable[..., object],
+    ) -> None:
+        self.number = number
+        self.title = title
+        self.hints = list(hints)
+        self._checker = checker
+        self._solution = solution
+        self._hints_given = 0
+
+    def __repr__(self) -> str:
+        return f"Exercise {self.number}: {self.title}"
+
+    def evaluate(self, *answers: object) -> Verdict:
+        """The verdict on an answer, without printing. Never raises, whatever the answer does."""
+        if not answers or any(_not_attempted(a) for a in answers):
+            return Verdict("open", f"{_MARKS['open']} {self.number} not attempted yet")
+        try:
+            return self._line("right", self._checker(*answers))
+        except Mistake as mistake:
+            return self._line("wrong", str(mistake))
+        except Exception as error:
+            # The learner's code raised (or returned something no check foresaw): say what, and go on.
+            return self._line("wrong", f"your answer raised {type(error).__name__}: {_first_line(error)}")
+
+    def check(self, *answers: object) -> None:
+        """Print the verdict on an answer in one line."""
+        print(self.evaluate(*answers).message)
+
+    def hint(self) -> None:
+        """Print the next hint; after the last one, start over."""
+        k = self._hints_given % len(self.hints)
+        print(f"{self.number} hint {k + 1} of {len(self.hints)}: {self.hints[k]}")
+        self._hints_given += 1
+
+    def solution(self) -> None:
+        """Print one way to do it: the source of a function that the tests run."""
+        print(self.solution_source())
+
+    def solution_source(self) -> str:
+        """The source of the solution."""
+        return textwrap.dedent(inspect.getsource(self._solution)).rstrip()
+
+    @property
+    def solve(self) -> Callable[..., object]:
+        """The solution as a function, for the tests."""
+        return self._solution
+
+    def _line(self, status: Status, message: str) -> Verdict:
+        return Verdict(status, f"{_MARKS[status]} {self.number} {message}")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "(no message)"
+
+
+def _blank() -> None: ...
+
+
+def _blank_with_docstring() -> None:
+    """A docstring and nothing else."""
+
+
+def _not_attempted(answer: object) -> bool:
+    """Whether the answer is still the placeholder: `...`, `None`, or a function whose body is `...` or `pass`."""
+    if answer is None or answer is Ellipsis:
+        return True
+    code = getattr(answer, "__code__", None)
+    if code is None or code.co_names:
+        return False
+    return any(
+        code.co_code == blank.__code__.co_code and set(code.co_consts) <= {None, answer.__doc__}
+        for blank in (_blank, _blank_with_docstring)
+    )

@@ -1,0 +1,214 @@
+"""Results to Axes: data first, everything else by keyword, `ax=None`, the Axes come back.
+
+Nothing here computes a result, shows or saves a figure, or changes matplotlib's settings. Colours are the Okabe-Ito
+palette, which colour-blind readers can tell apart; lines differ in their dashes too.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike
+
+BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#666666",
+)  # fmt: skip
+COLORS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY)
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
+VOWELS = "aeiou"
+
+
+def _axes(ax: Axes | None, width: float = 6.4, height: float = 3.6) -> Axes:
+    if ax is not None:
+        return ax
+    return plt.figure(figsize=(width, height), layout="constrained").add_subplot()
+
+
+def _tidy(ax: Axes, title: str, xlabel: str, ylabel: str) -> Axes:
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def plot_loss(
+    stepi: ArrayLike,
+    lossi: ArrayLike,
+    *,
+    window: int = 1,
+    evals: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+    floor: float | None = None,
+    label: str = "minibatch loss",
+    title: str = "The loss over the steps",
+    ax: Axes | None = None,
+) -> Axes:
+    """The loss of each step (nats) against its number; both have shape (n,).
+
+    With `window` above 1 the raw losses are drawn faintly and their means over blocks of `window` steps on top, as the
+    lecture smooths its curve. `evals[name] = (steps, losses)` adds exact losses, `floor` a dashed line.
+    Raises ValueError if `window` is not from 1 to the number of steps.
+    """
+    ax = _axes(ax)
+    stepi, lossi = np.asarray(stepi), np.asarray(lossi)
+    if not 1 <= window <= max(len(lossi), 1):
+        raise ValueError(f"window must be from 1 to the {len(lossi)} steps there are, got {window}")
+    if window == 1:
+        ax.plot(stepi, lossi, color=BLUE, linewidth=1.2, label=label)
+    else:
+        whole = len(lossi) // window * window
+        ax.plot(stepi, lossi, color=SKY, linewidth=0.5, alpha=0.4, label=label, rasterized=True)
+        means = lossi[:whole].reshape(-1, window).mean(1)
+        ax.plot(stepi[:whole].reshape(-1, window).mean(1), means, color=BLUE, label=f"mean of {window:,} steps")
+    for (name, (at, losses)), color, dash in zip((evals or {}).items(), COLORS[1:], DASHES[1:], strict=False):
+        ax.plot(np.asarray(at), np.asarray(losses), color=color, linestyle=dash, marker="o", markersize=3, label=name)
+    if floor is not None:
+        ax.axhline(floor, color=GREY, linestyle="--", linewidth=1, label=f"floor {floor:.4f}")
+    ax.legend(frameon=False)
+    return _tidy(ax, title, "step", "loss (nats)")
+
+
+def plot_next_char_probs(
+    probs: ArrayLike,
+    itos: Mapping[int, str],
+    *,
+    mark: str | None = None,
+    title: str = "What comes next?",
+    ax: Axes | None = None,
+) -> Axes:
+    """Bars of the next character's probabilities (vocab_size,); the character `mark`, if any, is told apart.
+
+    Raises ValueError if there is not one probability per symbol.
+    """
+    ax = _axes(ax, height=2.6)
+    probs = np.asarray(probs)
+    if probs.shape != (len(itos),):
+        raise ValueError(f"expected {len(itos)} probabilities, one per symbol, got shape {probs.shape}")
+    bars = ax.bar(range(len(itos)), probs, color=BLUE)
+    ax.set_xticks(range(len(itos)), [itos[i] for i in range(len(itos))])
+    if mark is not None:
+        at = next(i for i, s in itos.items() if s == mark)
+        bars[at].set(facecolor=ORANGE, edgecolor="black", hatch="//")
+    return _tidy(ax, title, "next character", "probability")
+
+
+def plot_embedding(
+    C: ArrayLike,
+    itos: Mapping[int, str],
+    *,
+    vowels: str = VOWELS,
+    title: str = "Where the characters lie",
+    labels: tuple[str, str] = ("first number of the row", "second number of the row"),
+    ax: Axes | None = None,
+) -> Axes:
+    """Each symbol at its row of C (vocab_size, 2), with vowels and the boundary told apart by colour and shape.
+
+    Raises ValueError if C has not two columns: choose two, or project more of them by PCA first.
+    """
+    C = np.asarray(C)
+    if C.ndim != 2 or C.shape[1] != 2 or C.shape[0] != len(itos):
+        raise ValueError(
+            f"expected C of shape ({len(itos)}, 2), got {C.shape}: choose two columns, or project them by PCA first"
+        )
+    ax = _axes(ax, 6.0, 6.0)
+    kinds = {
+        "vowel": ([i for i, s in itos.items() if s in vowels], ORANGE, "s"),
+        "other letter": ([i for i, s in itos.items() if s not in vowels and i != 0], SKY, "o"),
+        "boundary": ([0], GREEN, "D"),
+    }
+    for kind, (members, color, marker) in kinds.items():
+        if members:
+            ax.scatter(
+                C[members, 0], C[members, 1], s=200, color=color, marker=marker, edgecolor="black", linewidth=0.4,
+                label=kind,
+            )  # fmt: skip
+    for i, s in itos.items():
+        ax.text(C[i, 0], C[i, 1], s, ha="center", va="center", fontsize=10)
+    ax.legend(frameon=False, markerscale=0.5)
+    ax.grid(alpha=0.3)
+    return _tidy(ax, title, *labels)
+
+
+def plot_network(
+    context: str,
+    *,
+    n_embd: int,
+    n_hidden: int,
+    vocab_size: int,
+    title: str = "One table for all positions, then a hidden layer, then a score per symbol",
+    ax: Axes | None = None,
+) -> Axes:
+    """The network as a drawing, after figure 1 of Bengio et al. 2003: `context` is read from left to right.
+
+    Arrows go upwards as in the paper. Sizes are written beside each layer.
+    """
+    ax = _axes(ax, 6.4, 4.8)
+    block_size = len(context)
+    centres = np.linspace(0.18, 0.82, block_size) if block_size > 1 else np.array([0.5])
+    width = min(0.16, 0.6 / block_size)
+
+    def box(x: float, y: float, w: float, text: str, color: str) -> None:
+        ax.add_patch(Rectangle((x - w / 2, y - 0.045), w, 0.09, facecolor=color, alpha=0.35, edgecolor="black"))
+        ax.text(x, y, text, ha="center", va="center", fontsize=9)
+
+    def arrow(x0: float, y0: float, x1: float, y1: float) -> None:
+        ax.annotate("", (x1, y1), (x0, y0), arrowprops={"arrowstyle": "->", "color": GREY})
+
+    for x, c in zip(centres, context, strict=True):
+        box(x, 0.08, width, f"'{c}'", YELLOW)
+        arrow(x, 0.125, x, 0.245)
+        box(x, 0.29, width, f"{n_embd} numbers", SKY)
+        arrow(x, 0.335, 0.5 + (x - 0.5) * 0.4, 0.505)
+    ax.text(centres[0] + 0.02, 0.185, "row of C", fontsize=8, color=GREY)
+    if block_size > 1:
+        ax.text(centres[-1] + 0.02, 0.185, "row of the same C", fontsize=8, color=GREY)
+    box(0.5, 0.55, 0.62, f"tanh(emb @ W1 + b1): {n_hidden} numbers", GREEN)
+    arrow(0.5, 0.595, 0.5, 0.735)
+    box(0.5, 0.78, 0.5, f"h @ W2 + b2: {vocab_size} logits", ORANGE)
+    arrow(0.5, 0.825, 0.5, 0.915)
+    ax.text(0.5, 0.95, f"softmax: {vocab_size} probabilities for the next character", ha="center", fontsize=9)
+    ax.set(xlim=(0, 1), ylim=(0, 1), title=title)
+    ax.axis("off")
+    return ax
+
+
+def plot_bars(
+    values: Mapping[str, float],
+    *,
+    unit: str,
+    digits: int = 1,
+    title: str,
+    ax: Axes | None = None,
+) -> Axes:
+    """One horizontal bar per name, its value written at its end: for comparing a handful of measurements."""
+    ax = _axes(ax, height=0.9 + 0.42 * len(values))
+    names = list(values)
+    bars = ax.barh(names, list(values.values()), color=[COLORS[k % len(COLORS)] for k in range(len(names))])
+    ax.bar_label(bars, [f"{v:,.{digits}f}" for v in values.values()], padding=4)
+    ax.invert_yaxis()
+    ax.margins(x=0.14)
+    return _tidy(ax, title, unit, "")
+
+
+def plot_matrix(
+    values: ArrayLike,
+    *,
+    rows: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    title: str,
+    xlabel: str = "",
+    ylabel: str = "",
+    cmap: str = "viridis",
+    ax: Axes | None = None,
+) -> Axes:
+    """A matrix (rows, columns) as coloured cells with a scale beside it."""
+    values = np.asarray(values)
+    ax = _axes(ax, 6.4, 4.0)
+    image = ax.imshow(values, cmap=cmap, aspect="auto", interpolation="nearest")
+    if rows is not None:
+        ax.set_yticks(range(len(rows)), rows)
+    if columns is not None:
+        ax.set_xticks(range(len(columns)), columns)
+    ax.figure.colorbar(image, ax=ax)
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    return ax

@@ -1,0 +1,59 @@
+"""The bundled list is what data/README.md says it is, and travels wherever the library goes."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from mlp_lib import load_words
+
+ROOT = Path(__file__).resolve().parent.parent
+CONTENT = (ROOT / "data" / "names.txt").read_bytes()
+README = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+
+
+def test_counts_and_checksum_are_those_of_the_readme():
+    lines = CONTENT.decode("ascii").splitlines()
+    assert f"{len(lines):,} lines" in README
+    assert f"{len(set(lines)):,} distinct" in README
+    assert f"{len(lines) - len(set(lines)):,} lines repeat" in README
+    assert f"{sum(len(w) + 1 for w in lines):,}\nexamples" in README
+    assert hashlib.sha256(CONTENT).hexdigest() == re.search(r"`(a3[0-9a-f]{62})`", README).group(1)
+
+
+def test_form():
+    assert re.fullmatch(rb"([a-z]{2,15}\n)+", CONTENT)
+    assert load_words() == CONTENT.decode().split()
+
+
+def test_found_from_any_folder(tmp_path):
+    found = subprocess.run(
+        [sys.executable, "-c", "import mlp_lib; print(len(mlp_lib.load_words()))"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert found.stdout == "32178\n"
+
+
+def test_travels_in_the_wheel(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(tmp_path / "site")
+    code = "import mlp_lib; print(mlp_lib.__file__); print(len(mlp_lib.load_words()))"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    where, count = found.stdout.split()
+    assert where.startswith(str(tmp_path)), "the installed copy must be the one that is tried"
+    assert count == "32178"
+    # nothing that is not part of the library travels along
+    top = {p.name for p in (tmp_path / "site").iterdir()}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"mlp_lib"}

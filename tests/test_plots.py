@@ -1,0 +1,106 @@
+"""Plots: what was handed in is what is drawn, on the Axes that were handed in, and nothing else changes."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from mlp_lib import plots
+
+ITOS = {0: ".", 1: "a", 2: "b"}
+
+
+@pytest.fixture
+def ax():
+    figure, axes = plt.subplots()
+    yield axes
+    plt.close(figure)
+
+
+DRAW = {
+    "plot_loss": lambda ax: plots.plot_loss([0, 1, 2], [3.0, 2.0, 1.0], ax=ax),
+    "plot_next_char_probs": lambda ax: plots.plot_next_char_probs([0.5, 0.3, 0.2], ITOS, ax=ax),
+    "plot_embedding": lambda ax: plots.plot_embedding(np.arange(6).reshape(3, 2), ITOS, ax=ax),
+    "plot_network": lambda ax: plots.plot_network("..e", n_embd=2, n_hidden=100, vocab_size=27, ax=ax),
+    "plot_bars": lambda ax: plots.plot_bars({"a": 1.0, "b": 2.0}, unit="ms", title="Two", ax=ax),
+    "plot_matrix": lambda ax: plots.plot_matrix([[1, 2], [3, 4]], title="Four", ax=ax),
+}
+
+
+@pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
+def test_draws_on_the_axes_it_is_given_and_returns_them(ax, draw):
+    before = dict(matplotlib.rcParams)
+    assert draw(ax) is ax
+    assert ax.get_title()
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
+def test_makes_one_figure_of_its_own_without_axes(draw):
+    before = set(plt.get_fignums())
+    drawn = draw(None)
+    (new,) = set(plt.get_fignums()) - before
+    assert drawn.figure.number == new
+    drawn.figure.canvas.draw()
+    plt.close(new)
+
+
+def test_every_plot_is_tried_here():
+    import inspect
+
+    names = {n for n, f in vars(plots).items() if n.startswith("plot_") and inspect.isfunction(f)}
+    assert names == set(DRAW)
+
+
+def test_loss_data_and_means(ax):
+    plots.plot_loss(range(6), [6.0, 4.0, 5.0, 3.0, 1.0, 9.0], window=2, floor=0.25, ax=ax,
+                    evals={"dev": ([0, 6], [4.0, 2.0])})  # fmt: skip
+    raw, means, dev, floor = ax.get_lines()
+    assert raw.get_ydata().tolist() == [6.0, 4.0, 5.0, 3.0, 1.0, 9.0]
+    assert means.get_ydata().tolist() == [5.0, 4.0, 5.0]
+    assert dev.get_ydata().tolist() == [4.0, 2.0]
+    assert set(floor.get_ydata()) == {0.25}
+    assert ax.get_ylabel() == "loss (nats)"
+
+
+def test_loss_with_a_window_that_does_not_divide(ax):
+    plots.plot_loss(range(7), range(7), window=3, ax=ax)
+    assert ax.get_lines()[1].get_ydata().tolist() == [1.0, 4.0]
+
+
+def test_probabilities_are_the_bars(ax):
+    plots.plot_next_char_probs([0.5, 0.3, 0.2], ITOS, mark="b", ax=ax)
+    assert [bar.get_height() for bar in ax.patches] == [0.5, 0.3, 0.2]
+    assert [label.get_text() for label in ax.get_xticklabels()] == [".", "a", "b"]
+    assert [bar.get_hatch() for bar in ax.patches] == [None, None, "//"]
+
+
+def test_embedding_points_and_letters(ax):
+    C = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    plots.plot_embedding(C, ITOS, ax=ax)
+    placed = {text.get_text(): text.get_position() for text in ax.texts}
+    assert placed == {".": (0.0, 1.0), "a": (2.0, 3.0), "b": (4.0, 5.0)}
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (
+            lambda: plots.plot_loss([0, 1], [1.0, 2.0], window=3),
+            "window must be from 1 to the 2 steps there are, got 3",
+        ),
+        (
+            lambda: plots.plot_next_char_probs([0.5, 0.5], ITOS),
+            "expected 3 probabilities, one per symbol, got shape (2,)",
+        ),
+        (
+            lambda: plots.plot_embedding(np.zeros((3, 1)), ITOS),
+            "expected C of shape (3, 2), got (3, 1): choose two columns, or project them by PCA first",
+        ),
+    ],
+)
+def test_refusals(call, sentence):
+    with pytest.raises(ValueError) as caught:
+        call()
+    plt.close("all")
+    assert str(caught.value) == sentence
