@@ -11,7 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup lab test lint refresh bench clean
+# make torture  what takes longer than make test: every page with changed numbers, every cell twice
+.PHONY: setup lab test torture lint refresh bench clean
 
 setup: $(VENV)/.ready
 
@@ -30,6 +31,9 @@ lab: setup
 
 test: setup lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+torture: setup
+	$(BIN)/python -m pytest -m torture -p no:nbval tests
 
 lint: setup
 	$(BIN)/ruff check .

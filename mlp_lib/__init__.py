@@ -3,10 +3,28 @@
 Reading order: `data`, `model`, `train`, `sample`, then the rest. Every function names the notebook that teaches it.
 """
 
-from mlp_lib.data import Splits, Vocab, build_dataset, load_words, make_splits, split_words
-from mlp_lib.model import MLP, MLPConfig, Trace
-from mlp_lib.sample import next_char_probs, sample_words
-from mlp_lib.train import History, Step, eval_loss, train, train_steps
+import sys
+
+try:
+    if sys.version_info < (3, 11):  # noqa: UP036 - a checkout can be run without being installed
+        raise ImportError("mlp_lib needs Python 3.11 or newer, this is " + sys.version.split()[0])
+    from mlp_lib.data import Splits, Vocab, build_dataset, load_words, make_splits, split_words
+    from mlp_lib.model import MLP, MLPConfig, Trace
+    from mlp_lib.sample import next_char_probs, sample_words
+    from mlp_lib.train import History, Step, eval_loss, train, train_steps
+except (ImportError, OSError) as error:
+    # `python -m mlp_lib`, which tells people that torch is missing or broken, runs this file first, so it must not fail
+    # for that very reason. The error is kept and raised at the first use of a name that needs it. (Not the usual lazy
+    # import through __getattr__: the module mlp_lib.train would then hide the function of the same name.)
+    _error = error
+
+    def __getattr__(name: str) -> object:
+        if name in __all__:
+            raise ImportError(
+                f"mlp_lib.{name} cannot be used here: {_error}. Run `python -m mlp_lib`: it says what to install"
+            ) from _error
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __version__ = "0.1.0"
 

@@ -1,0 +1,121 @@
+"""Notebooks as readers treat them: numbers changed, another list of words, every cell run twice.
+
+The whole of it is `make torture`; `make test` takes a sample.
+"""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parent.parent
+PATHS = sorted((ROOT / "notebooks").glob("[01][0-9]_*.ipynb"))
+SANITIZE = re.compile(r"\d[\d,]*(\.\d+)? (s|ms|us)\b")  # as tests/nbval_sanitize.cfg
+
+# Another alphabet, sixty words, a few of them twice: stems and endings of Greek, put together here.
+STEMS = (
+    "αγρ", "βασ", "γλωσσ", "δεντρ", "ελπιδ", "ζω", "ηλι", "θαλασσ", "ιστορ", "καρδ",
+    "λογ", "μερ", "νησ", "ουραν", "ποταμ", "ροδ", "σελην", "τριαντ", "φιλ", "χαρ",
+)  # fmt: skip
+GREEK = [stem + ending for stem in STEMS for ending in ("ος", "α", "ι")] + ["φιλος", "λογος", "ηλιος"]
+
+SETTINGS = {
+    "small": {"n_embd": 2, "n_hidden": 10, "block_size": 1, "batch_size": 1, "steps": 300},
+    "large": {"n_embd": 24, "n_hidden": 500, "block_size": 8, "batch_size": 1024, "steps": 60},
+    "odd": {"n_embd": 7, "n_hidden": 33, "block_size": 4, "batch_size": 100, "steps": 500},
+    "another alphabet": {"words_file": "GREEK", "steps": 500},
+    "another alphabet, odd": {"words_file": "GREEK", "n_embd": 5, "block_size": 2, "n_hidden": 17, "steps": 300},
+}
+IN_EVERY_RUN = {("02", "odd"), ("04", "another alphabet, odd"), ("03", "small")}
+TWICE_IN_EVERY_RUN = {"02"}
+
+
+def parameters_of(cell):
+    """The names that the parameters cell sets, with their values."""
+    return {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse(cell.source).body
+        if isinstance(node, ast.Assign)
+    }
+
+
+def run(notebook, folder):
+    NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    ).execute()
+
+
+def tagged(notebook, tag):
+    return next((k for k, c in enumerate(notebook.cells) if tag in c.metadata.get("tags", [])), None)
+
+
+def said(notebook):
+    return "".join(
+        o.text for c in notebook.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "stream"
+    )
+
+
+def marked(quick):
+    return () if quick else (pytest.mark.torture,)
+
+
+CHANGED = [
+    pytest.param(path, name, id=f"{path.stem[:2]}-{name}", marks=marked((path.stem[:2], name) in IN_EVERY_RUN))
+    for path in PATHS
+    for name in SETTINGS
+    if tagged(nbformat.read(path, as_version=4), "parameters") is not None
+]
+
+
+@pytest.mark.parametrize(("path", "name"), CHANGED)
+def test_runs_to_its_end_with_changed_numbers_and_says_so(path, name, tmp_path):
+    notebook = nbformat.read(path, as_version=4)
+    at = tagged(notebook, "parameters")
+    before = parameters_of(notebook.cells[at])
+    changed = {k: v for k, v in SETTINGS[name].items() if k in before and v != before[k]}
+    if "steps" in changed:
+        changed["steps"] = min(changed["steps"], before["steps"])
+    if "words_file" in changed:
+        changed["words_file"] = str(tmp_path / "greek.txt")
+        (tmp_path / "greek.txt").write_text("\n".join(GREEK), encoding="utf-8")
+    if not changed:
+        pytest.skip("this notebook has none of these numbers")
+    source = "\n".join(f"{k} = {v!r}" for k, v in changed.items())
+    notebook.cells.insert(at + 1, nbformat.v4.new_code_cell(source))
+    run(notebook, path.parent)
+    assert "[--]" in said(notebook), "the page must say where it now differs from the video"
+    assert "as in the video" not in said(notebook), "at other settings no number may claim to be the video's"
+
+
+TWICE = [pytest.param(p, id=p.stem[:2], marks=marked(p.stem[:2] in TWICE_IN_EVERY_RUN)) for p in PATHS]
+
+
+def seen(cell):
+    """What a reader sees as a cell's result: text, without the numbers of measured times; of figures, that they are."""
+    text = []
+    for output in cell.outputs:
+        if output.output_type == "stream" and output.name == "stderr":
+            continue
+        text.append(output.get("text") or output.get("data", {}).get("text/plain", ""))
+    return SANITIZE.sub("N", "".join(text))
+
+
+@pytest.mark.parametrize("path", TWICE)
+def test_each_cell_twice_changes_nothing(path):
+    notebook = nbformat.read(path, as_version=4)
+    stored = [c for c in notebook.cells if c.cell_type == "code"]
+    expected = [seen(c) for c in stored]
+    doubled = []
+    for cell in stored:
+        for copy in ("a", "b"):
+            twin = nbformat.v4.new_code_cell(cell.source)
+            twin.id = f"{cell.id}-{copy}"
+            doubled.append(twin)
+    notebook.cells = doubled
+    run(notebook, path.parent)
+    for number, (first, second) in enumerate(zip(doubled[::2], doubled[1::2], strict=True), start=1):
+        assert seen(first) == expected[number - 1], f"cell {number}, first time:\n{first.source}"
+        assert seen(second) == expected[number - 1], f"cell {number}, second time:\n{second.source}"
