@@ -161,3 +161,33 @@ def test_every_chapter_of_the_video_has_its_section(seconds, number):
         return
     headings = "\n".join(re.findall(r"^#+ .*$", prose(load(paths[0])), re.M)) + load(paths[0]).cells[0].source
     assert f"{VIDEO}&t={seconds}s)" in headings, f"{paths[0].name} has no section with a link to second {seconds}"
+
+
+# Numbers of three digits and more that prose may name without measuring them: years, and what sources report.
+REPORTED = {"01": {"2003", "2018", "100,000", "17,000"}}
+_NOT_A_FIGURE = re.compile(
+    r"\]\([^)]*\)|\[▶[^\]]*\]?|`[^`]*`|\d+ minutes|Exercise \d+\.\d+|[Nn]otebooks? \d\d( and \d\d| to \d\d)?|\d\d:\d\d"
+)
+
+
+@each_notebook
+def test_every_number_in_the_prose_stands_in_a_cell(path):
+    """A figure that prose names must be computed, printed or asserted on the page, or it drifts from it unnoticed."""
+    notebook = load(path)
+    page = []
+    for cell in code_cells(notebook):
+        page.append(re.sub(r"(?<=\d)_(?=\d)", "", cell.source))
+        page += [o.get("text") or o.get("data", {}).get("text/plain", "") for o in cell.outputs]
+    shown = {float(n) for n in re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", "\n".join(page).replace(",", ""))}
+    for cell in notebook.cells:
+        if cell.cell_type != "markdown":
+            continue
+        for match in re.findall(r"(?<![\w./-])\d[\d,]*(?:\.\d+)?(?!\w)", _NOT_A_FIGURE.sub("", cell.source)):
+            number = match.rstrip(",")
+            digits = number.replace(",", "")
+            if len(digits.replace(".", "").lstrip("0")) < 3 or number in REPORTED.get(path.stem[:2], ()):
+                continue
+            places = len(digits.partition(".")[2])
+            as_said = {float(digits), float(digits) / 100}  # a share may be shown as such and read as per cent
+            close = any(round(n, places) in as_said or round(100 * n, places) in as_said for n in shown)
+            assert close, f"{path.name} says {number} in prose: {cell.source[:80]!r}..., and no cell shows it"

@@ -34,6 +34,7 @@ def refresh(path: Path) -> None:
         resources={"metadata": {"path": str(path.parent)}},
         store_widget_state=False,
         record_timing=False,
+        coalesce_streams=True,  # else one print is stored as one piece or two, as chance has it
     )
     client.execute()
     clean(notebook, path)
