@@ -12,10 +12,11 @@ try:
     from mlp_lib.model import MLP, MLPConfig, Trace
     from mlp_lib.sample import next_char_probs, sample_words
     from mlp_lib.train import History, Step, eval_loss, train, train_steps
-except (ImportError, OSError) as error:
+except Exception as error:
     # `python -m mlp_lib`, which tells people that torch is missing or broken, runs this file first, so it must not fail
-    # for that very reason. The error is kept and raised at the first use of a name that needs it. (Not the usual lazy
-    # import through __getattr__: the module mlp_lib.train would then hide the function of the same name.)
+    # for that very reason, and a broken package raises what it likes. The error is kept and raised at the first use of
+    # a name that needs it. (Not the usual lazy import through __getattr__: the module mlp_lib.train would then hide the
+    # function of the same name.)
     _error = error
 
     def __getattr__(name: str) -> object:

@@ -54,7 +54,7 @@ def test_here_all_is_well():
     items = check_environment()
     assert [item.line() for item in items if not item.ok] == []
     assert [item.name for item in items] == [
-        "Python", *NAMES, "torch computes", "word list", "mlp_lib", "Jupyter kernel", "notebooks folder", "cores",
+        "Python", *NAMES, "arithmetic", "word list", "mlp_lib", "Jupyter kernel", "notebooks folder", "cores",
     ]  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_a_bare_python_gets_remedies_and_no_traceback():
         assert line.startswith(f'[no] {name}: not installed; run {sys.executable} -m pip install "{wanted}"')
     assert line_of("word list", done.stdout).startswith("[ok]")
     assert line_of("mlp_lib", done.stdout).endswith(f"-m pip install -e {ROOT}")
-    assert line_of("torch computes", done.stdout).endswith("; see the lines of torch and numpy above")
+    assert line_of("arithmetic", done.stdout).endswith("; see the lines of torch and numpy above")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -109,19 +109,22 @@ def test_each_package_is_missed(name, monkeypatch):
     assert [item.name for item in items.values() if not item.ok] == [name]
 
 
-@pytest.mark.parametrize(
-    ("name", "version", "bounds"),
-    [("numba", "0.59.1", ">=0.60"), ("torch", "2.1.2", ">=2.2"), ("ipykernel", "7.1.0", "<7,>=6.29")],
-)
-def test_a_version_outside_the_bounds(name, version, bounds, tmp_path):
-    plant_version(tmp_path, name, version)
+def test_an_old_version(tmp_path):
+    plant_version(tmp_path, "numba", "0.59.1")
     done = run(path=tmp_path)
     assert done.returncode == 1
-    line = line_of(name, done.stdout)
-    assert line.startswith(f"[no] {name}: {version} is installed, the course needs {bounds}; run ")
-    assert f'"{name}{bounds}"' in line
+    assert done.stderr == ""
+    line = line_of("numba", done.stdout)
+    assert line.startswith("[no] numba: 0.59.1 is installed, the course needs >=0.60; run ")
+    assert line.endswith('-m pip install "numba>=0.60"')
     assert done.stdout.count("[no]") == 2  # and the sum at the end
-    assert "\n\n1 of 15 lines say [no]." in done.stdout
+    assert f"\n\n1 of {len(NAMES) + 7} lines say [no]." in done.stdout
+
+
+@pytest.mark.parametrize(("name", "version"), [("torch", "2.1.2"), ("numpy", "1.25.9"), ("ipykernel", "7.0")])
+def test_a_version_outside_the_bounds(name, version, monkeypatch):
+    monkeypatch.setattr(metadata, "version", lambda name: version)
+    assert package(name).line().startswith(f"[no] {name}: {version} is installed, the course needs ")
 
 
 @pytest.mark.parametrize("version", ["0.60", "0.60.0", "0.61.0rc1", "0.100+cpu", "1.0"])
@@ -142,17 +145,25 @@ def test_an_installation_that_was_cut_off(monkeypatch):
     assert "--force-reinstall" in package("tqdm").remedy
 
 
-@pytest.mark.parametrize("fault", ["OSError('libtorch_cpu.so: cannot open\\nmore')", "RuntimeError('bad build')"])
-def test_a_torch_that_cannot_be_loaded(fault, tmp_path):
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("OSError('libtorch_cpu.so: cannot open\\nmore')", "OSError: libtorch_cpu.so: cannot open"),
+        ("RuntimeError()", "RuntimeError"),
+    ],
+)
+def test_a_torch_that_cannot_be_loaded(fault, said, tmp_path):
     (tmp_path / "torch.py").write_text(f"raise {fault}\n")
     done = run(path=tmp_path)
-    if "OSError" in fault:
-        assert done.stderr == ""
-        assert "cannot be imported (OSError: libtorch_cpu.so: cannot open); run" in line_of("torch", done.stdout)
-        assert "--force-reinstall" in line_of("torch", done.stdout)
-        assert line_of("torch computes", done.stdout).startswith("[no]")
-        assert line_of("numba", done.stdout).startswith("[ok]")
     assert done.returncode == 1
+    assert done.stderr == ""
+    line = line_of("torch", done.stdout)
+    assert line.startswith(
+        f"[no] torch: {metadata.version('torch')} is installed but cannot be imported ({said}); run "
+    )
+    assert "--force-reinstall" in line
+    assert line_of("arithmetic", done.stdout).startswith(f"[no] arithmetic: {said}; run ")
+    assert line_of("numba", done.stdout).startswith("[ok]")
 
 
 def test_without_packaging_the_names_are_still_checked(monkeypatch):
@@ -191,7 +202,7 @@ def test_wrong_arithmetic_is_noticed(monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: a * b)
-    assert check._torch_computes().detail == "a product of two small matrices is wrong"
+    assert check._arithmetic().detail == "torch multiplies two small matrices wrongly"
 
 
 def test_an_old_torch_beside_a_new_numpy_is_noticed(monkeypatch):
@@ -201,7 +212,7 @@ def test_an_old_torch_beside_a_new_numpy_is_noticed(monkeypatch):
         raise RuntimeError("Numpy is not available")
 
     monkeypatch.setattr(torch, "from_numpy", from_numpy)
-    item = check._torch_computes()
+    item = check._arithmetic()
     assert not item.ok
     assert item.detail == "RuntimeError: Numpy is not available"
     assert "--upgrade torch numpy" in item.remedy
