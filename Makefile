@@ -29,8 +29,9 @@ $(VENV)/.ready: pyproject.toml Makefile
 lab: setup
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
+# One worker a core, each with one torch thread: workers that share their cores slow each other down.
 test: setup lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 torture: setup
 	$(BIN)/python -m pytest -m torture -p no:nbval tests

@@ -212,3 +212,42 @@ def plot_matrix(
     ax.figure.colorbar(image, ax=ax)
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     return ax
+
+
+def plot_lr_sweep(
+    lre: ArrayLike,
+    loss: ArrayLike,
+    *,
+    raw: ArrayLike | None = None,
+    band: tuple[ArrayLike, ArrayLike] | None = None,
+    against: str = "exponent",
+    suggestion: float | None = None,
+    label: str = "smoothed loss",
+    color: str = BLUE,
+    dash: str = "-",
+    title: str = "The loss falls, turns and rises as the learning rate grows",
+    ax: Axes | None = None,
+) -> Axes:
+    """The loss (n,) of a learning-rate sweep in nats against the exponent `lre` (n,) of the rate, 10**lre.
+
+    `raw` (n,) is drawn faintly behind it, `band` = (lowest, highest), each (n,), as an area, and the rate `suggestion`
+    as a line. `against="rate"` puts the rate itself on a linear axis. Called again on the same Axes with another
+    `label`, `color` and `dash`, it adds a curve. Raises ValueError for another `against`.
+    """
+    if against not in ("exponent", "rate"):
+        raise ValueError(f"against must be 'exponent' or 'rate', got {against!r}")
+    ax = _axes(ax)
+    lre = np.asarray(lre, dtype=float)
+    x = lre if against == "exponent" else 10.0**lre
+    if raw is not None:
+        ax.plot(x, np.asarray(raw), color=SKY, linewidth=0.5, alpha=0.6, label="each step", rasterized=True)
+    if band is not None:
+        low, high = (np.asarray(edge) for edge in band)
+        ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0, label="lowest to highest run")
+    ax.plot(x, np.asarray(loss), color=color, linestyle=dash, label=label)
+    if suggestion is not None:
+        at = np.log10(suggestion) if against == "exponent" else suggestion
+        ax.axvline(at, color=GREY, linestyle=":", label=f"lowest: rate {suggestion:.2g}")
+    ax.legend(frameon=False)
+    xlabel = "exponent lre; the rate is 10 to the power lre" if against == "exponent" else "learning rate"
+    return _tidy(ax, title, xlabel, "loss (nats)")

@@ -24,6 +24,7 @@ DRAW = {
     "plot_network": lambda ax: plots.plot_network("..e", n_embd=2, n_hidden=100, vocab_size=27, ax=ax),
     "plot_bars": lambda ax: plots.plot_bars({"a": 1.0, "b": 2.0}, unit="ms", title="Two", ax=ax),
     "plot_matrix": lambda ax: plots.plot_matrix([[1, 2], [3, 4]], title="Four", ax=ax),
+    "plot_lr_sweep": lambda ax: plots.plot_lr_sweep([-3, -2, -1], [3.0, 2.0, 4.0], ax=ax),
 }
 
 
@@ -83,6 +84,25 @@ def test_embedding_points_and_letters(ax):
 
 
 @pytest.mark.parametrize(
+    ("against", "x", "at"), [("exponent", [-3.0, -2.0, -1.0], -2.0), ("rate", [0.001, 0.01, 0.1], 0.01)]
+)
+def test_sweep_against_exponent_or_rate(ax, against, x, at):
+    plots.plot_lr_sweep([-3, -2, -1], [3.0, 2.0, 4.0], raw=[3.5, 1.5, 4.5], band=([2.0, 1.0, 3.0], [4.0, 3.0, 5.0]),
+                        against=against, suggestion=0.01, ax=ax)  # fmt: skip
+    raw, mean, lowest = ax.get_lines()
+    assert raw.get_ydata().tolist() == [3.5, 1.5, 4.5]
+    assert mean.get_ydata().tolist() == [3.0, 2.0, 4.0]
+    assert mean.get_xdata().tolist() == pytest.approx(x)
+    assert lowest.get_xdata() == pytest.approx([at, at])
+    (area,) = ax.collections
+    corners = {(round(float(a), 4), round(float(b), 4)) for a, b in area.get_paths()[0].vertices}
+    assert {(round(a, 4), y) for a, y in zip(x, [2.0, 1.0, 3.0], strict=True)} <= corners
+    assert {(round(a, 4), y) for a, y in zip(x, [4.0, 3.0, 5.0], strict=True)} <= corners
+    assert ("exponent" in ax.get_xlabel()) == (against == "exponent")
+    assert ax.get_ylabel() == "loss (nats)"
+
+
+@pytest.mark.parametrize(
     ("call", "sentence"),
     [
         (
@@ -96,6 +116,10 @@ def test_embedding_points_and_letters(ax):
         (
             lambda: plots.plot_embedding(np.zeros((3, 1)), ITOS),
             "expected C of shape (3, 2), got (3, 1): choose two columns, or project them by PCA first",
+        ),
+        (
+            lambda: plots.plot_lr_sweep([0.0], [1.0], against="lr"),
+            "against must be 'exponent' or 'rate', got 'lr'",
         ),
     ],
 )

@@ -1,0 +1,279 @@
+"""Many runs at once are the runs one after another: same results, in the order asked for, however many workers."""
+
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+import torch
+
+from mlp_lib import MLP, MLPConfig, Splits, Vocab, eval_loss, load_words, make_splits, train, train_steps
+from mlp_lib.experiments import Result, run_grid
+from mlp_lib.fast import fast_steps
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """For the plain loop, which two threads do not make faster and a busy machine makes much slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+WORDS = load_words()[:1000]
+VOCAB = Vocab.from_words(load_words())
+SPLITS = make_splits(WORDS, VOCAB)
+X, Y = SPLITS.Xtr, SPLITS.Ytr
+CONFIGS = [MLPConfig(n_embd=2, n_hidden=10), MLPConfig(n_embd=3, n_hidden=33)]
+SEEDS = [7, 3, 2147483647]
+
+
+def lr(i):
+    return 0.1 if i < 100 else 0.01
+
+
+def by_hand(config, seed, steps=150, stepper=fast_steps):
+    g = torch.Generator().manual_seed(seed)
+    model = MLP(config, g=g)
+    return model, train(model, X, Y, steps=steps, lr=lr, g=g, stepper=stepper)
+
+
+def key(result):
+    """Everything in a result that must not depend on who ran beside it."""
+    tensors = [p.detach() for p in result.model.tensors()]
+    return result.config, result.seed, result.losses, result.history.lossi.tolist(), [t.tolist() for t in tensors]
+
+
+@pytest.mark.parametrize("stepper", [fast_steps, train_steps])
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_a_grid_is_its_runs_by_hand(workers, stepper):
+    results = run_grid(CONFIGS, SEEDS, X=X, Y=Y, steps=150, lr=lr, workers=workers, stepper=stepper)
+    assert [(r.config, r.seed) for r in results] == [(c, s) for c in CONFIGS for s in SEEDS]
+    for result in results:
+        model, history = by_hand(result.config, result.seed, stepper=stepper)
+        assert result.history.lossi.tolist() == history.lossi.tolist()
+        assert result.history.lri.tolist() == [lr(i) for i in range(150)]
+        assert all(torch.equal(p, q) for p, q in zip(result.model.tensors(), model.tensors(), strict=True))
+
+
+def test_the_number_of_workers_changes_no_bit_of_the_losses():
+    grids = [run_grid(CONFIGS, SEEDS, splits=SPLITS, steps=60, workers=workers) for workers in (1, 2, 6)]
+    assert [key(r) for r in grids[1]] == [key(r) for r in grids[0]]
+    assert [key(r) for r in grids[2]] == [key(r) for r in grids[0]]
+
+
+def test_the_runs_go_on_side_by_side():
+    together = threading.Barrier(3, timeout=30)
+
+    def meeting(model, X, Y, **arguments):
+        together.wait()  # passes only when three runs are here at once
+        return fast_steps(model, X, Y, **arguments)
+
+    run_grid([CONFIGS[0]], SEEDS, X=X, Y=Y, steps=5, workers=3, stepper=meeting)
+
+
+def test_splits_give_train_and_dev_losses_and_leave_test_alone():
+    poisoned = Splits(*SPLITS[:4], None, None)
+    [result] = run_grid([{"n_hidden": 20}], [1], splits=poisoned, steps=50)
+    assert result.config == MLPConfig(n_hidden=20)
+    assert set(result.losses) == {"train", "dev"}
+    assert result.losses["dev"] == pytest.approx(eval_loss(result.model, SPLITS.Xdev, SPLITS.Ydev), abs=1e-6)
+    assert result.losses["train"] == pytest.approx(eval_loss(result.model, X, Y), abs=1e-6)
+    assert result.seconds == result.history.seconds > 0
+    assert repr(result).startswith("Result(MLPConfig(vocab_size=27")
+    assert f"dev {result.losses['dev']:.4f}" in repr(result)
+
+
+def test_splits_may_follow_the_configuration():
+    asked = []
+
+    def splits(config):
+        asked.append(config.block_size)
+        return make_splits(WORDS, VOCAB, config.block_size)
+
+    configs = [{"block_size": b, "n_hidden": h} for b in (2, 4) for h in (5, 6)]
+    results = run_grid(configs, [1, 2], splits=splits, steps=5)
+    assert asked == [2, 4]
+    assert [r.config.block_size for r in results] == [2] * 4 + [4] * 4
+
+
+def test_eval_on_names_other_splits_and_eval_every_follows_them():
+    own = {"dev": (SPLITS.Xdev, SPLITS.Ydev)}
+    [result] = run_grid([{}], [1], X=X, Y=Y, steps=20, eval_on=own, eval_every=10)
+    assert list(result.losses) == ["dev"]
+    assert result.history.eval_stepi == [0, 10, 20]
+    assert run_grid([{}], [1], X=X, Y=Y, steps=20)[0].losses == {}
+    assert list(run_grid([{}], [1], splits=SPLITS, steps=2, eval_on=own)[0].losses) == ["dev"]
+
+
+def test_a_run_that_blows_up_says_so_and_has_no_loss():
+    [result] = run_grid([CONFIGS[0]], [1], splits=SPLITS, steps=50, lr=3.4e38)
+    assert result.history.stopped.startswith("the loss was ")
+    assert all(math.isnan(loss) for loss in result.losses.values())
+
+
+class Collecting(ThreadPoolExecutor):
+    """An executor of one's own that notes what it is handed."""
+
+    def submit(self, function, /, *arguments, **named):
+        self.handed = [*getattr(self, "handed", []), (function, arguments, named)]
+        return super().submit(function, *arguments, **named)
+
+
+def test_an_executor_of_ones_own_does_the_work_and_stays_open():
+    with Collecting(2) as executor:
+        results = run_grid(CONFIGS, SEEDS, X=X, Y=Y, steps=20, executor=executor)
+        assert len(executor.handed) == 6
+        assert executor.submit(len, "open").result() == 4
+    expected = run_grid(CONFIGS, SEEDS, X=X, Y=Y, steps=20)
+    assert [key(r) for r in results] == [key(r) for r in expected]
+
+
+def test_what_an_executor_is_handed_can_go_to_another_process():
+    with Collecting(1) as executor:
+        run_grid([CONFIGS[0]], [1], X=X, Y=Y, steps=3, lr=lr, executor=executor)
+    function, arguments, named = pickle.loads(pickle.dumps(executor.handed[0]))
+    result = pickle.loads(pickle.dumps(function(*arguments, **named)))
+    assert isinstance(result, Result)
+    assert len(result.history) == 3
+
+
+def test_processes_give_the_same():
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        got = run_grid([CONFIGS[0]], [1], splits=SPLITS, steps=30, executor=executor)
+    [expected] = run_grid([CONFIGS[0]], [1], splits=SPLITS, steps=30)
+    assert got[0].history.lossi.tolist() == expected.history.lossi.tolist()
+    assert got[0].losses == pytest.approx(expected.losses, abs=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_torchs_thread_settings_are_afterwards_what_they_were(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        run_grid(CONFIGS, [1], splits=SPLITS, steps=2)
+        assert torch.get_num_threads() == threads
+        with pytest.raises(ZeroDivisionError):
+            run_grid(CONFIGS, [1], splits=SPLITS, steps=2, lr=lambda i: 1 / 0)
+        assert torch.get_num_threads() == threads
+        grids = [threading.Thread(target=run_grid, args=(CONFIGS, [n]), kwargs={"X": X, "Y": Y, "steps": 400 * (3 - n)})
+                 for n in range(3)]  # fmt: skip
+        for grid in grids:
+            grid.start()
+        for grid in grids:
+            grid.join()
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_error_in_one_run_ends_the_others_and_is_raised():
+    def failing(model, X, Y, **arguments):
+        if model.config == CONFIGS[1]:
+            raise RuntimeError("no room")
+        return fast_steps(model, X, Y, **{**arguments, "steps": 10**9})
+
+    before = threading.active_count()
+    with pytest.raises(RuntimeError, match="no room"):
+        run_grid(CONFIGS, [1], X=X, Y=Y, steps=5, workers=2, stepper=failing)
+    assert threading.active_count() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+def test_an_interrupt_returns_what_is_complete():
+    code = """
+        import sys, time, threading, torch, warnings
+        from mlp_lib import *
+        from mlp_lib.experiments import run_grid
+        from mlp_lib.fast import fast_steps
+        X, Y = build_dataset(load_words()[:1000], Vocab.from_words(load_words()))
+        def uneven(model, X, Y, **arguments):
+            if model.config.n_hidden == 5:
+                return fast_steps(model, X, Y, **arguments)
+            print("ready", flush=True)
+            return fast_steps(model, X, Y, **{**arguments, "steps": 10**9})
+        before = threading.active_count(), torch.get_num_threads()
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            results = run_grid([{"n_hidden": 5}, {}], [1, 2], X=X, Y=Y, steps=20, stepper=uneven, workers=1)
+        print(time.monotonic(), [r.seed for r in results], said[0].message, sep="|")
+        after = threading.active_count(), torch.get_num_threads()
+        assert after == before, (after, before)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], env=os.environ.copy(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.5)
+    sent = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    end, seeds, message = out.strip().split("|")
+    assert float(end) - sent < 0.5
+    assert (seeds, message) == ("[1, 2]", "interrupted: 2 of 4 runs are complete")
+
+
+def test_progress_goes_to_stderr_and_only_when_asked(capsys):
+    run_grid(CONFIGS, [1], X=X, Y=Y, steps=2)
+    assert capsys.readouterr() == ("", "")
+    run_grid(CONFIGS, [1], X=X, Y=Y, steps=2, progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "2/2" in err
+
+
+class Never(ThreadPoolExecutor):
+    def submit(self, *arguments, **named) -> Future:
+        raise AssertionError("a run was started")
+
+
+def go(configs=None, seeds=(1,), **arguments):
+    given = {"X": X, "Y": Y, "steps": 5, "executor": Never(1), **arguments}
+    return run_grid([{}] if configs is None else configs, seeds, **{k: v for k, v in given.items() if v != "absent"})
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: go([{"n_embed": 3}]), ValueError, "'n_embed' is no setting of MLPConfig, .*did you mean 'n_embd'"),
+        (lambda: go([{"hidden": 3}]), ValueError, "did you mean 'n_hidden'"),
+        (lambda: go([{"n_embd": 0}]), ValueError, "n_embd must be at least 1, got 0"),
+        (lambda: go([200]), TypeError, "an MLPConfig or a dict of its fields, got 200"),
+        (lambda: go(MLPConfig()), TypeError, r"configs must be a list .*write \[MLPConfig"),
+        (lambda: go({"n_embd": 3}), TypeError, r"write \[\{'n_embd': 3\}\]"),
+        (lambda: go([]), ValueError, "configs is empty"),
+        (lambda: go(seeds=[]), ValueError, "seeds is empty"),
+        (lambda: go(seeds=3), TypeError, r"seeds must be a list of whole numbers, got 3: write range\(5\)"),
+        (lambda: go(seeds=[1, 2, 1]), ValueError, "the seed 1 is listed twice"),
+        (lambda: go(seeds=[0.5]), TypeError, "each seed must be a whole number, got 0.5"),
+        (lambda: go(seeds=[-1]), ValueError, "each seed must be at least 0, got -1"),
+        (lambda: go(seeds=[2**64]), ValueError, "each seed must be below 2\\*\\*64, got 18446744073709551616"),
+        (lambda: go(X="absent"), ValueError, "either as X= and Y= or as splits="),
+        (lambda: go(splits=SPLITS), ValueError, "either as X= and Y= or as splits="),
+        (lambda: go(X="absent", Y="absent"), ValueError, "either as X= and Y= or as splits="),
+        (lambda: go(X="absent", Y="absent", splits=(X, Y)), TypeError, "splits must be a Splits, .* got tuple"),
+        (lambda: go([{"block_size": 4}]), ValueError, "built with block_size=4"),
+        (lambda: go([{}, {"vocab_size": 5}]), ValueError, "built with vocab_size=5"),
+        (lambda: go(eval_on={"dev": (X[:0], Y[:0])}), ValueError, "hold no examples"),
+        (lambda: go(eval_every=3), ValueError, "eval_every=3 but"),
+        (lambda: go(steps=-1), ValueError, "steps must be at least 0"),
+        (lambda: go(lr=-1), ValueError, "lr must be a finite number"),
+        (lambda: go(batch_size=0), ValueError, "batch_size must be at least 1"),
+        (lambda: go(workers=0, executor=None), ValueError, "workers must be at least 1"),
+        (lambda: go(workers=2), ValueError, "workers=2 and an executor were given"),
+    ],
+)
+def test_bad_settings_are_refused_before_any_run_starts(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
