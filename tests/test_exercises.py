@@ -66,20 +66,18 @@ def _raises(*args, **kwargs):
     raise RuntimeError("boom")
 
 
+GARBAGE = [
+    0, -1, 1.5, float("nan"), "", "abc", [], {}, object(), True, torch.zeros(0), torch.ones(2, 3),
+    print, len, _raises, lambda: None, lambda *a, **k: None, lambda *a, **k: torch.zeros(1), lambda *a, **k: "x",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("q", EXERCISES, ids=lambda q: q.number)
-@pytest.mark.parametrize(
-    "answer",
-    [
-        0, -1, 1.5, float("nan"), "", "abc", [], {}, object(), True, torch.zeros(0), torch.ones(2, 3),
-        print, len, _raises, lambda: None, lambda *a, **k: None, lambda *a, **k: torch.zeros(1), lambda *a, **k: "x",
-    ],
-    ids=str,
-)  # fmt: skip
-def test_check_never_raises_and_garbage_is_not_right(q, answer, capsys):
-    q.check(answer)
-    line = capsys.readouterr().out
-    assert line.startswith(("[no]", "[ ]")), line
-    assert line.count("\n") <= 2
+def test_check_never_raises_and_garbage_is_not_right(q, capsys):
+    for answer in GARBAGE:
+        q.check(answer)
+        line = capsys.readouterr().out
+        assert line.startswith(("[no]", "[ ]")), f"{answer!r}: {line}"
 
 
 @pytest.mark.parametrize("q", EXERCISES, ids=lambda q: q.number)

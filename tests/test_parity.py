@@ -130,8 +130,11 @@ def test_the_videos_losses_on_one_batch(one_batch):
     assert X.shape == (32, 3)
     g = generator()
     losses = train(MLP(FIRST, g=g), X, Y, steps=1000, batch_size=None, g=g).lossi
-    for updates, figure in [(0, 17.7697), (1, 13.6564), (9, 4.4147), (99, 0.3367), (999, 0.2562)]:
+    for updates, figure in [(0, 17.7697), (1, 13.6564), (9, 4.4147), (99, 0.3367)]:
         assert losses[updates].item() == pytest.approx(figure, abs=5e-5)
+    # By then the steps overshoot from side to side, and rounding, which depends on the number of threads, decides how
+    # far (notebook 04): 0.25619 with two threads here, 0.25615 with one.
+    assert losses[999].item() == pytest.approx(0.2562, abs=1e-4)
 
 
 def test_first_losses_of_the_last_model(one_batch):
