@@ -29,9 +29,11 @@ $(VENV)/.ready: pyproject.toml Makefile
 lab: setup
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
-# One worker a core, each with one torch thread: workers that share their cores slow each other down.
+# Three workers keep two cores busy, since a worker often waits for a kernel; each has one torch thread, because
+# threads that share a core slow each other down.
+WORKERS ?= 3
 test: setup lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 torture: setup
 	$(BIN)/python -m pytest -m torture -p no:nbval tests

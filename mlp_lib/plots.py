@@ -247,7 +247,7 @@ def plot_lr_sweep(
     ax.plot(x, np.asarray(loss), color=color, linestyle=dash, label=label)
     if suggestion is not None:
         at = np.log10(suggestion) if against == "exponent" else suggestion
-        ax.axvline(at, color=GREY, linestyle=":", label=f"lowest: rate {suggestion:.2g}")
+        ax.axvline(at, color=GREY, linestyle=":", label=f"lowest: rate {suggestion:.3g}")
     ax.legend(frameon=False)
     xlabel = "exponent lre; the rate is 10 to the power lre" if against == "exponent" else "learning rate"
     return _tidy(ax, title, xlabel, "loss (nats)")
