@@ -29,9 +29,9 @@ $(VENV)/.ready: pyproject.toml Makefile
 lab: setup
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
-# Three workers keep two cores busy, since a worker often waits for a kernel; each has one torch thread, because
+# One worker a core, each with one torch thread:
 # threads that share a core slow each other down.
-WORKERS ?= 3
+WORKERS ?= auto
 test: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
