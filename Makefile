@@ -36,7 +36,7 @@ test: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 torture: setup
-	$(BIN)/python -m pytest -m torture -p no:nbval tests
+	$(BIN)/python -m pytest -m torture -n $(WORKERS) --dist load tests
 
 lint: setup
 	$(BIN)/ruff check .

@@ -500,6 +500,7 @@ COLD = """
 """
 
 
+@pytest.mark.torture
 def test_the_first_call_ever_says_that_it_compiles_and_changes_no_digit(tmp_path):
     cold, said = run_python(COLD, NUMBA_CACHE_DIR=str(tmp_path))
     warm, silent = run_python(COLD, NUMBA_CACHE_DIR=str(tmp_path))
@@ -508,6 +509,7 @@ def test_the_first_call_ever_says_that_it_compiles_and_changes_no_digit(tmp_path
     assert warm == cold
 
 
+@pytest.mark.torture
 @pytest.mark.skipif(sys.platform == "win32", reason="needs /dev/null")
 def test_without_a_place_for_the_cache_it_compiles_in_memory_and_says_what_would_help(tmp_path):
     package = tmp_path / "mlp_lib"
@@ -527,6 +529,7 @@ def test_without_a_place_for_the_cache_it_compiles_in_memory_and_says_what_would
 PLAIN_DEV = {2147483647: 2.1761, 1: 2.1616, 2: 2.1721}
 
 
+@pytest.mark.torture
 def test_the_whole_training_ends_where_the_plain_loop_ends():
     splits: Splits = make_splits(WORDS, VOCAB)
     model, g = fresh()

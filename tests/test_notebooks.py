@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 VIDEO = "https://www.youtube.com/watch?v=TCH_1BHY58I"
-KNOWN_TAGS = {"parameters", "exercise", "raises-exception", "nbval-ignore-output"}
+KNOWN_TAGS = {"parameters", "exercise", "raises-exception", "nbval-ignore-output", "measured"}
 
 # The video's chapters in seconds, and the notebook that has a section for each.
 CHAPTERS = {
@@ -65,6 +65,16 @@ def test_no_cell_escapes_the_comparison(path):
     assert not any("nbval" in c.source.lower() for c in cells), "use tags, not comment markers"
     assert not any(c.source.rstrip().endswith(";") for c in cells), "nbval does not honour a trailing semicolon"
     assert not any(re.search(r"^\s*[%!]", c.source, re.M) for c in cells), "no magics, no shell"
+
+
+@each_notebook
+def test_a_time_that_is_shown_is_marked_as_measured(path):
+    """`make refresh` keeps what such a cell shows as long as its code is the same, so that twice is the same file."""
+    for cell in code_cells(load(path)):
+        said = "".join(o.get("text", "") for o in cell.outputs)
+        measured = "measured" in cell.metadata.get("tags", [])
+        assert measured or not re.search(r"\d (s|ms|us)\b", said), f"tag it `measured`: {said[:80]}"
+        assert measured == ("measured" in cell.metadata), "run `make refresh`"
 
 
 @each_notebook

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mlp_lib import MLP, MLPConfig, Vocab, next_char_probs, sample_words
+from mlp_lib.sample import _TOGETHER, _distinct
 
 VOCAB = Vocab("ab")
 
@@ -43,6 +44,25 @@ def test_frequencies_are_the_models(batched):
     for symbol, p in (("a", 0.3), ("b", 0.2)):
         assert abs(letters.count(symbol) - p * draws) < 5 * math.sqrt(draws * p * (1 - p))
     assert abs(words.count("") - 0.5 * n) < 5 * math.sqrt(n * 0.25)
+
+
+def test_more_words_than_are_drawn_at_once():
+    n = _TOGETHER + 500
+    words = sample_words(EVEN, VOCAB, n=n, batched=True, g=generator())
+    assert len(words) == n
+    ended_at_once = sum(word == "" for word in words) / n
+    assert ended_at_once == pytest.approx(0.5, abs=4 * math.sqrt(0.25 / n))
+
+
+@pytest.mark.parametrize(("vocab_size", "block_size"), [(27, 3), (2, 62), (27, 13), (27, 14), (2, 64)])
+def test_the_model_is_asked_once_for_each_context(vocab_size, block_size):
+    """Contexts are told apart as numbers where an int64 holds them; where it does not, every row is asked."""
+    X = torch.randint(0, vocab_size, (50, block_size), generator=generator())
+    X[0], X[1] = 0, vocab_size - 1
+    X = X.repeat(2, 1)
+    contexts, which = _distinct(X, vocab_size)
+    assert torch.equal(contexts[which], X)
+    assert len(contexts) == (len(X.unique(dim=0)) if vocab_size**block_size < 2**63 else len(X))
 
 
 @pytest.mark.parametrize("batched", [False, True])

@@ -1,0 +1,86 @@
+"""`make refresh` twice gives the same files; a measured time is kept until its code changes."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).resolve().parent.parent
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+spec = importlib.util.spec_from_file_location("refresh_notebooks", ROOT / "tools" / "refresh_notebooks.py")
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+
+TIMED = 'import time\nprint(f"{1e3 * time.perf_counter():.6f} ms")'
+
+
+def written(path, *cells):
+    nbformat.write(new_notebook(cells=list(cells)), path)
+    return path
+
+
+def measured(source):
+    return new_code_cell(source, metadata={"tags": ["measured"]})
+
+
+def shown(path, k):
+    return nbformat.read(path, as_version=4).cells[k].outputs[0]["text"]
+
+
+@pytest.fixture
+def page(tmp_path):
+    return written(tmp_path / "page.ipynb", new_markdown_cell("# A page"), new_code_cell("n = 2"), measured(TIMED))
+
+
+def test_twice_is_the_same_file_though_a_time_is_shown(page):
+    tool.refresh(page)
+    once = page.read_bytes()
+    tool.refresh(page)
+    assert page.read_bytes() == once
+
+
+def test_changed_code_above_or_a_wish_takes_the_time_anew(page):
+    tool.refresh(page)
+    first = shown(page, 2)
+    notebook = nbformat.read(page, as_version=4)
+    notebook.cells[1].source = "n = 3"
+    nbformat.write(notebook, page)
+    tool.refresh(page)
+    second = shown(page, 2)
+    assert second != first
+    tool.refresh(page, measure_again=True)
+    assert shown(page, 2) != second
+
+
+def test_what_is_no_time_is_always_new(tmp_path):
+    """The first cell reads a file, so it can say something else though no code has changed."""
+    (tmp_path / "n.txt").write_text("1")
+    source = 'n = open("n.txt").read()\nprint(n)\n' + TIMED
+    page = written(tmp_path / "page.ipynb", measured(source), new_code_cell("print(n)"))
+    tool.refresh(page)
+    (tmp_path / "n.txt").write_text("2")
+    tool.refresh(page)
+    assert shown(page, 0).startswith("2\n") and shown(page, 1) == "2\n"
+
+
+def test_a_warning_stops_it_and_nothing_is_written(tmp_path):
+    page = written(tmp_path / "page.ipynb", new_code_cell('import warnings\nwarnings.warn("old")'))
+    before = page.read_bytes()
+    with pytest.raises(SystemExit, match="cell 0: unexpected text on stderr"):
+        tool.refresh(page)
+    assert page.read_bytes() == before
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
+def test_every_notebook_twice_is_the_same_file(path, tmp_path):
+    page = tmp_path / path.name
+    shutil.copy(path, page)
+    tool.refresh(page)
+    once = page.read_bytes()
+    tool.refresh(page)
+    assert page.read_bytes() == once
