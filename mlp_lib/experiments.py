@@ -1,17 +1,22 @@
 """Many runs at once: configurations times seeds, trained side by side.
 
 One run tells little: another seed may move the loss by more than the change you want to judge. `run_grid` makes several
-as easy as one. Taught in: notebook 10 (when a loss may go into a paper) and notebook 16 (many models at once).
+as easy as one. Taught in: notebook 10 (when a loss may go into a paper), notebook 13 (a search that resumes) and
+notebook 16 (many models at once).
 """
 
 import difflib
+import hashlib
+import json
 import os
 import threading
 import warnings
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 
 import torch
 from torch import Tensor
@@ -19,8 +24,11 @@ from tqdm import tqdm
 
 from mlp_lib.data import Splits, check_count
 from mlp_lib.fast import fast_steps
+from mlp_lib.ladder import Entry, Ladder, fingerprint
 from mlp_lib.model import MLP, MLPConfig
-from mlp_lib.train import History, LearningRate, Step, Stepper, check_examples, rate_function, train
+from mlp_lib.train import History, LearningRate, Step, Stepper, check_examples, rate_function, train, train_steps
+
+_NAME = "one hidden layer"  # of a run on the ladder
 
 
 @dataclass(frozen=True)
@@ -30,18 +38,26 @@ class Result:
     `losses[name]` is the exact loss in nats of each evaluated split after the last step, nan if the run was stopped by
     a loss that is not finite (`history.stopped` says where). `seconds` is the time its steps took while the other runs
     went on beside it.
+
+    A run that was found on a ladder was not trained again: it has its losses and seconds from then, and `history` and
+    `model` are None. Whoever needs those trains it again, without `ladder`.
     """
 
     config: MLPConfig
     seed: int
-    history: History
+    history: History | None
     losses: dict[str, float]
     seconds: float
-    model: MLP
+    model: MLP | None
+
+    @property
+    def found(self) -> bool:
+        """Whether the losses come from the ladder, without a run."""
+        return self.model is None
 
     def __repr__(self) -> str:
         losses = "".join(f", {name} {loss:.4f}" for name, loss in self.losses.items())
-        return f"Result({self.config}, seed {self.seed}{losses})"
+        return f"Result({self.config}, seed {self.seed}{losses}{', from the ladder' if self.found else ''})"
 
 
 def run_grid(
@@ -59,6 +75,8 @@ def run_grid(
     workers: int | None = None,
     executor: Executor | None = None,
     stepper: Stepper = fast_steps,
+    ladder: Ladder | None = None,
+    name: str = _NAME,
     progress: bool = False,
 ) -> list[Result]:
     """Train each configuration with each seed, several at a time, and return the results in the order asked for.
@@ -74,13 +92,21 @@ def run_grid(
     `eval_on` names splits to evaluate instead. The arguments in between are those of `train`.
 
     `workers` threads do the work, one per core if None; `fast_steps` leaves them free to run at once. An `executor` of
-    your own (any `concurrent.futures.Executor`) takes the runs instead; if its workers are processes, `lr` must be a
-    number or a function that can be pickled. torch's own threads are set to one while our threads work and to what they
-    were afterwards. `progress=True` draws a bar on stderr.
+    your own (any `concurrent.futures.Executor`, so a Dask cluster's `client.get_executor()`) takes the runs instead; if
+    its workers are processes, `lr` must be a number or a function that can be pickled. torch's own threads are set to
+    one while our threads work and to what they were afterwards. `progress=True` draws a bar on stderr.
 
-    An interrupt (KeyboardInterrupt) returns the runs that are complete, with a warning that counts them.
-    Raises TypeError or ValueError for settings that no run could use, before any starts, and what `train` raises.
-    Taught in: notebooks 10 and 16.
+    With a `ladder` each run is put on it under `name` as it finishes, and a run that is found there is not repeated:
+    its `Result` has the losses, but no history and no model. It is the same run if all that decides its losses is the
+    same: configuration, seed, steps, batch size, the learning rate of every step, the tensors it is trained and
+    evaluated on, `name`, and which of our two steppers took the steps. What a stepper of your own does cannot be seen
+    from outside: give its runs a `name` of their own, and another one whenever the stepper changes.
+
+    An interrupt (KeyboardInterrupt) returns the runs that are complete, with a warning that counts them. If a run
+    fails, its error is raised. Either way the finished runs are on the ladder: the same call goes on with the others.
+    Raises TypeError or ValueError for settings that no run could use and OSError for a ladder that cannot be written,
+    before any run starts, ModuleNotFoundError if the executor's workers lack a package, and what `train` raises.
+    Taught in: notebooks 10, 13 and 16.
 
     >>> from mlp_lib import Vocab, build_dataset
     >>> X, Y = build_dataset(["emma", "olivia"], Vocab("aeilmov"))
@@ -105,17 +131,32 @@ def run_grid(
             raise ValueError(
                 f"workers={workers} and an executor were given: give one, the executor has its own workers"
             )
+    if executor is not None and not isinstance(executor, Executor):
+        raise TypeError(
+            f"executor must be a concurrent.futures.Executor, got {type(executor).__name__}: "
+            "a Dask client has one, client.get_executor()"
+        )
     data = _check_data(configs, X, Y, splits, eval_on)
+    if executor is not None:
+        data = _narrowed(data)
 
+    runs = [(config, seed) for config in configs for seed in seeds]
+    book = _Book(ladder, runs, data, name=name, steps=steps, lr=lr, batch_size=batch_size, stepper=stepper)
     stop = threading.Event()
     settings = {"steps": steps, "lr": lr, "batch_size": batch_size, "eval_every": eval_every, "stepper": stepper}
-    runs = [(config, seed, *data[config], settings) for config in configs for seed in seeds]
+
+    def submit(pool: Executor) -> dict[Future, int]:
+        left = [k for k in range(len(runs)) if k not in book.results]
+        return {pool.submit(_train_one, *runs[k], *data[runs[k][0]], settings): k for k in left}
+
     if executor is not None:
-        return _collect([executor.submit(_train_one, *run) for run in runs], stop, progress)
+        if len(book.results) < len(runs):
+            _check_workers(executor)
+        return _collect(submit(executor), book, stop, progress, elsewhere=True)
 
     settings["stepper"] = _Stoppable(stepper, stop)
     with _one_torch_thread(), ThreadPoolExecutor(workers or _cores(), thread_name_prefix="run_grid") as pool:
-        return _collect([pool.submit(_train_one, *run) for run in runs], stop, progress)
+        return _collect(submit(pool), book, stop, progress)
 
 
 def _train_one(
@@ -130,31 +171,195 @@ def _train_one(
     g = torch.Generator().manual_seed(seed)
     model = MLP(config, g=g)
     history = train(model, X, Y, eval_on=eval_on, g=g, **settings)
+    if history.stopped is not None and history.stopped.startswith("interrupted"):
+        raise _Stopped  # an interrupt that reached this worker: half a run is no result
     losses = {name: values[-1] if history.stopped is None else float("nan") for name, values in history.evals.items()}
     return Result(config, seed, history, losses, history.seconds, model)
 
 
-def _collect(futures: list[Future], stop: threading.Event, progress: bool) -> list[Result]:
-    """The results in the order of `futures`; after an error or an interrupt nothing goes on in our own threads."""
-    pending = set(futures)
+def _collect(
+    number: dict[Future, int], book: "_Book", stop: threading.Event, progress: bool, *, elsewhere: bool = False
+) -> list[Result]:
+    """The results in the order asked for; after an error or an interrupt nothing goes on in our own threads."""
     try:
-        with tqdm(total=len(futures), unit=" runs") if progress else nullcontext() as bar:
-            while pending:
+        with tqdm(total=len(book), initial=len(book.results), unit=" runs") if progress else nullcontext() as bar:
+            while number:
                 # In short waits, because on some systems a thread that waits cannot be interrupted.
-                done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()  # an error in a run ends the grid now, not after all the others
+                wait(number, timeout=0.2, return_when=FIRST_COMPLETED)
+                entered = _enter_finished(number, book)
                 if bar is not None:
-                    bar.update(len(done))
-    except KeyboardInterrupt:
-        finished = [f for f in futures if f.done() and not f.cancelled() and f.exception() is None]
-        warnings.warn(f"interrupted: {len(finished)} of {len(futures)} runs are complete", stacklevel=3)
-        return [future.result() for future in finished]
+                    bar.update(entered)
+                _raise_failed(number)
+    except (KeyboardInterrupt, _Stopped):
+        _enter_finished(number, book)
+        warnings.warn(f"interrupted: {len(book.results)} of {len(book)} runs are complete", stacklevel=3)
+    except Exception as error:
+        _enter_finished(number, book)
+        raise _explained(error, book, elsewhere) from error.__cause__
     finally:
         stop.set()
-        for future in futures:
+        for future in number:
             future.cancel()
-    return [future.result() for future in futures]
+    return [book.results[k] for k in sorted(book.results)]
+
+
+def _enter_finished(number: dict[Future, int], book: "_Book") -> int:
+    """Enter the results that are there, and return how many.
+
+    Their futures are let go: as long as somebody holds one, a Dask cluster computes its result again when the worker
+    that keeps it dies.
+    """
+    finished = [f for f in number if f.done() and not f.cancelled() and f.exception() is None]
+    for future in finished:
+        book.enter(number.pop(future), future.result())
+    return len(finished)
+
+
+def _raise_failed(number: Iterable[Future]) -> None:
+    """An error in a run ends the grid now, not after all the others."""
+    for future in number:
+        if future.done():
+            future.result()
+
+
+def _explained(error: Exception, book: "_Book", elsewhere: bool) -> Exception:
+    """The error of a run, with what became of the others; what other workers could not import, in one sentence."""
+    if elsewhere and isinstance(error, ModuleNotFoundError):
+        error = _lacking(error)
+    if book.ladder is not None:
+        error.add_note(
+            f"{len(book.results)} of {len(book)} runs are finished and on the ladder: the same call trains the others"
+        )
+    return error
+
+
+def _check_workers(executor: Executor) -> None:
+    """Ask a worker to import what the runs need. A Dask worker that cannot unpack a run dies of it, without a word."""
+    future = executor.submit(eval, f"__import__({__name__!r}) and None")
+    try:
+        while not future.done():
+            wait([future], timeout=0.2)
+        future.result()
+    except ModuleNotFoundError as error:
+        raise _lacking(error) from None
+    finally:
+        future.cancel()
+
+
+def _lacking(error: ModuleNotFoundError) -> ModuleNotFoundError:
+    package = (error.name or "mlp_lib").partition(".")[0]
+    return ModuleNotFoundError(
+        f"the executor's workers lack the package {package!r} ({error}): install there what is installed here, in the "
+        "same versions, and run the grid again",
+        name=package,
+    )
+
+
+# ---- what is on the ladder -------------------------------------------------------------------------------------------
+
+_OURS = {fast_steps: "fast_steps", train_steps: "train_steps"}
+_RECIPE = 1  # to be raised when a change of the library changes the losses of a run: none is then found again
+
+
+class _Book:
+    """The results of a grid by their number: those found on the ladder at first, the others as they are entered."""
+
+    def __init__(
+        self,
+        ladder: Ladder | None,
+        runs: Sequence[tuple[MLPConfig, int]],
+        data: "Mapping[MLPConfig, _Data]",
+        *,
+        name: str,
+        steps: int,
+        lr: LearningRate | None,
+        batch_size: int | None,
+        stepper: Stepper,
+    ) -> None:
+        self.results: dict[int, Result] = {}
+        self._runs, self._steps, self._name = runs, steps, name
+        if ladder is not None and not isinstance(ladder, Ladder):
+            raise TypeError(f"ladder must be a Ladder, such as Ladder(words=words), got {type(ladder).__name__}")
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"name must be a text with something in it, got {name!r}")
+        self.ladder = ladder
+        if ladder is None:
+            return
+        if stepper not in _OURS and name == _NAME:
+            raise ValueError(
+                "runs of a stepper of your own are found again under a name of their own only: pass name=, and another "
+                "one whenever the stepper changes"
+            )
+        rates, self._shown = _rates(lr, steps)
+        common = {
+            "recipe": _RECIPE, "name": name, "steps": steps, "rates": rates, "batch_size": batch_size,
+            "stepper": _OURS.get(stepper, "own"),
+        }  # fmt: skip
+        self._batch_size = batch_size
+        prints = {config: _prints(*data[config]) for config in dict(runs)}
+        self._keys = [_key(config, seed, prints[config], common) for config, seed in runs]
+        for k, (config, seed) in enumerate(runs):
+            entry = ladder.find(self._keys[k])
+            if entry is not None:
+                self.results[k] = Result(config, seed, None, entry.losses, entry.seconds, None)
+        if len(self.results) < len(runs):
+            ladder.check_writable()
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def enter(self, k: int, result: Result) -> None:
+        self.results[k] = result
+        if self.ladder is None:
+            return
+        entry = Entry(
+            at=datetime.now(UTC).replace(microsecond=0),
+            name=self._name,
+            kind="mlp",
+            config=asdict(result.config) | {"lr": self._shown, "batch_size": self._batch_size},
+            seed=result.seed,
+            steps=self._steps,
+            n_parameters=result.config.n_parameters,
+            seconds=result.seconds,
+            losses=result.losses,
+            stopped=result.history.stopped,
+            words=self.ladder.words,
+            split=self.ladder.split,
+            key=self._keys[k],
+        )
+        try:
+            self.ladder.put(entry)
+        except (OSError, ValueError) as error:
+            # The disk is full, or the file was moved: hours of training are not thrown away for that.
+            warnings.warn(f"{error}: this run and those after it are returned, but not on the ladder", stacklevel=4)
+            self.ladder = None
+
+
+def _rates(lr: LearningRate | None, steps: int) -> tuple[str, str]:
+    """What tells learning rates apart, the sha256 of the rate of every step, and a few words to show."""
+    rate = rate_function(lr)
+    if not callable(lr):
+        return repr(rate(0)), f"{rate(0):g}"
+    rates, again = (array("d", map(rate, range(steps))) for _ in range(2))
+    if rates != again:
+        raise ValueError(
+            "lr gives another learning rate when it is asked a second time for the same step, so its runs could not be "
+            "found again on the ladder: let it depend on the step's number alone, or leave the ladder out"
+        )
+    digest = hashlib.sha256(rates.tobytes()).hexdigest()
+    return digest, f"{rates[0]:g} to {rates[-1]:g} ({digest[:6]})" if steps else "none"
+
+
+def _prints(X: Tensor, Y: Tensor, eval_on: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, str]:
+    return {"": fingerprint(X, Y)} | {f"on {name}": fingerprint(*pair) for name, pair in eval_on.items()}
+
+
+def _key(config: MLPConfig, seed: int, prints: Mapping[str, str], common: Mapping[str, object]) -> str:
+    run = {**common, "config": asdict(config), "seed": seed, "data": prints}
+    return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
+
+
+# ---- workers ---------------------------------------------------------------------------------------------------------
 
 
 class _Stopped(Exception):
@@ -242,6 +447,23 @@ def _check_seeds(seeds: Iterable[int]) -> list[int]:
 
 
 _Data = tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor]]]
+
+
+def _narrowed(data: Mapping[MLPConfig, _Data]) -> dict[MLPConfig, _Data]:
+    """The same data in the smallest integer type: an eighth of the bytes to send to other processes with every run."""
+    narrow: dict[int, Tensor] = {}  # by identity, so that a tensor used twice is sent once
+
+    def small(t: Tensor) -> Tensor:
+        if id(t) not in narrow:
+            largest = int(t.max())
+            types = (torch.uint8, torch.int16, torch.int32, torch.int64)
+            narrow[id(t)] = t.to(next(dtype for dtype in types if largest <= torch.iinfo(dtype).max))
+        return narrow[id(t)]
+
+    return {
+        config: (small(X), small(Y), {name: (small(x), small(y)) for name, (x, y) in eval_on.items()})
+        for config, (X, Y, eval_on) in data.items()
+    }
 
 
 def _check_data(

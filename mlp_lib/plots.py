@@ -4,7 +4,7 @@ Nothing here computes a result, shows or saves a figure, or changes matplotlib's
 palette, which colour-blind readers can tell apart; lines differ in their dashes too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -96,37 +96,57 @@ def plot_embedding(
     C: ArrayLike,
     itos: Mapping[int, str],
     *,
-    vowels: str = VOWELS,
+    vowels: Collection[str] = VOWELS,
+    dims: tuple[int, int] | None = None,
+    size: float = 200,
+    legend: bool = True,
     title: str = "Where the characters lie",
-    labels: tuple[str, str] = ("first number of the row", "second number of the row"),
+    labels: tuple[str, str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Each symbol at its row of C (vocab_size, 2), with vowels and the boundary told apart by colour and shape.
 
-    Raises ValueError if C has not two columns: choose two, or project more of them by PCA first.
+    Both axes have one scale, so that distances may be read off. `dims` picks two columns of a C that has more; the
+    labels then name them. `size` is that of a mark, in points squared: about 40 for a map among several.
+    Raises ValueError if C has not two columns and `dims` does not choose two: choose them, or project all of them by
+    PCA first; also for a C of one column, and for `dims` that are not two different columns of C.
+    Source: lecture 01:05:27. Taught in: notebook 09.
     """
     C = np.asarray(C)
-    if C.ndim != 2 or C.shape[1] != 2 or C.shape[0] != len(itos):
+    if C.ndim == 2 and C.shape[1] == 1:
+        raise ValueError(
+            f"C has one column, shape {C.shape}, and a map needs two: train with n_embd=2 or more, or draw the one "
+            "number of each character as a line of its own"
+        )
+    if C.ndim != 2 or C.shape[0] != len(itos) or (dims is None and C.shape[1] != 2):
         raise ValueError(
             f"expected C of shape ({len(itos)}, 2), got {C.shape}: choose two columns, or project them by PCA first"
         )
+    if dims is not None:
+        dims = tuple(dims)
+        if len(set(dims)) != 2 or len(dims) != 2 or not all(0 <= d < C.shape[1] for d in dims):
+            raise ValueError(f"dims must be two different columns from 0 to {C.shape[1] - 1}, got {dims}")
+        C = C[:, list(dims)]
+        labels = labels or (f"dimension {dims[0]}", f"dimension {dims[1]}")
     ax = _axes(ax, 6.0, 6.0)
     kinds = {
-        "vowel": ([i for i, s in itos.items() if s in vowels], ORANGE, "s"),
+        "vowel": ([i for i, s in itos.items() if s in vowels and i != 0], ORANGE, "s"),
         "other letter": ([i for i, s in itos.items() if s not in vowels and i != 0], SKY, "o"),
         "boundary": ([0], GREEN, "D"),
     }
     for kind, (members, color, marker) in kinds.items():
         if members:
             ax.scatter(
-                C[members, 0], C[members, 1], s=200, color=color, marker=marker, edgecolor="black", linewidth=0.4,
+                C[members, 0], C[members, 1], s=size, color=color, marker=marker, edgecolor="black", linewidth=0.4,
                 label=kind,
             )  # fmt: skip
     for i, s in itos.items():
-        ax.text(C[i, 0], C[i, 1], s, ha="center", va="center", fontsize=10)
-    ax.legend(frameon=False, markerscale=0.5)
+        ax.text(C[i, 0], C[i, 1], s, ha="center", va="center", fontsize=max(7, min(10, size / 20)))
+    if legend:
+        ax.legend(frameon=False, markerscale=0.5)
+    ax.set_aspect("equal")
     ax.grid(alpha=0.3)
-    return _tidy(ax, title, *labels)
+    return _tidy(ax, title, *(labels or ("first number of the row", "second number of the row")))
 
 
 def plot_network(
@@ -212,6 +232,51 @@ def plot_matrix(
     ax.figure.colorbar(image, ax=ax)
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     return ax
+
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def plot_ladder(
+    rows: Iterable[object],
+    *,
+    against: str = "parameters",
+    split: str = "clean",
+    title: str = "Lower is better, further left is cheaper",
+    ax: Axes | None = None,
+) -> Axes:
+    """The dev loss (nats) of the rows of a ladder, `Ladder.rows`, against their "parameters" or their "time".
+
+    Your runs are filled marks at the mean over their seeds, with a bar from the lowest to the highest; known results
+    are hollow. Colour and shape tell the kinds apart. Rows of another `split`, without a dev loss or without the number
+    on the horizontal axis are left out. Raises ValueError for another `against`.
+    """
+    columns = {"parameters": ("n_parameters", "parameters, or counts kept"), "time": ("seconds", "seconds of training")}
+    if against not in columns:
+        raise ValueError(f"against must be 'parameters' or 'time', got {against!r}")
+    column, xlabel = columns[against]
+    ax = _axes(ax)
+    rows = [row for row in rows if row.split == split and row.dev is not None and np.isfinite(row.dev)]
+    rows = [row for row in rows if getattr(row, column)]  # on a logarithmic axis 0 has no place
+    kinds = list(dict.fromkeys(row.kind for row in rows))
+    for k, kind in enumerate(kinds):
+        color, marker = COLORS[k % len(COLORS)], MARKERS[k % len(MARKERS)]
+        for mine in (True, False):
+            chosen = [row for row in rows if row.kind == kind and (row.runs > 0) == mine]
+            if not chosen:
+                continue
+            x, dev = [getattr(row, column) for row in chosen], [row.dev for row in chosen]
+            if mine:
+                below, above = ([abs(row.dev - getattr(row, end)) for row in chosen] for end in ("low", "high"))
+                ax.errorbar(x, dev, yerr=(below, above), fmt="none", ecolor=color, capsize=3)
+            face = color if mine else "none"
+            label = f"{kind}, {'yours' if mine else 'known'}"
+            ax.scatter(x, dev, s=45, facecolor=face, edgecolor=color, marker=marker, label=label, zorder=3)
+    if rows:
+        ax.set_xscale("log")
+        ax.legend(frameon=False)
+    ax.grid(alpha=0.3)
+    return _tidy(ax, title, xlabel, "dev loss (nats)")
 
 
 def plot_lr_sweep(

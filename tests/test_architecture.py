@@ -22,16 +22,19 @@ MAY_IMPORT = {
     "sample": {"torch", "numpy", "data", "model"},
     "sweep": {"torch", "numpy", "tqdm", "data", "model", "train", "sample"},
     "fast": {"torch", "numpy", "numba", "llvmlite", "data", "model", "train"},
-    "experiments": {"torch", "numpy", "tqdm", "data", "model", "train", "fast"},
+    "experiments": {"torch", "numpy", "tqdm", "data", "model", "train", "fast", "ladder"},
     "baselines": {"torch", "numpy", "data", "model", "train", "sample"},
     "ladder": {"torch", "numpy", "data", "model", "train", "sample"},
     "store": {"torch", "numpy", "data", "model", "train", "sample"},
     "plots": {"numpy", "matplotlib"},
+    "live": {"torch", "data", "train"},
     "lesson": set(),
     "check": {"packaging"},
     "__main__": {"check"},
 }
-EXERCISES_MAY_IMPORT = {"torch", "numpy", "exercises", *MAY_IMPORT} - {"lesson", "check", "__main__", "plots"}
+ABOVE = {"lesson", "check", "__main__"}
+EXERCISES_MAY_IMPORT = {"torch", "numpy", "exercises", *MAY_IMPORT} - {*ABOVE, "plots", "live"}
+WIDGETS_MAY_IMPORT = {"torch", "numpy", "matplotlib", "ipywidgets", "traitlets", "widgets", *MAY_IMPORT} - ABOVE
 
 
 def modules():
@@ -59,6 +62,8 @@ def imports(path):
 def test_imports_keep_to_the_table(path):
     if path.parent.name == "exercises":
         allowed = EXERCISES_MAY_IMPORT
+    elif path.parent.name == "widgets":
+        allowed = WIDGETS_MAY_IMPORT
     else:
         assert path.stem in MAY_IMPORT, f"{path.name} is not in the table: enter what it may import"
         allowed = MAY_IMPORT[path.stem]

@@ -16,8 +16,10 @@ import pytest
 import torch
 
 from mlp_lib import MLP, MLPConfig, Splits, Vocab, eval_loss, load_words, make_splits, train, train_steps
+from mlp_lib import ladder as ladder_module
 from mlp_lib.experiments import Result, run_grid
 from mlp_lib.fast import fast_steps
+from mlp_lib.ladder import Ladder, fingerprint
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -132,7 +134,7 @@ class Collecting(ThreadPoolExecutor):
 def test_an_executor_of_ones_own_does_the_work_and_stays_open():
     with Collecting(2) as executor:
         results = run_grid(CONFIGS, SEEDS, X=X, Y=Y, steps=20, executor=executor)
-        assert len(executor.handed) == 6
+        assert len(executor.handed) == 1 + 6  # the first one asks whether the workers have the package
         assert executor.submit(len, "open").result() == 4
     expected = run_grid(CONFIGS, SEEDS, X=X, Y=Y, steps=20)
     assert [key(r) for r in results] == [key(r) for r in expected]
@@ -141,7 +143,7 @@ def test_an_executor_of_ones_own_does_the_work_and_stays_open():
 def test_what_an_executor_is_handed_can_go_to_another_process():
     with Collecting(1) as executor:
         run_grid([CONFIGS[0]], [1], X=X, Y=Y, steps=3, lr=lr, executor=executor)
-    function, arguments, named = pickle.loads(pickle.dumps(executor.handed[0]))
+    function, arguments, named = pickle.loads(pickle.dumps(executor.handed[1]))
     result = pickle.loads(pickle.dumps(function(*arguments, **named)))
     assert isinstance(result, Result)
     assert len(result.history) == 3
@@ -233,6 +235,205 @@ def test_progress_goes_to_stderr_and_only_when_asked(capsys):
     assert "2/2" in err
 
 
+# ---- with a ladder ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def board(tmp_path):
+    return Ladder(tmp_path / "ladder.sqlite", words=WORDS)
+
+
+def counted(runs):
+    """A stepper that notes each run it is asked for."""
+
+    def stepper(model, X, Y, *, g, **arguments):
+        runs.append((model.config.n_hidden, g.initial_seed()))
+        return fast_steps(model, X, Y, g=g, **arguments)
+
+    return stepper
+
+
+def grid(board, runs, **given):
+    settings = {"splits": SPLITS, "steps": 20, "lr": lr, "name": "noted", **given}
+    return run_grid(CONFIGS, SEEDS, **settings, ladder=board, stepper=counted(runs))
+
+
+EVERY = [(c.n_hidden, seed) for c in CONFIGS for seed in SEEDS]
+
+
+def test_runs_are_put_on_the_ladder_and_not_repeated(board):
+    runs = []
+    first = grid(board, runs)
+    assert sorted(runs) == sorted(EVERY)
+    assert not any(result.found for result in first)
+    entry = next(e for e in board.entries if e.config["n_hidden"] == 33 and e.seed == 3)
+    result = first[4]
+    assert (entry.losses, entry.seconds, entry.steps) == (result.losses, result.seconds, 20)
+    assert (entry.n_parameters, entry.words, entry.split) == (result.config.n_parameters, board.words, "clean")
+    assert entry.config == {"vocab_size": 27, "block_size": 3, "n_embd": 3, "n_hidden": 33, "batch_size": 32,
+                            "lr": entry.config["lr"]}  # fmt: skip
+    assert entry.config["lr"].startswith("0.1 to 0.1 (")
+    assert [row.runs for row in board.rows if row.runs] == [3, 3]
+
+    again = grid(Ladder(board.path), runs)
+    assert len(runs) == len(board) == 6
+    assert [(r.config, r.seed, r.losses, r.seconds) for r in again] == [
+        (r.config, r.seed, r.losses, r.seconds) for r in first
+    ]
+    assert all(r.found and r.model is None and r.history is None for r in again)
+    assert repr(again[0]) == repr(first[0])[:-1] + ", from the ladder)"
+
+
+def test_a_ladder_changes_no_run(board):
+    with_it = run_grid(CONFIGS, [1], splits=SPLITS, steps=30, ladder=board)
+    without = run_grid(CONFIGS, [1], splits=SPLITS, steps=30)
+    assert [key(r) for r in with_it] == [key(r) for r in without]
+
+
+OTHER = make_splits(WORDS[1:], VOCAB)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": 21}, {"batch_size": 31}, {"lr": lambda i: 0.1 if i < 19 else 0.01}, {"lr": 0.1}, {"name": "again"},
+        {"splits": OTHER}, {"eval_on": {"dev": (OTHER.Xdev, OTHER.Ydev)}}, {"eval_on": {"dev": (X, Y)}},
+        {"splits": SPLITS._replace(Ydev=SPLITS.Ydev.flip(0))},
+    ],
+)  # fmt: skip
+def test_whatever_may_change_a_loss_makes_another_run(board, change):
+    runs = []
+    grid(board, runs)
+    grid(board, runs, **change)
+    assert len(runs) == 12
+
+
+@pytest.mark.parametrize(
+    "same",
+    [{"lr": lambda n: [0.1, 0.01][n >= 100]}, {"workers": 1}, {"eval_every": 5}, {"progress": True},
+     {"executor": ThreadPoolExecutor(1)},
+     {"splits": Splits(*(t.to(torch.int16) for t in SPLITS))}],
+)  # fmt: skip
+def test_what_changes_no_loss_makes_the_same_run(board, same):
+    runs = []
+    grid(board, runs)
+    grid(board, runs, **same)
+    assert len(runs) == 6
+
+
+def test_our_two_steppers_make_different_runs_and_need_no_name(board):
+    for stepper in (fast_steps, train_steps, fast_steps):
+        run_grid(CONFIGS, [1], splits=SPLITS, steps=5, ladder=board, stepper=stepper)
+    assert len(board) == 4
+
+
+def test_a_run_that_blew_up_is_not_repeated_either(board):
+    first, again = (run_grid([CONFIGS[0]], [1], splits=SPLITS, steps=50, lr=3e38, ladder=board) for _ in range(2))
+    assert len(board) == 1
+    assert again[0].found
+    assert all(math.isnan(loss) for loss in again[0].losses.values())
+    assert list(again[0].losses) == list(first[0].losses)
+    assert board.entries[0].stopped == first[0].history.stopped
+
+
+def failing_at(config, error):
+    def stepper(model, X, Y, **arguments):
+        if model.config == config:
+            raise error
+        return fast_steps(model, X, Y, **arguments)
+
+    return stepper
+
+
+def test_after_an_error_the_finished_runs_are_there(board):
+    settings = {"splits": SPLITS, "steps": 5, "workers": 1, "ladder": board, "name": "failing"}
+    with pytest.raises(RuntimeError, match="no room") as info:
+        run_grid(CONFIGS, SEEDS, **settings, stepper=failing_at(CONFIGS[1], RuntimeError("no room")))
+    assert info.value.__notes__ == ["3 of 6 runs are finished and on the ladder: the same call trains the others"]
+    assert [e.config["n_hidden"] for e in board.entries] == [10] * 3
+    runs = []
+    results = run_grid(CONFIGS, SEEDS, **settings, stepper=counted(runs))
+    assert runs == EVERY[3:]
+    assert [r.found for r in results] == [True] * 3 + [False] * 3
+
+
+def test_a_worker_that_was_interrupted_leaves_no_half_run(board):
+    """An interrupt goes to every process of a terminal: a worker's run ends early, and is no result."""
+
+    def interrupted(model, X, Y, **arguments):
+        for step in fast_steps(model, X, Y, **arguments):
+            yield step
+            if model.config == CONFIGS[1] and step.i == 2:
+                raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(1) as executor, pytest.warns(UserWarning, match="interrupted") as said:
+        results = run_grid(CONFIGS, SEEDS, splits=SPLITS, steps=5, ladder=board, name="stop", stepper=interrupted,
+                           executor=executor)  # fmt: skip
+    assert [str(w.message) for w in said] == ["interrupted: 3 of 6 runs are complete"]
+    assert [r.config for r in results] == [CONFIGS[0]] * 3
+    assert len(board) == 3
+
+
+def test_a_disk_that_fills_up_costs_no_result(board, monkeypatch):
+    put = Ladder.put
+
+    def full(self, entry):
+        if len(self) == 2:
+            raise OSError("could not put the run on the ladder: disk full")
+        put(self, entry)
+
+    monkeypatch.setattr(Ladder, "put", full)
+    with pytest.warns(UserWarning, match="disk full") as said:
+        results = run_grid(CONFIGS, SEEDS, splits=SPLITS, steps=5, ladder=board, workers=1)
+    assert [str(w.message) for w in said] == [
+        "could not put the run on the ladder: disk full: this run and those after it are returned, but not on the "
+        "ladder"
+    ]
+    assert len(results) == 6
+    assert len(board) == 2
+
+
+def test_a_ladder_that_cannot_be_written_is_refused_before_any_run(board, monkeypatch):
+    board.add("x")
+    connect = ladder_module._connect
+    monkeypatch.setattr(ladder_module, "_connect", lambda path, mode: connect(path, "ro"))
+    with pytest.raises(OSError) as info:
+        go(ladder=board)
+    assert str(info.value) == (
+        f"could not write to the ladder: {board.path}: attempt to write a readonly database; give path= of a file that "
+        "can be written"
+    )
+
+
+class Lacking(ThreadPoolExecutor):
+    """Some of its workers lack the package: the one that is asked has it, the one that trains has not."""
+
+    def submit(self, function, /, *arguments, **named):
+        if function is eval:
+            return super().submit(function, *arguments, **named)
+        future = Future()
+        future.set_exception(ModuleNotFoundError("No module named 'mlp_lib'", name="mlp_lib"))
+        return future
+
+
+def test_workers_that_lack_the_package():
+    with pytest.raises(ModuleNotFoundError) as info:
+        run_grid([{}], [1], X=X, Y=Y, steps=5, executor=Lacking(1))
+    assert str(info.value) == (
+        "the executor's workers lack the package 'mlp_lib' (No module named 'mlp_lib'): install there what is "
+        "installed here, in the same versions, and run the grid again"
+    )
+
+
+def test_an_executor_is_sent_small_data_that_is_the_same():
+    with Collecting(1) as executor:
+        run_grid([CONFIGS[0]], [1], splits=SPLITS, steps=3, executor=executor)
+    _, _, x, y, eval_on, _ = executor.handed[1][1]
+    assert x.dtype == y.dtype == torch.uint8
+    assert fingerprint(x, y) == fingerprint(X, Y)
+    assert eval_on["train"][0] is x
+
+
 class Never(ThreadPoolExecutor):
     def submit(self, *arguments, **named) -> Future:
         raise AssertionError("a run was started")
@@ -241,6 +442,10 @@ class Never(ThreadPoolExecutor):
 def go(configs=None, seeds=(1,), **arguments):
     given = {"X": X, "Y": Y, "steps": 5, "executor": Never(1), **arguments}
     return run_grid([{}] if configs is None else configs, seeds, **{k: v for k, v in given.items() if v != "absent"})
+
+
+COUNTER = iter(range(99))
+NOWHERE = Ladder("no/such/folder/ladder.sqlite")
 
 
 @pytest.mark.parametrize(
@@ -272,6 +477,19 @@ def go(configs=None, seeds=(1,), **arguments):
         (lambda: go(batch_size=0), ValueError, "batch_size must be at least 1"),
         (lambda: go(workers=0, executor=None), ValueError, "workers must be at least 1"),
         (lambda: go(workers=2), ValueError, "workers=2 and an executor were given"),
+        (lambda: go(executor=7), TypeError, r"executor must be a .*, got int: a Dask client has one, client.get_exec"),
+        (lambda: go(ladder="x.sqlite"), TypeError, r"ladder must be a Ladder, such as Ladder\(words=words\), got str"),
+        (lambda: go(name=""), ValueError, "name must be a text with something in it, got ''"),
+        (
+            lambda: go(ladder=NOWHERE, stepper=lambda *a, **k: None),
+            ValueError,
+            "runs of a stepper of your own are found again under a name of their own only: pass name=, and another one",
+        ),
+        (
+            lambda: go(ladder=NOWHERE, lr=lambda i: next(COUNTER) / 99),
+            ValueError,
+            "lr gives another learning rate when it is asked a second time for the same step",
+        ),
     ],
 )
 def test_bad_settings_are_refused_before_any_run_starts(make, error, message):

@@ -1,16 +1,23 @@
 import hashlib
+import json
+import math
+import os
+import re
+import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import torch
 
-from mlp_lib import MLP, MLPConfig, Vocab, build_dataset, eval_loss, ladder
-from mlp_lib.ladder import Opening, TestVault
+from mlp_lib import MLP, MLPConfig, Vocab, build_dataset, eval_loss, ladder, load_words
+from mlp_lib.ladder import KNOWN, Entry, Ladder, Opening, TestVault, words_sha256
 
 WORDS = ["emma", "ava", "mae", "eva", "amma"]
 VOCAB = Vocab.from_words(WORDS)
@@ -395,3 +402,390 @@ def test_a_file_that_another_program_keeps(path, monkeypatch):
         f"{path} for 0.05 s; wait for it to end"
     )
     assert len(vault) == 1
+
+
+# ---- the ladder: what is put on it -----------------------------------------------------------------------------------
+
+
+def climb(path, **settings):
+    """A ladder with two seeds of one network, one of another, and one that blew up."""
+    board = Ladder(path, words=WORDS, **settings)
+    for seed, dev in ((1, 2.05), (2, 2.07)):
+        board.add("mine", config=MLPConfig(n_hidden=300), seed=seed, steps=1000, n_parameters=17_697,
+                  seconds=1.5 * seed,
+                  train=1.99, dev=dev)  # fmt: skip
+    board.add("other", kind="mixture", config={"weight": 0.5}, dev=1.95)
+    board.add("gone", seed=3, dev=math.nan)
+    return board
+
+
+def test_a_run_is_kept_whole_and_outlives_the_ladder(path):
+    before = datetime.now(UTC).replace(microsecond=0)
+    climb(path)
+    first, _, other, gone = Ladder(path).entries
+    assert before <= first.at <= datetime.now(UTC)
+    assert first == Entry(
+        first.at, "mine", "mlp", {"vocab_size": 27, "block_size": 3, "n_embd": 10, "n_hidden": 300}, 1, 1000, 17_697,
+        1.5,
+        {"train": 1.99, "dev": 2.05}, None, words_sha256(WORDS), "clean",
+    )  # fmt: skip
+    assert (first.train, first.dev, other.train, other.kind) == (1.99, 2.05, None, "mixture")
+    assert math.isnan(gone.dev)
+    assert len(Ladder(path)) == 4
+
+
+def test_the_largest_seed_is_kept(path):
+    Ladder(path).add("x", seed=2**64 - 1)
+    assert Ladder(path).entries[0].seed == 2**64 - 1
+
+
+def test_runs_and_openings_share_a_file(path):
+    vault = TestVault(*examples(), path=path)
+    vault.open(reason=WHY)
+    climb(path)
+    vault.open(reason="again")
+    assert len(vault) == 2
+    assert len(Ladder(path)) == 4
+
+
+def test_a_file_with_openings_only_is_an_empty_ladder_and_takes_runs(path):
+    TestVault(*examples(), path=path).open(reason=WHY)
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE runs")  # as a file made before there were any
+    db.close()
+    board = Ladder(path)
+    assert board.entries == []
+    board.add("x")
+    assert len(board) == 1
+
+
+def test_nothing_is_made_before_the_first_run(path):
+    board = Ladder(path)
+    assert (len(board), bool(board)) == (0, True)
+    assert "0 runs of yours" in repr(board)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("value", ["true", "1"])
+def test_where_CI_is_set_the_ladder_leaves_nothing_behind(home, path, monkeypatch, value):
+    monkeypatch.setenv("CI", value)
+    board = climb(None)
+    board.put(Entry(board.entries[0].at, "k", "mlp", {}, 1, 1, 1, 1.0, {}, None, None, "clean", key="abc"))
+    assert len(board) == 5
+    assert board.find("abc").name == "k"
+    assert board.find("abd") is None
+    board.put(board.find("abc"))
+    assert len(board) == 5
+    board.check_writable()
+    assert list(home.iterdir()) == []
+    assert len(Ladder()) == 0
+
+
+def test_by_default_the_ladder_is_in_the_vaults_file(home):
+    assert Ladder().path == TestVault(*examples()).path
+
+
+def test_a_key_is_there_once(path):
+    board = climb(path)
+    entry = Entry(board.entries[0].at, "k", "mlp", {}, 1, 1, 1, 1.0, {"dev": 2.0}, None, None, "clean", key="abc")
+    assert board.find("abc") is None
+    board.put(entry)
+    assert board.find("abc") == entry
+    board.put(Entry(*list(vars(entry).values())[:-1], key="abc"))
+    assert len(board) == 5
+
+
+def test_the_sha256_of_the_lectures_list_is_that_of_its_file():
+    words = load_words()
+    assert words_sha256(words) == hashlib.sha256("\n".join(words).encode()).hexdigest()
+    assert (
+        Ladder("x.sqlite", words=words).words
+        == words_sha256(words)
+        == Ladder("x.sqlite", words=words_sha256(words)).words
+    )
+
+
+# ---- the ladder: how it is shown -------------------------------------------------------------------------------------
+
+
+def test_seeds_share_a_row_and_known_results_stand_between(path):
+    rows = climb(path).rows
+    mine, other, gone = (next(row for row in rows if row.name == name) for name in ("mine", "other", "gone"))
+    assert (mine.runs, mine.low, mine.high, mine.seconds, mine.source) == (2, 2.05, 2.07, 2.25, "yours")
+    assert mine.dev == pytest.approx(2.06)
+    assert (other.runs, other.dev, other.kind) == (1, 1.95, "mixture")
+    assert rows[-1] == gone
+    assert math.isnan(gone.dev)
+    assert len(rows) == 3 + len(KNOWN)
+    devs = [row.dev for row in rows[:-1]]
+    assert devs == sorted(devs)
+    assert all(row.source and row.split for row in rows)
+
+
+def test_what_differs_in_more_than_the_seed_has_its_own_row(path):
+    board = climb(path)
+    same = {
+        "seed": 3,
+        "steps": 1000,
+        "n_parameters": 17_697,
+        "train": 1.9,
+        "dev": 2.0,
+        "config": MLPConfig(n_hidden=300),
+    }
+    board.add("mine", **same)
+    assert [row.runs for row in board.rows if row.name == "mine"] == [3]
+    board.add("mine", **{**same, "steps": 2000})
+    board.add("mine", **{**same, "config": MLPConfig(n_hidden=301)})
+    Ladder(path, words=WORDS, split="de-duplicated").add("mine", **same)
+    Ladder(path, words=WORDS[1:]).add("mine", **same)
+    assert sorted(row.runs for row in board.rows if row.name == "mine") == [1, 1, 1, 1, 3]
+
+
+def test_the_table_as_text(path):
+    lines = repr(climb(path)).splitlines()
+    assert lines[0] == f"Ladder: 4 runs of yours and {len(KNOWN)} known results, losses in nats"
+    assert re.split(r"  +", lines[1].strip())[:5] == ["dev", "from", "to", "train", "runs"]
+    [mine] = [re.split(r"  +", line.strip()) for line in lines if "  mine  " in line]
+    assert mine == ["2.0600", "2.0500", "2.0700", "1.9900", "2", "mine", "17,697", "1,000", "2.2 s", "clean",
+                    words_sha256(WORDS)[:8], "yours"]  # fmt: skip
+    assert lines[-1].split()[0] == "nan"
+
+
+def test_markup_in_names_is_shown_and_not_obeyed(path):
+    board = Ladder(path)
+    board.add("<script>alert('&')</script>\n two", kind="<b>", dev=2.0)
+    page = board._repr_html_()
+    assert "&lt;script&gt;alert(&#x27;&amp;&#x27;)&lt;/script&gt; two" in page
+    assert "<script" not in page
+    assert page.count("<tr>") == 1 + 1 + len(KNOWN)
+    assert "<script>alert('&')</script> two" in repr(board)
+
+
+# ---- the rungs -------------------------------------------------------------------------------------------------------
+
+
+def test_rungs(path):
+    board = Ladder(path)
+    rung = board.rung(2.1)
+    assert (rung.reached.dev, rung.next.dev) == (2.1018, 2.0913)
+    assert str(rung) == (
+        "dev 2.1000 beats 2.1018 (4-gram counts, add 0.1); next is 2.0913 (embedding 20, 400k steps, small init, L2)"
+    )
+    assert board.rung(2.1018).reached.dev == 2.1057  # equal is not beaten
+    assert board.rung(2.1018).next.dev == 2.1018
+    assert board.rung(4.0).reached is None
+    assert str(board.rung(4.0)) == "dev 4.0000 beats none yet; next is 3.2958 (uniform guessing among 27 symbols)"
+    assert board.rung(1.0).next is None
+    assert str(board.rung(1.0)).endswith("; none is ahead")
+    assert board.rung(torch.tensor(2.1)).next.dev == 2.0913
+
+
+def test_every_loss_lies_between_its_rungs(path):
+    board = Ladder(path)
+    for split in ("clean", "de-duplicated"):
+        own = sorted(k.dev for k in KNOWN if k.split == split)
+        for dev in [d + e for d in own for e in (-1e-5, 0, 1e-5)]:
+            rung = board.rung(dev, split=split)
+            assert rung.reached is None or rung.reached.split == split
+            assert (rung.reached and rung.reached.dev) == min((d for d in own if d > dev), default=None)
+            assert (rung.next and rung.next.dev) == max((d for d in own if d <= dev), default=None)
+
+
+def test_the_ladders_split_chooses_its_rungs(path):
+    assert Ladder(path, split="de-duplicated").rung(2.05).reached.dev == 2.0749
+
+
+def test_known_results_say_where_they_come_from():
+    assert all(k.source and k.name and k.split in ladder.SPLITS for k in KNOWN)
+    known = {(k.dev, k.split) for k in KNOWN}
+    assert {
+        (2.1701, "other"),
+        (2.1161, "clean"),
+        (2.0340, "other"),
+        (1.9937, "clean"),
+        (2.0134, "de-duplicated"),
+    } <= known
+
+
+# ---- the ladder: several at once, and kills --------------------------------------------------------------------------
+
+CLIMBER = """
+import sys
+from mlp_lib.ladder import Ladder
+board = Ladder(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+for k in range(int(sys.argv[3])):
+    board.add(sys.argv[2], config={"k": k}, seed=k, dev=2.0)
+    if k == 3:
+        print("under way", flush=True)
+"""
+
+
+@pytest.fixture
+def quick(tmp_path):
+    """A file in memory where there is such a place: writing to a disk is safe but takes 20 ms a run."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
+        yield Path(folder) / "ladder.sqlite"
+
+
+def climber(path, name, times):
+    return subprocess.Popen(
+        [sys.executable, "-c", CLIMBER, str(path), name, str(times)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parent.parent,
+    )  # fmt: skip
+
+
+def go(process):
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+def test_two_programs_that_put_1000_runs_each_lose_none(quick):
+    both = [climber(quick, name, 1000) for name in "ab"]
+    for process in both:
+        assert process.stdout.readline() == "ready\n"
+    for process in both:  # at once, on a file that neither has made yet
+        go(process)
+    for process in both:
+        process.communicate(timeout=300)
+        assert process.returncode == 0
+    entries = Ladder(quick).entries
+    assert sorted((e.name, e.seed) for e in entries) == [(name, k) for name in "ab" for k in range(1000)]
+    assert all(e.config == {"k": e.seed} for e in entries)
+
+
+# Importing torch takes seconds, so one program does it and the ones to be killed branch off from it.
+FORKING = """
+import os, sys
+from mlp_lib.ladder import Ladder
+for n in range(10):
+    child = os.fork()
+    if child == 0:
+        board = Ladder(sys.argv[1])
+        for k in range(10**6):
+            board.add(str(n), seed=k, dev=2.0)
+            if k == 3:
+                print(os.getpid(), flush=True)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and kill")
+def test_ten_kills_in_mid_write_leave_a_readable_ladder(quick):
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORKING, str(quick)],
+        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parent.parent,
+    )  # fmt: skip
+    for n in range(10):
+        child = int(process.stdout.readline())
+        time.sleep(0.003 * n)  # another moment of the write each time
+        os.kill(child, signal.SIGKILL)
+        seeds = [e.seed for e in Ladder(quick).entries if e.name == str(n)]
+        assert len(seeds) >= 4
+        assert seeds == list(range(len(seeds)))
+    assert process.wait(timeout=60) == 0
+    process.stdout.close()
+    Ladder(quick).add("after")
+    with sqlite3.connect(quick) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    db.close()
+
+
+# ---- the ladder: bad input -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "sentence"),
+    [
+        (lambda b: b.add(""), ValueError, "name must be a text with something in it, got ''"),
+        (lambda b: b.add("x", kind=3), ValueError, "kind must be a text with something in it, got 3"),
+        (lambda b: b.add("x", dev="2"), TypeError, "dev must be a loss in nats, got '2'"),
+        (
+            lambda b: b.add("x", train=-1.0),
+            ValueError,
+            "train must be a loss in nats, finite and not below 0, got -1.0",
+        ),
+        (lambda b: b.add("x", dev=math.inf), ValueError, "dev must be a loss in nats, finite and not below 0, got inf"),
+        (lambda b: b.add("x", seed=1.5), TypeError, "seed must be a whole number, got 1.5"),
+        (lambda b: b.add("x", steps=-1), ValueError, "steps must be at least 0, got -1"),
+        (lambda b: b.add("x", seconds=-1), ValueError, "seconds must be a number of at least 0, got -1"),
+        (lambda b: b.add("x", config=7), TypeError, "config must be an MLPConfig or a dict, got 7"),
+        (
+            lambda b: b.add("x", config={"lr": print}),
+            TypeError,
+            "config must hold numbers, texts and lists of them only: Object of type builtin_function_or_method is "
+            "not JSON serializable",
+        ),
+        (
+            lambda b: Ladder(b.path, split="dirty"),
+            ValueError,
+            "split must be one of 'clean', 'de-duplicated', 'other', got 'dirty'",
+        ),
+        (
+            lambda b: Ladder(b.path, words="emma"),
+            ValueError,
+            "words must be a list of str, or the sha256 of one in 64 hexadecimal digits, got 'emma'",
+        ),
+        (lambda b: b.rung("low"), TypeError, "dev must be a loss in nats, got 'low'"),
+        (lambda b: b.rung(math.nan), ValueError, "dev is nan: the run blew up and reached no rung"),
+        (
+            lambda b: b.rung(2.0, split="other"),
+            ValueError,
+            'a dev loss on a split of your own compares with none: use "clean" or "de-duplicated"',
+        ),
+    ],
+)
+def test_the_ladder_refuses(path, call, error, sentence):
+    board = Ladder(path)
+    with pytest.raises(error) as info:
+        call(board)
+    assert str(info.value) == sentence
+    assert len(board) == 0
+
+
+def test_a_ladder_of_another_kind_is_refused_and_left_alone(path):
+    path.write_text("emma\nolivia\n" * 100)
+    with pytest.raises(ValueError) as info:
+        Ladder(path)
+    assert str(info.value) == (
+        f"{path} is a file of another kind, no ladder of mlp_lib: give the path of a file that mlp_lib may make"
+    )
+    assert path.read_text() == "emma\nolivia\n" * 100
+
+
+def test_a_ladder_of_a_later_format_is_refused(path):
+    climb(path)
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(ValueError, match=r"has format 99 and this mlp_lib knows formats up to 1: update mlp_lib, or"):
+        Ladder(path)
+
+
+def test_a_ladder_that_cannot_be_written_is_read_and_says_so(path, monkeypatch):
+    board = climb(path)
+    connect = ladder._connect
+    monkeypatch.setattr(ladder, "_connect", lambda path, mode: connect(path, "ro"))
+    assert len(board) == 4
+    for what, call in (
+        ("put the run on the ladder", lambda: board.add("x")),
+        ("write to the ladder", board.check_writable),
+    ):
+        with pytest.raises(OSError) as info:
+            call()
+        assert str(info.value) == (
+            f"could not {what}: {path}: attempt to write a readonly database; give path= of a file that can be written"
+        )
+    assert len(board) == 4
+
+
+def test_what_is_in_the_file_is_plain(path):
+    """Other programs can read it: columns of plain values, JSON for the rest, no nan in it."""
+    climb(path)
+    with sqlite3.connect(path) as db:
+        rows = db.execute("SELECT name, config, losses FROM runs ORDER BY id").fetchall()
+    db.close()
+    assert [row[0] for row in rows] == ["mine", "mine", "other", "gone"]
+    assert [json.loads(losses) for *_, losses in rows][2:] == [{"dev": 1.95}, {"dev": None}]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mlp_lib import plots
+from mlp_lib.ladder import Row
 
 ITOS = {0: ".", 1: "a", 2: "b"}
 
@@ -17,6 +18,15 @@ def ax():
     plt.close(figure)
 
 
+ROWS = [
+    Row(2.02, 2.01, 2.04, 1.9, 3, "mine", "mlp", {}, 1000, 30_000, 12.5, "clean", None, "yours"),
+    Row(2.1, 2.1, 2.1, None, 0, "theirs", "mlp", {}, None, 12_000, None, "clean", None, "a report"),
+    Row(1.98, 1.98, 1.98, None, 0, "counted", "counts", {}, None, 130_000, None, "clean", None, "counted"),
+    Row(1.5, 1.5, 1.5, None, 0, "elsewhere", "mlp", {}, None, 12_000, None, "other", None, "a report"),
+    Row(float("nan"), None, None, None, 1, "blew up", "mlp", {}, 10, 12_000, 0.1, "clean", None, "yours"),
+    Row(3.3, 3.3, 3.3, None, 0, "guessing", "counts", {}, None, 0, None, "clean", None, "ln 27"),
+]
+
 DRAW = {
     "plot_loss": lambda ax: plots.plot_loss([0, 1, 2], [3.0, 2.0, 1.0], ax=ax),
     "plot_next_char_probs": lambda ax: plots.plot_next_char_probs([0.5, 0.3, 0.2], ITOS, ax=ax),
@@ -24,6 +34,7 @@ DRAW = {
     "plot_network": lambda ax: plots.plot_network("..e", n_embd=2, n_hidden=100, vocab_size=27, ax=ax),
     "plot_bars": lambda ax: plots.plot_bars({"a": 1.0, "b": 2.0}, unit="ms", title="Two", ax=ax),
     "plot_matrix": lambda ax: plots.plot_matrix([[1, 2], [3, 4]], title="Four", ax=ax),
+    "plot_ladder": lambda ax: plots.plot_ladder(ROWS, ax=ax),
     "plot_lr_sweep": lambda ax: plots.plot_lr_sweep([-3, -2, -1], [3.0, 2.0, 4.0], ax=ax),
 }
 
@@ -51,6 +62,29 @@ def test_every_plot_is_tried_here():
 
     names = {n for n, f in vars(plots).items() if n.startswith("plot_") and inspect.isfunction(f)}
     assert names == set(DRAW)
+
+
+def test_ladder_marks_are_the_rows_of_the_split(ax):
+    plots.plot_ladder(ROWS, ax=ax)
+    marks = {c.get_label(): c.get_offsets().tolist() for c in ax.collections if not c.get_label().startswith("_")}
+    assert marks == {
+        "mlp, yours": [[30_000, 2.02]],
+        "mlp, known": [[12_000, 2.1]],
+        "counts, known": [[130_000, 1.98]],
+    }
+    [bars] = [c for c in ax.collections if hasattr(c, "get_segments")]
+    assert bars.get_segments()[0].tolist() == [[30_000, pytest.approx(2.01)], [30_000, pytest.approx(2.04)]]
+    assert ax.get_xscale() == "log"
+    assert ax.get_ylabel() == "dev loss (nats)"
+
+
+def test_ladder_against_time_and_without_rows(ax):
+    plots.plot_ladder(ROWS, against="time", ax=ax)
+    marks = [c.get_offsets().tolist() for c in ax.collections if not hasattr(c, "get_segments")]
+    assert marks == [[[12.5, 2.02]]]
+    assert ax.get_xlabel() == "seconds of training"
+    plots.plot_ladder([])
+    plt.close("all")
 
 
 def test_loss_data_and_means(ax):
@@ -81,6 +115,29 @@ def test_embedding_points_and_letters(ax):
     plots.plot_embedding(C, ITOS, ax=ax)
     placed = {text.get_text(): text.get_position() for text in ax.texts}
     assert placed == {".": (0.0, 1.0), "a": (2.0, 3.0), "b": (4.0, 5.0)}
+
+
+def test_embedding_tells_kinds_apart_by_colour_and_shape(ax):
+    C = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    plots.plot_embedding(C, ITOS, vowels={"b", "."}, ax=ax)
+    drawn = {points.get_label(): points for points in ax.collections}
+    assert {kind: points.get_offsets().tolist() for kind, points in drawn.items()} == {
+        "vowel": [[4.0, 5.0]], "other letter": [[2.0, 3.0]], "boundary": [[0.0, 1.0]],
+    }  # fmt: skip
+    assert len({tuple(points.get_facecolor()[0]) for points in drawn.values()}) == 3
+    assert len({points.get_paths()[0].vertices.tobytes() for points in drawn.values()}) == 3
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(drawn)
+    assert ax.get_aspect() == 1, "a distance is as long sideways as upwards"
+
+
+def test_embedding_of_two_columns_of_many(ax):
+    C = np.arange(12.0).reshape(3, 4)
+    plots.plot_embedding(C, ITOS, dims=(3, 1), legend=False, size=40, ax=ax)
+    assert {text.get_text(): text.get_position() for text in ax.texts} == {
+        ".": (3.0, 1.0), "a": (7.0, 5.0), "b": (11.0, 9.0),
+    }  # fmt: skip
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("dimension 3", "dimension 1")
+    assert ax.get_legend() is None
 
 
 @pytest.mark.parametrize(
@@ -115,11 +172,32 @@ def test_sweep_against_exponent_or_rate(ax, against, x, at):
         ),
         (
             lambda: plots.plot_embedding(np.zeros((3, 1)), ITOS),
-            "expected C of shape (3, 2), got (3, 1): choose two columns, or project them by PCA first",
+            "C has one column, shape (3, 1), and a map needs two: train with n_embd=2 or more, or draw the one number "
+            "of each character as a line of its own",
+        ),
+        (
+            lambda: plots.plot_embedding(np.zeros((3, 10)), ITOS),
+            "expected C of shape (3, 2), got (3, 10): choose two columns, or project them by PCA first",
+        ),
+        (
+            lambda: plots.plot_embedding(np.zeros((4, 2)), ITOS),
+            "expected C of shape (3, 2), got (4, 2): choose two columns, or project them by PCA first",
+        ),
+        (
+            lambda: plots.plot_embedding(np.zeros((3, 10)), ITOS, dims=(0, 10)),
+            "dims must be two different columns from 0 to 9, got (0, 10)",
+        ),
+        (
+            lambda: plots.plot_embedding(np.zeros((3, 10)), ITOS, dims=(4, 4)),
+            "dims must be two different columns from 0 to 9, got (4, 4)",
         ),
         (
             lambda: plots.plot_lr_sweep([0.0], [1.0], against="lr"),
             "against must be 'exponent' or 'rate', got 'lr'",
+        ),
+        (
+            lambda: plots.plot_ladder(ROWS, against="seconds"),
+            "against must be 'parameters' or 'time', got 'seconds'",
         ),
     ],
 )

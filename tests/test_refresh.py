@@ -64,7 +64,8 @@ def test_what_is_no_time_is_always_new(tmp_path):
     tool.refresh(page)
     (tmp_path / "n.txt").write_text("2")
     tool.refresh(page)
-    assert shown(page, 0).startswith("2\n") and shown(page, 1) == "2\n"
+    assert shown(page, 0).startswith("2\n")
+    assert shown(page, 1) == "2\n"
 
 
 def test_a_warning_stops_it_and_nothing_is_written(tmp_path):

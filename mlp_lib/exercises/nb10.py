@@ -1,0 +1,385 @@
+"""Exercises of notebook 10: a mean in nats, equal sizes, a standard error, a paired difference, one look at test."""
+
+import math
+import statistics
+import types
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor
+
+from mlp_lib.exercises.base import Exercise, Mistake
+
+
+def _own_function(answer: object, call: str) -> None:
+    if not isinstance(answer, (types.FunctionType, types.MethodType)):
+        raise Mistake(f"hand over your own function, without calling it: {call}")
+
+
+def _brief(value: object) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 50 else text[:47] + "..."
+
+
+def _number(value: object, what: str) -> float:
+    if isinstance(value, Tensor):
+        value = value.detach()
+    try:
+        if isinstance(value, (str, bool)):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise Mistake(f"expected a number, {what}, got {_brief(value)}") from None
+    if math.isnan(number):
+        raise Mistake(f"{what} is nan: a deviation needs two values, a root one that is not negative")
+    return number
+
+
+def _two_numbers(value: object, first: str, second: str) -> tuple[float, float]:
+    if isinstance(value, Tensor):
+        value = list(value) if value.ndim == 1 else value
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise Mistake(f"expected two numbers, {first} and {second}, got {_brief(value)}")
+    return _number(value[0], first), _number(value[1], second)
+
+
+def _close(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------------------- 10.1
+
+
+def mean_nats(lossi: Sequence[float]) -> float:
+    """The mean of the losses, in nats, of which `lossi` holds the logarithms to base 10."""
+    losses = [10**height for height in lossi]
+    return sum(losses) / len(losses)
+
+
+def _check_mean_nats(answer: object) -> str:
+    _own_function(answer, "q1.check(mean_nats)")
+    for lossi in ([1.45], [0.0, 1.0], [0.3, 0.4, 0.5, 0.2]):
+        _check_heights(answer, lossi)
+    return "each height back to its loss first, and the mean afterwards: a mean of logarithms is a lower number."
+
+
+def _check_heights(answer: Callable, lossi: list[float]) -> None:
+    got = _number(answer(list(lossi)), "the mean loss")
+    expected = mean_nats(lossi)
+    if _close(got, expected):
+        return
+    heights = sum(lossi) / len(lossi)
+    said = f"for lossi = {lossi}: expected {expected:.4g} nats, got {got:.4g}"
+    named = [
+        (heights, "that is the log10 of the loss, read as the loss. A curve that stands at 1.45 stands at 28.2 nats"),
+        (sum(math.exp(x) for x in lossi) / len(lossi), "the logarithms are to base 10, exp undoes those to base e"),
+        (math.exp(heights), "the logarithms are to base 10, exp undoes those to base e"),
+        (10**heights, "10 to the power of the mean height is the geometric mean. Losses of 1 and 10 nats have the "
+                      "mean 5.5, not 3.16: which comes first, the power or the mean?"),
+        (sum(10**x for x in lossi), "that is the sum of the losses: divide it"),
+        (10 ** -heights, "the sign of the exponent is turned round"),
+    ]  # fmt: skip
+    why = next((why for value, why in named if _close(got, value)), "undo the log10 of each entry, then take the mean")
+    raise Mistake(f"{said}: {why}")
+
+
+q1 = Exercise(
+    "10.1",
+    "from heights to nats",
+    _check_mean_nats,
+    hints=[
+        "An entry x of lossi stands for the loss 10**x: the entry 1 for 10 nats, the entry 0 for 1 nat.",
+        "Try lossi = [0, 1] on paper: two losses, 1 and 10 nats. What is their mean? What is 10 to the mean entry?",
+        "Make the list of losses first, one power for each entry, then sum and divide.",
+    ],
+    solution=mean_nats,
+)
+
+
+# ---------------------------------------------------------------------------------------------------------- 10.2
+
+
+def matched_hidden(n_parameters: int, n_embd: int, block_size: int = 3, vocab_size: int = 27) -> int:
+    """The n_hidden that brings a network with `n_embd` numbers per character nearest to `n_parameters` parameters."""
+    fixed = vocab_size * n_embd + vocab_size  # C and b2 do not depend on it
+    for_each_unit = block_size * n_embd + 1 + vocab_size  # a column of W1, an entry of b1, a row of W2
+    return round((n_parameters - fixed) / for_each_unit)
+
+
+_SIZES = ((10_281, 10, 3, 27), (11_897, 2, 3, 27), (20_000, 5, 8, 25), (3_000, 24, 1, 60))
+
+
+def _check_matched(answer: object) -> str:
+    _own_function(answer, "q2.check(matched_hidden)")
+    for size in _SIZES:
+        _check_size(answer, *size)
+    return "172 units beside (2, 300): 10,273 parameters against 10,281. Now the two differ in the embedding only."
+
+
+def _check_size(answer: Callable, n_parameters: int, n_embd: int, block_size: int, vocab_size: int) -> None:
+    def count(h: float) -> float:
+        return vocab_size * n_embd + block_size * n_embd * h + h + h * vocab_size + vocab_size
+
+    got = _number(answer(n_parameters, n_embd, block_size, vocab_size), "n_hidden")
+    case = f"{n_parameters:,} parameters, n_embd {n_embd}, block_size {block_size}, {vocab_size} symbols"
+    if not math.isfinite(got) or got < 1 or got != round(got):
+        raise Mistake(f"{case}: expected a whole number of hidden units, at least 1, got {_brief(got)}")
+    expected = matched_hidden(n_parameters, n_embd, block_size, vocab_size)
+    if abs(count(got) - n_parameters) <= abs(count(expected) - n_parameters):
+        return
+
+    def solved(fixed: float, unit: float) -> int:
+        return round((n_parameters - fixed) / unit)
+
+    C, b2, unit = vocab_size * n_embd, vocab_size, block_size * n_embd + 1 + vocab_size
+    if abs(got - expected) == 1:
+        why = "one unit off. Round to the nearest, not down; or a bias was not counted"
+    elif got == solved(C + b2, n_embd + 1 + vocab_size):
+        why = f"W1 has block_size * n_embd rows, {block_size * n_embd}, since all {block_size} characters come in"
+    elif got == solved(b2, unit):
+        why = f"the table C was forgotten, {C} numbers"
+    elif got in (solved(C, unit - 1), solved(C + b2, unit - 1), solved(C, unit)):
+        why = "a bias was forgotten: b1 has n_hidden numbers, b2 has one for each symbol"
+    elif got == solved(C + b2, unit - vocab_size):
+        why = f"W2 was forgotten: each hidden unit has {vocab_size} weights there"
+    else:
+        why = "write the count as fixed + n_hidden * (numbers for each unit)"
+    raise Mistake(f"{case}: n_hidden {got:.0f} gives {count(got):,.0f} parameters: {why}")
+
+
+q2 = Exercise(
+    "10.2",
+    "as many parameters",
+    _check_matched,
+    hints=[
+        "Write down the number of entries of C, W1, b1, W2 and b2, with h for n_hidden.",
+        "C and b2 do not depend on h. Each hidden unit owns a column of W1, an entry of b1 and a row of W2.",
+        "Solve n_parameters = fixed + h * for_each_unit for h, and round to the nearest whole number.",
+    ],
+    solution=matched_hidden,
+)
+
+
+# ---------------------------------------------------------------------------------------------------------- 10.3
+
+
+def mean_and_stderr(losses: Sequence[float]) -> tuple[float, float]:
+    """The mean of the losses of n seeds, and its standard error: the sample's deviation divided by the root of n."""
+    n = len(losses)
+    mean = sum(losses) / n
+    variance = sum((x - mean) ** 2 for x in losses) / (n - 1)
+    return mean, (variance / n) ** 0.5
+
+
+def _check_mean_and_stderr(answer: object) -> str:
+    _own_function(answer, "q3.check(mean_and_stderr)")
+    for losses in ([2.3, 2.2, 2.25, 2.41], [2.0, 2.2], [2.31, 2.29, 2.35, 2.3, 2.27]):
+        _check_stderr(answer, losses)
+    return "the deviation tells what the next seed may bring, the standard error how well the mean is known."
+
+
+def _check_stderr(answer: Callable, losses: list[float]) -> None:
+    given = list(losses)
+    got = answer(given)
+    if given != losses:
+        raise Mistake("the function has changed the list it was given: work on a copy")
+    mean, error = _two_numbers(got, "the mean", "its standard error")
+    n, expected = len(losses), mean_and_stderr(losses)
+    case = f"for the losses {losses}"
+    if _close(mean, expected[1]) and _close(error, expected[0]):
+        raise Mistake(f"{case}: both are right, in the other order: the mean first, then its standard error")
+    if not _close(mean, expected[0]):
+        if _close(mean, min(losses)):
+            why = "that is the best seed. The best of several flatters, and the more seeds, the more it does"
+        elif _close(mean, statistics.median(losses)):
+            why = "that is the median"
+        elif _close(mean, sum(losses)):
+            why = "that is the sum"
+        else:
+            why = "add the losses and divide by their number"
+        raise Mistake(f"{case}: expected the mean {expected[0]:.4g}, got {mean:.4g}: {why}")
+    sample, population = statistics.stdev(losses), statistics.pstdev(losses)
+    named = [
+        (sample, f"that is the deviation of a single seed. The mean of {n} seeds scatters less: by which factor?"),
+        (population, f"that is the deviation of a single seed, and with {n} under the root where {n - 1} belongs"),
+        (population / n**0.5, f"the squares were divided by {n}. They were measured from the mean of these very "
+                              f"losses, which lies closer to them than the true one, so {n - 1} belongs there "
+                              "(torch's std does that; NumPy's needs ddof=1)"),
+        (sample / n, f"the deviation was divided by {n}, and the root of {n} belongs there"),
+        (sample**2, "that is the variance of a single seed"),
+        (sample**2 / n, "that is the square of it: the root is missing"),
+        (sample / (n - 1) ** 0.5, f"n - 1 belongs to the variance; the mean is one of {n} losses, so the root of {n}"),
+        ((max(losses) - min(losses)), "that is the range, from the lowest seed to the highest"),
+    ]  # fmt: skip
+    if not _close(error, expected[1]):
+        why = next((why for value, why in named if _close(error, value)), "take the root of (variance / n)")
+        raise Mistake(f"{case}: expected the standard error {expected[1]:.4g}, got {error:.4g}: {why}")
+
+
+q3 = Exercise(
+    "10.3",
+    "how well is the mean known?",
+    _check_mean_and_stderr,
+    hints=[
+        "Three steps: the mean; the variance of a single seed; the variance of a mean of n of them.",
+        "The variance is the sum of (x - mean)**2 divided by n - 1. For [2.0, 2.2] it is 0.02.",
+        "A mean of n independent losses has a variance n times smaller. The standard error is its root.",
+    ],
+    solution=mean_and_stderr,
+)
+
+
+# ---------------------------------------------------------------------------------------------------------- 10.4
+
+
+def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[float, float]:
+    """The mean over the seeds of a[seed] - b[seed], and its standard error."""
+    differences = [a[seed] - b[seed] for seed in a]
+    n = len(differences)
+    mean = sum(differences) / n
+    variance = sum((d - mean) ** 2 for d in differences) / (n - 1)
+    return mean, (variance / n) ** 0.5
+
+
+_PAIRS = (
+    ({1: 2.30, 2: 2.40, 3: 2.20}, {3: 2.15, 1: 2.28, 2: 2.24}),
+    ({7: 2.31, 8: 2.25, 9: 2.44, 10: 2.38}, {10: 2.30, 9: 2.35, 8: 2.20, 7: 2.22}),
+)
+
+
+def _check_paired(answer: object) -> str:
+    _own_function(answer, "q4.check(paired_difference)")
+    for a, b in _PAIRS:
+        _check_pair(answer, a, b)
+    return "seed by seed: what the two configurations share, good luck or bad, drops out of each difference."
+
+
+def _check_pair(answer: Callable, a: dict[int, float], b: dict[int, float]) -> None:
+    given = dict(a), dict(b)
+    mean, error = _two_numbers(answer(*given), "the mean difference", "its standard error")
+    if given != (a, b):
+        raise Mistake("the function has changed one of the two dictionaries: work on lists of your own")
+    case = f"for a = {a} and b = {b}"
+    n, expected = len(a), paired_difference(a, b)
+    if not _close(mean, expected[0]):
+        named = [
+            (-expected[0], "the sign is turned round: a minus b is asked for, above 0 if b is better"),
+            (min(a.values()) - min(b.values()), "that is best against best, and each best is a seed picked for its "
+                                                "luck: all seeds count"),
+            (expected[0] * n, "that is the sum of the differences: divide it"),
+            (sum(abs(a[s] - b[s]) for s in a) / n, "the differences lost their signs"),
+            (statistics.median(a[s] - b[s] for s in a), "that is the median of the differences, the mean is asked for"),
+        ]  # fmt: skip
+        why = next((why for value, why in named if _close(mean, value)), "the mean of a[seed] - b[seed]")
+        raise Mistake(f"{case}: expected a mean difference of {expected[0]:.4g}, got {mean:.4g}: {why}")
+    if _close(error, expected[1]):
+        return
+
+    def stderr(differences: Sequence[float]) -> float:
+        return statistics.stdev(differences) / n**0.5
+
+    d = [a[s] - b[s] for s in a]
+    unpaired = ((statistics.variance(a.values()) + statistics.variance(b.values())) / n) ** 0.5
+    named = [
+        (stderr([x - y for x, y in zip(a.values(), b.values(), strict=True)]),
+         "the losses were paired by their place, but the seeds stand in another order in b: pair them by seed"),
+        (stderr([x - y for x, y in zip(sorted(a.values()), sorted(b.values()), strict=True)]),
+         "the losses were sorted before they were paired, worst with worst: that makes pairs of different seeds"),
+        (unpaired, "that is unpaired: two scatters added, as if a and b had no seed in common. Take the "
+                   "differences first, and their scatter afterwards"),
+        (statistics.stdev(d), f"that is the deviation of one difference: the root of {n} is missing"),
+        (statistics.pstdev(d), f"that is the deviation of one difference, divided by {n} instead of {n - 1}"),
+        (statistics.pstdev(d) / n**0.5, f"the squares were divided by {n} instead of {n - 1}"),
+    ]  # fmt: skip
+    why = next(
+        (why for value, why in named if _close(error, value)), "the standard error of the differences, as in 10.3"
+    )
+    raise Mistake(f"{case}: the mean is right; expected its standard error {expected[1]:.4g}, got {error:.4g}: {why}")
+
+
+q4 = Exercise(
+    "10.4",
+    "the same seeds, side by side",
+    _check_paired,
+    hints=[
+        "Make one list first: for each seed the loss of a minus the loss of b.",
+        "b may hold its seeds in another order, so go through the seeds of a and look both up: a[seed] - b[seed].",
+        "The rest is exercise 10.3, for the list of differences.",
+    ],
+    solution=paired_difference,
+)
+
+
+# ---------------------------------------------------------------------------------------------------------- 10.5
+
+
+def report(dev: Mapping[str, Sequence[float]], open_test: Callable[[str], float]) -> tuple[str, float]:
+    """The configuration with the lowest mean dev loss over its seeds, and its test loss, looked at once."""
+    name = min(dev, key=lambda name: sum(dev[name]) / len(dev[name]))
+    return name, open_test(name)
+
+
+_DEV = {
+    "2, 300": [2.36, 2.34, 2.38, 2.35, 2.37],
+    "10, 200": [2.27, 2.29, 2.26, 2.28, 2.27],
+    "20, 200": [2.31, 2.24, 2.33, 2.30, 2.32],  # has the luckiest seed
+    "5, 200": [2.29, 2.30, 2.28, 2.31, 2.29],
+}
+_TEST = {"2, 300": 2.37, "10, 200": 2.29, "20, 200": 2.31, "5, 200": 2.28}
+
+
+def _check_report(answer: object) -> str:
+    _own_function(answer, "q5.check(report)")
+    _check_choice(answer, list(_DEV))
+    _check_choice(answer, list(_DEV)[::-1])
+    return "chosen by the mean over the seeds on dev; the test set was opened once, and it chose nothing."
+
+
+def _check_choice(answer: Callable, names: Sequence[str]) -> None:
+    opened: list[str] = []
+
+    def open_test(name: str) -> float:
+        opened.append(name)
+        return _TEST[name]
+
+    got = answer({name: list(_DEV[name]) for name in names}, open_test)
+    if len(set(opened)) > 1:
+        raise Mistake(
+            f"the test split was used to choose: it was opened for {len(set(opened))} configurations. Its lowest loss "
+            "is then a best of several, too good by an unknown amount, and no split is left that could tell"
+        )
+    if not isinstance(got, (tuple, list)) or len(got) != 2:
+        raise Mistake(f"expected two things, the chosen name and its test loss, got {_brief(got)}")
+    name, loss = got
+    if name not in list(_DEV):
+        raise Mistake(f"expected one of the names {list(_DEV)}, got {_brief(name)}")
+    means = {key: sum(_DEV[key]) / len(_DEV[key]) for key in _DEV}
+    if name == min(_DEV, key=lambda key: min(_DEV[key])):
+        raise Mistake(
+            f"you chose {name!r} for its best seed, {min(_DEV[name])}. Over its five seeds it has a mean of "
+            f"{means[name]:.3f}, and another configuration a lower one: one lucky seed is no reason"
+        )
+    if name != min(means, key=means.get):
+        raise Mistake(f"you chose {name!r}, mean dev loss {means[name]:.3f}: another has a lower mean")
+    loss = _number(loss, "the test loss")
+    if not opened:
+        raise Mistake(
+            f"you report {loss:.4g} and never opened the test set: a dev loss took part in the choice, so it flatters. "
+            "open_test(name) gives the one to report"
+        )
+    if opened != [name]:
+        raise Mistake(f"the test set was opened {len(opened)} times, for {opened}: once, for the chosen one")
+    if not _close(loss, _TEST[name]):
+        raise Mistake(f"you chose {name!r} and opened the test set, but report {loss:.4g} instead of {_TEST[name]}")
+
+
+q5 = Exercise(
+    "10.5",
+    "the number for the paper",
+    _check_report,
+    hints=[
+        "Two questions, in this order: which configuration, and what loss does it have on names that chose nothing?",
+        "The mean over the seeds decides; min(dev, key=...) gives the name with the smallest key.",
+        "Call open_test after the choice, for the chosen name alone, and return both.",
+    ],
+    solution=report,
+)

@@ -1,0 +1,77 @@
+"""What pages say of runs that are too long for them: trained again here, by `make torture`.
+
+A long run on another processor is another run, so what is held is what the pages claim: an order, a gap, a band.
+"""
+
+import ast
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from mlp_lib import MLP, Vocab, eval_loss, load_words, make_splits, train
+from mlp_lib.exercises.nb11 import sloped
+from mlp_lib.experiments import run_grid
+from mlp_lib.fast import fast_steps
+
+pytestmark = pytest.mark.torture
+ROOT = Path(__file__).resolve().parent.parent
+SEEDS = [2147483647 + k for k in range(5)]
+
+
+@pytest.fixture(scope="module")
+def splits():
+    words = load_words()
+    return make_splits(words, Vocab.from_words(words), block_size=3)
+
+
+def dev_losses(results, splits):
+    return torch.tensor([eval_loss(r.model, splits.Xdev, splits.Ydev) for r in results])
+
+
+def stored(number, name):
+    """The value that a notebook gives to a name."""
+    [path] = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code" and f"{name} =" in cell.source:
+            for node in ast.parse(cell.source).body:
+                if isinstance(node, ast.Assign) and node.targets[0].id == name:
+                    return ast.literal_eval(node.value)
+    raise LookupError(f"notebook {number} has no {name}")
+
+
+def test_notebook_10_with_five_times_the_steps_twenty_numbers_are_ahead_of_ten(splits):
+    sizes = {"two": (2, 348), "ten": (10, 200), "twenty": (20, 200)}
+    configs = [{"n_embd": e, "n_hidden": h} for e, h in sizes.values()]
+    steps = 100_000
+    results = run_grid(
+        configs, SEEDS, X=splits.Xtr, Y=splits.Ytr, steps=steps, lr=lambda i: 0.1 if i < 0.75 * steps else 0.01
+    )
+    two, ten, twenty = dev_losses(results, splits).view(3, -1)
+    assert 0.05 < two.mean() - ten.mean() < 0.09
+    assert 0.015 < ten.mean() - twenty.mean() < 0.05
+    assert twenty.max() < ten.min()
+
+
+def test_notebook_11_five_seeds_with_the_lectures_schedule_a_rest_and_a_slope(splits):
+    steps = 200_000
+    data = {"X": splits.Xtr, "Y": splits.Ytr, "steps": steps}
+    last = [{"n_embd": 10, "n_hidden": 200}]
+    lecture = dev_losses(run_grid(last, SEEDS, lr=lambda i: 0.1 if i < 100_000 else 0.01, **data), splits)
+    told = torch.tensor(stored("11", "dev_of_five")["this list"])
+    assert 2.14 < lecture.min() <= lecture.max() < 2.205
+    assert abs(lecture.mean() - told.mean()) < 0.012  # the mean of five scatters by 0.004
+
+    slope = dev_losses(run_grid(last, SEEDS, lr=sloped(steps), **data), splits)
+    assert 0.004 < (lecture - slope).mean() < 0.03
+
+    rested = []
+    for run in run_grid(last, SEEDS, lr=0.1, **data):
+        model = MLP.from_tensors(*(p.detach().clone() for p in run.model.tensors()))
+        g = torch.Generator().manual_seed(run.seed)
+        train(model, splits.Xtr, splits.Ytr, start=steps, steps=2000, lr=0.01, g=g, stepper=fast_steps)
+        rested.append(eval_loss(model, splits.Xdev, splits.Ydev))
+    told = torch.tensor(stored("11", "rested_of_five"))
+    assert abs(torch.tensor(rested).mean() - told.mean()) < 0.012
+    assert (lecture - torch.tensor(rested)).mean() > 0.004
