@@ -4,13 +4,14 @@ A long run on another processor is another run, so what is held is what the page
 """
 
 import ast
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
 import pytest
 import torch
 
-from mlp_lib import MLP, Vocab, eval_loss, load_words, make_splits, train
+from mlp_lib import MLP, MLPConfig, Vocab, eval_loss, load_words, make_splits, train
 from mlp_lib.exercises.nb11 import sloped
 from mlp_lib.experiments import run_grid
 from mlp_lib.fast import fast_steps
@@ -75,3 +76,30 @@ def test_notebook_11_five_seeds_with_the_lectures_schedule_a_rest_and_a_slope(sp
     told = torch.tensor(stored("11", "rested_of_five"))
     assert abs(torch.tensor(rested).mean() - told.mean()) < 0.012
     assert (lecture - torch.tensor(rested)).mean() > 0.004
+
+
+def test_notebook_14_each_fix_of_the_start_still_shows_after_two_hundred_thousand_steps(splits):
+    told = stored("14", "measured")
+    factors = {
+        "output": (0.01, 0, 1, 1),
+        "hidden": (1, 1, 5 / 3 / 30**0.5, 0.01),
+        "both": (0.01, 0, 5 / 3 / 30**0.5, 0.01),
+    }
+
+    def dev_loss(name, seed):
+        g = torch.Generator().manual_seed(seed)
+        model = MLP(MLPConfig(27, 3, 10, 200), g=g)
+        for p, factor in zip((model.W2, model.b2, model.W1, model.b1), factors[name], strict=True):
+            p.data *= factor
+        schedule = {"steps": 200_000, "lr": lambda i: 0.1 if i < 100_000 else 0.01}
+        train(model, splits.Xtr, splits.Ytr, **schedule, g=g, stepper=fast_steps)
+        return eval_loss(model, splits.Xdev, splits.Ydev)
+
+    with ThreadPoolExecutor() as pool:
+        futures = {name: [pool.submit(dev_loss, name, seed) for seed in SEEDS] for name in factors}
+        found = {name: torch.tensor([f.result() for f in runs]) for name, runs in futures.items()}
+    for name, losses in found.items():
+        assert abs(losses.mean() - torch.tensor(told[name]).mean()) < 0.006, name
+    assert found["both"].max() < min(found["output"].min(), found["hidden"].min())
+    assert max(losses.max() for losses in found.values()) < min(told["lecture"])
+    assert found["both"].std() < 0.004

@@ -1,0 +1,87 @@
+"""The twenty mistakes that learners of this lecture make most often: each has an exercise that names it.
+
+`tests/test_exercises.py` gives each planted mistake to its exercise and looks for the words; this page says which of
+the twenty is planted where, so that none can fall out unnoticed.
+"""
+
+import pytest
+from test_exercises import EXERCISES, MISTAKES
+
+# What goes wrong: the exercise that catches it, and words of the message it gets.
+COMMON = {
+    "the rate is swept, the update still uses 0.1": [("6.2", "the rate is swept, but the update does not use it")],
+    "rand for randn": [("3.3", "6.4365, not 17.7697: W1, b1, W2 and b2 came from `rand`")],
+    "a first loss of 17.8 taken for normal": [("14.1", "for a first loss of 17.7697 with 27 symbols")],
+    "saturated tanh": [("14.2", "beyond .99 in 33 % and 62 %"), ("14.4", "the hidden layer is saturated")],
+    "W1 or C set to zero as well": [("14.4", "gradient of C, W1 is still exactly 0")],
+    "one batch driven to 0": [("4.2", "cannot be right both times")],
+    "train and dev exchanged, or a stale forward pass": [
+        ("7.3", "the two labels are swapped"),
+        ("7.3", "A stale forward pass"),
+        ("11.3", "the labels are swapped"),
+        ("11.3", "a stale forward pass"),
+    ],
+    "a list shuffled in place, again": [("7.1", "the caller's list was shuffled in place")],
+    "view(-1, 6) after the sizes changed": [
+        ("2.2", "8 rows for 4 examples, and no error"),
+        ("2.2", "for emb of shape (4, 3, 4) it raised"),
+    ],
+    "cat on dim 0, permute and reshape": [
+        ("2.2", "(6, 2): the pieces stand below one another"),
+        ("2.2", "the order within a row is not"),
+    ],
+    "sum(1) without keepdim": [("3.1", "keepdim")],
+    "log10 of the loss read as the loss": [
+        ("3.1", "log10"),
+        ("10.1", "A curve that stands at 1.45 stands at 28.2 nats"),
+    ],
+    "a softmax that overflows": [("3.4", "exp overflows float32 above 88")],
+    "gradients and leaves": [
+        ("4.1", "the first call is right, the second goes too far"),
+        ("4.1", "autograd records what is done to a leaf"),
+        ("4.1", "lets the name p point at it"),
+        ("4.3", "after loss.backward() C.grad is None"),
+    ],
+    "rates in equal steps, or exponents for rates": [
+        ("6.1", "equal differences, so nearly all rates lie near 1"),
+        ("6.1", "these are the exponents"),
+    ],
+    "parameters not made anew after a sweep": [("6.2", "the model that the first one left blown up")],
+    "sampling without an end, a window or a generator": [
+        ("12.1", "without `break` the loop is endless"),
+        ("12.1", "the window did not slide"),
+        ("12.1", "pass generator=g"),
+    ],
+    "a minibatch for the split, test for the choice": [
+        ("5.2", "One piece's loss is an estimate"),
+        ("7.3", "asked about 32 of train's 70 rows"),
+        ("7.5", "opened for 4 candidates"),
+        ("10.5", "the test split was used to choose"),
+    ],
+    "the generator for the start only": [
+        ("5.1", "the draw comes from the global generator"),
+        ("11.4", "the minibatches are drawn from the global one"),
+    ],
+    "two of ten dimensions shown as the embedding": [("9.2", "an accident of the random start")],
+}
+
+
+def test_there_are_twenty():
+    assert len(COMMON) == 20
+
+
+@pytest.mark.parametrize(("number", "words"), [place for places in COMMON.values() for place in places])
+def test_it_is_planted(number, words):
+    assert any(q.number == number and words in phrase for q, _, phrase in MISTAKES), f"{number}: {words}"
+
+
+def test_each_is_told_in_words_of_its_own():
+    told = [place for places in COMMON.values() for place in places]
+    assert len(set(told)) == len(told)
+
+
+def test_thirty_exercises_in_the_lectures_twelve_notebooks():
+    lecture = [q for q in EXERCISES if 1 <= int(q.number.split(".")[0]) <= 12]
+    assert len(lecture) >= 30
+    for notebook in range(1, 13):
+        assert sum(q.number.startswith(f"{notebook}.") for q in lecture) >= 2
