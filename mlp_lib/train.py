@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -276,17 +277,17 @@ class History:
     @property
     def stepi(self) -> Tensor:
         """The number of each step (n,), int64."""
-        return torch.tensor(self._i, dtype=torch.int64)
+        return torch.from_numpy(np.array(self._i))
 
     @property
     def lri(self) -> Tensor:
         """The learning rate of each step (n,), float64."""
-        return torch.tensor(self._lr, dtype=torch.float64)
+        return torch.from_numpy(np.array(self._lr))
 
     @property
     def lossi(self) -> Tensor:
         """The minibatch loss of each step in nats, before its update (n,), float64."""
-        return torch.tensor(self._loss, dtype=torch.float64)
+        return torch.from_numpy(np.array(self._loss))
 
     def __len__(self) -> int:
         return min(len(self._i), len(self._lr), len(self._loss))
