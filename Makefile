@@ -33,7 +33,7 @@ lab: setup
 # threads that share a core slow each other down.
 WORKERS ?= auto
 test: setup lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 torture: setup
 	$(BIN)/python -m pytest -m torture -n $(WORKERS) --dist load tests

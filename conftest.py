@@ -1,6 +1,41 @@
-"""What every test run shares: notebooks are compared strictly, except for stderr."""
+"""What every test run shares: notebooks are compared strictly, except for stderr; nobody's own record is touched."""
+
+import os
+import shutil
+import tempfile
 
 import pytest
+
+# What may be written for a reader, and where a test run is to write it instead.
+RECORDS = {"MLP_LIB_EXERCISES": "exercises.json", "MLP_LIB_LADDER": "ladder.sqlite"}
+
+# Files are handed to workers whole, in this order: the longest first, so that none is left alone at the end.
+LONGEST = ("15_", "14_", "13_", "11_", "10_", "08_", "test_notebooks_tweaked", "test_fast", "test_panels", "16_", "05_")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Exercises solved and test sets opened by a re-run are noted in files of this run, not in the reader's."""
+    config.records_of_the_run = tempfile.mkdtemp(prefix="mlp_lib_tests_")
+    config.records_named = [name for name in RECORDS if name not in os.environ]
+    for name in config.records_named:
+        os.environ[name] = os.path.join(config.records_of_the_run, RECORDS[name])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Take those files away."""
+    for name in config.records_named:
+        os.environ.pop(name, None)
+    shutil.rmtree(config.records_of_the_run, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take long to the front; within a file everything stays in its order."""
+
+    def rank(item: pytest.Item) -> int:
+        name = item.path.name
+        return next((k for k, start in enumerate(LONGEST) if name.startswith(start)), len(LONGEST))
+
+    items.sort(key=rank)
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:

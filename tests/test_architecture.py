@@ -34,7 +34,16 @@ MAY_IMPORT = {
 }
 ABOVE = {"lesson", "check", "__main__"}
 EXERCISES_MAY_IMPORT = {"torch", "numpy", "exercises", *MAY_IMPORT} - {*ABOVE, "plots", "live"}
-WIDGETS_MAY_IMPORT = {"torch", "numpy", "matplotlib", "ipywidgets", "traitlets", "widgets", *MAY_IMPORT} - ABOVE
+WIDGETS_MAY_IMPORT = {
+    "torch",
+    "numpy",
+    "matplotlib",
+    "ipywidgets",
+    "traitlets",
+    "widgets",
+    "exercises",
+    *MAY_IMPORT,
+} - ABOVE
 
 
 def modules():

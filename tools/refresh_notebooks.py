@@ -16,7 +16,9 @@ is not a progress bar or the note of a first compilation: a warning in a stored 
 import argparse
 import configparser
 import hashlib
+import os
 import re
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -48,7 +50,10 @@ def refresh(path: Path, *, measure_again: bool = False) -> None:
         record_timing=False,
         coalesce_streams=True,  # else one print is stored as one piece or two, as chance has it
     )
-    client.execute()
+    with tempfile.TemporaryDirectory() as folder:
+        # The page is to show what it does itself, and not the exercises and runs of whoever refreshes it.
+        records = {"MLP_LIB_EXERCISES": "exercises.json", "MLP_LIB_LADDER": "ladder.sqlite"}
+        client.execute(env=os.environ | {name: str(Path(folder) / file) for name, file in records.items()})
     clean(notebook, path)
     keep_measurements(notebook, {} if measure_again else stored)
     nbformat.validate(notebook)

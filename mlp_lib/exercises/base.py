@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mlp_lib.exercises.progress import note_solved
+
 Status = Literal["open", "right", "wrong"]
 _MARKS: dict[Status, str] = {"open": "[ ]", "right": "[ok]", "wrong": "[no]"}
 
@@ -74,8 +76,14 @@ class Exercise:
             return self._line("wrong", f"your answer raised {type(error).__name__}: {_first_line(error)}")
 
     def check(self, *answers: object) -> None:
-        """Print the verdict on an answer in one line."""
-        print(self.evaluate(*answers).message)
+        """Print the verdict on an answer in one line. An exercise of the course, solved, is marked on the board.
+
+        The board is that of notebook 00. If it cannot be written, a second line says so, once in a kernel.
+        """
+        verdict = self.evaluate(*answers)
+        print(verdict.message)
+        if verdict.status == "right" and _of_the_course(self._checker):
+            _note(self.number)
 
     def hint(self) -> None:
         """Print the next hint; after the last one, start over."""
@@ -98,6 +106,25 @@ class Exercise:
 
     def _line(self, status: Status, message: str) -> Verdict:
         return Verdict(status, f"{_MARKS[status]} {self.number} {message}")
+
+
+def _of_the_course(checker: Callable[..., str]) -> bool:
+    """Whether it stands in one of our modules: an exercise of somebody's own may have the number of one of ours."""
+    return (getattr(checker, "__module__", None) or "").startswith("mlp_lib.exercises.nb")
+
+
+_complained = False
+
+
+def _note(number: str) -> None:
+    """Mark an exercise on the board; whatever is wrong with the file is said once, and harms no verdict."""
+    global _complained
+    try:
+        note_solved(number)
+    except Exception as error:
+        if not _complained:
+            print(f"(not marked on the board: {_first_line(error)})")
+        _complained = True
 
 
 def _first_line(error: Exception) -> str:

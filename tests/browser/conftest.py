@@ -1,0 +1,252 @@
+"""JupyterLab in a real browser, for panels: a server, a page, and hands that move controls as people do.
+
+One server and one browser serve all tests of the session. Lab saves by itself, so notebooks are opened as copies; its
+settings, workspaces and data lie in a temporary folder too. Without a Chromium these tests skip, except where CI is
+set: there they fail, so that no change can escape them unnoticed.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+_SECONDS = 30  # for what takes a moment on a quiet machine: two cores may be shared by many
+
+
+def missing(what):
+    """Skip on a laptop, fail in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}: in CI the panels must be tested in a browser (.ci/run installs one)", pytrace=False)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A running browser."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright is not installed")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        missing("no Chromium found: apt-get install -y chromium, or name one in the variable CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """A JupyterLab on a free port of this machine: its address, its token, and the folder it serves."""
+    home = tmp_path_factory.mktemp("lab")
+    folder = home / "notebooks"
+    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
+    for path in (folder, settings):
+        path.mkdir(parents=True)
+    quiet = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    token = secrets.token_hex(16)
+    options = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": port,
+        "ServerApp.port_retries": 0,
+        "ServerApp.root_dir": folder,
+        "IdentityProvider.token": token,
+        "LabApp.expose_app_in_browser": True,
+        "LabApp.user_settings_dir": home / "settings",
+        "LabApp.workspaces_dir": home / "workspaces",
+        "ServerApp.open_browser": False,
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--allow-root", *(f"--{k}={v}" for k, v in options.items())]
+    # Only what the test makes itself: nobody's own settings, and our own checkout of the library.
+    environment = os.environ | {
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
+    with (home / "log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=home)
+        try:
+            wait_for(lambda: answers(f"http://127.0.0.1:{port}/api?token={token}", server, home / "log"))
+            yield {"address": f"http://127.0.0.1:{port}", "token": token, "folder": folder}
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def answers(url, server, log):
+    assert server.poll() is None, log.read_text()
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds=_SECONDS, what="it"):
+    end = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < end, f"waited {seconds} s for {what} in vain"
+        time.sleep(0.05)
+    return result
+
+
+@pytest.fixture(scope="session")
+def open_notebook(lab, chromium):
+    """Opens a list of code cells, or a copy of a notebook of the course, runs all of it, and gives the Page."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 1000})
+    context.set_default_timeout(_SECONDS * 1000)
+
+    def open_it(name, cells=None, source=None):
+        if source is None:
+            notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+            notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        else:
+            notebook = nbformat.read(source, as_version=4)
+            for cell in notebook.cells:
+                if cell.cell_type == "code":
+                    cell.outputs, cell.execution_count = [], None
+        nbformat.write(notebook, lab["folder"] / f"{name}.ipynb")
+        page = context.new_page()
+        page.goto(f"{lab['address']}/lab/workspaces/{name}/tree/{name}.ipynb?token={lab['token']}")
+        return Page(page).run_all()
+
+    yield open_it
+    context.close()
+
+
+class Page:
+    """A notebook in JupyterLab."""
+
+    def __init__(self, page):
+        self.page = page
+
+    def run_all(self):
+        self.page.wait_for_function("window.jupyterapp && window.jupyterapp.shell.currentWidget")
+        idle = "window.jupyterapp.shell.currentWidget.sessionContext?.session?.kernel?.status == 'idle'"
+        self.page.wait_for_function(idle)
+        self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        self.page.wait_for_function(idle)
+        stderr = self.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
+        assert not any("Error" in text for text in stderr), stderr
+        return self
+
+    def panel(self, label):
+        """The panel that has a control or button of this label."""
+        box = self.page.locator(".widget-vbox", has=self.page.get_by_text(label, exact=True)).first
+        box.wait_for()
+        return Panel(self.page, box)
+
+    def text(self):
+        """All that stands on the page."""
+        return self.page.locator("body").inner_text()
+
+
+class Panel:
+    """A PlotPanel in the browser: hands for its controls, eyes for its picture and its readout."""
+
+    def __init__(self, page, box):
+        self.page, self.box = page, box
+        self.image = box.locator("img.widget-image")
+        box.scroll_into_view_if_needed()
+
+    # ---- eyes ----
+
+    def picture(self):
+        """The address of the picture, another one for each."""
+        return self.image.get_attribute("src")
+
+    def readout(self):
+        """What the line under the picture says."""
+        return self.box.locator("> .widget-html .widget-html-content").inner_text()
+
+    def wait_readout(self, pattern):
+        """Wait until the readout matches; it is set after the picture."""
+        seen = []
+        try:
+            wait_for(lambda: seen.append(self.readout()) or re.search(pattern, seen[-1]))
+        except AssertionError:
+            raise AssertionError(f"the readout never matched {pattern!r}; it says {seen[-1]!r}") from None
+        return seen[-1]
+
+    def pixels(self):
+        """How wide the picture is on the screen and in the file; 0 if it is broken."""
+        return self.image.evaluate("img => [img.getBoundingClientRect().width, img.complete ? img.naturalWidth : 0]")
+
+    def moved(self, hand, pattern):
+        """Do something with a hand, and see that picture and readout follow; gives the readout."""
+        before, said = self.picture(), self.readout()
+        hand()
+        wait_for(lambda: self.picture() != before, what="another picture")
+        return self.wait_readout(pattern), said
+
+    # ---- hands ----
+
+    def control(self, label):
+        """The row of the control with this label."""
+        row = self.box.locator(".widget-inline-hbox", has=self.page.get_by_text(label, exact=True)).first
+        row.scroll_into_view_if_needed()
+        return row
+
+    def keys(self, label, key, times=1):
+        """Press a key on a slider's handle or in a field."""
+        row = self.control(label)
+        handle = row.locator(".noUi-handle, input, select").first
+        handle.focus()
+        for _ in range(times):
+            self.page.keyboard.press(key)
+
+    def drag(self, label, share):
+        """Drag a slider's handle with the mouse to this share of its way."""
+        row = self.control(label)
+        track, handle = (row.locator(css).first.bounding_box() for css in (".noUi-base", ".noUi-handle"))
+        y = handle["y"] + handle["height"] / 2
+        self.page.mouse.move(handle["x"] + handle["width"] / 2, y)
+        self.page.mouse.down()
+        self.page.mouse.move(track["x"] + share * track["width"], y, steps=5)
+        self.page.mouse.up()
+
+    def write(self, label, text):
+        """Replace what stands in a field, and press Enter."""
+        field = self.control(label).locator("input").first
+        field.fill(text)
+        field.press("Enter")
+
+    def choose(self, label, option):
+        """Choose an option of a list by what it says."""
+        field = self.control(label).locator("select")
+        field.select_option(label=option)
+        shown = "select => select.selectedOptions[0]?.label.replaceAll('\\u00a0', ' ')"
+        wait_for(lambda: field.evaluate(shown) == option, what=f"{label} to show {option!r}")
+        self.page.wait_for_timeout(300)  # what the kernel makes of it comes back, and must not empty the field
+        assert field.evaluate(shown) == option
+
+    def click(self, says):
+        """Click a button."""
+        self.box.get_by_role("button", name=says, exact=True).click()
+
+    def screenshot(self, path):
+        """The panel as it looks."""
+        self.box.screenshot(path=path)
