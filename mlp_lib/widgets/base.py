@@ -187,7 +187,7 @@ class PlotPanel(ipywidgets.VBox):
 
 
 def plain(text: str, most: int = 300) -> str:
-    """`text` as one line that is not too long.
+    r"""`text` as one line that is not too long.
 
     >>> plain("a\nb")
     'a b'

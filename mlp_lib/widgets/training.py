@@ -189,7 +189,7 @@ def _curve(
         ax.axhline(floor, color=GREY, linestyle="--", linewidth=1, label=f"floor {floor:.4f}")
     low, high = _limits(lossi, [*losses, *(loss for found in marks.values() for _, loss in found)], floor)
     ax.set_yscale("log")
-    ax.set(xlim=(0, _round_up(n)), ylim=(low, high), xlabel="steps")
+    ax.set(xlim=(0, 1.03 * _round_up(n)), ylim=(low, high), xlabel="steps")
     ax.set_title("loss (nats)", loc="left", fontsize=10)  # beside the axis it would lie under wide tick labels
     _plain_ticks(ax, low, high)
     ax.spines[["top", "right"]].set_visible(False)

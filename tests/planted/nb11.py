@@ -208,10 +208,6 @@ def _reseeds_g(model, X, Y, *, steps, lr, batch_size, g):
     return _fit(model, X, Y, steps, lr, lambda: torch.randint(0, len(X), (batch_size,), generator=g))
 
 
-def _always_the_same_rows(model, X, Y, *, steps, lr, batch_size, g):
-    return _fit(model, X, Y, steps, lr, lambda: torch.arange(batch_size))
-
-
 def _two_draws(model, X, Y, *, steps, lr, batch_size, g):
     def draw():
         return torch.randint(0, len(X), (batch_size,), generator=g)
@@ -276,7 +272,6 @@ MISTAKES = [
     (q4, _seeds_the_global_one, "the global generator is another after the call"),
     (q4, _own_generator, "nothing was drawn from it"),
     (q4, _reseeds_g, "g seeded with 1 and with 2 give the same run"),
-    (q4, _always_the_same_rows, "what chooses the minibatches"),
     (q4, _two_draws, "do X[ix] and Y[ix] have the same ix"),
     (q4, _full_batch, "the model was given X of shape (36, 2)"),
     (q4, _last_loss, "expected the list of the 6 losses"),

@@ -200,7 +200,6 @@ MISTAKES = [
     (q3, _reports_all, "among the new ones"),
     (q3, lambda search, again: 1, "expected a number of a configuration and a loss"),
     (q4, _network(), "The exercise asks for a dev loss under 2.2"),
-    (q4, (_network(), "a look at test"), "The exercise asks for a dev loss under 2.2"),
     (q4, (_network(), 3), "the reason for opening the test set"),
     (q4, MLP, "is a class"),
     (q4, 2.07, "hand over the model itself"),
