@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from mlp_lib import MLP, MLPConfig
+from mlp_lib import MLP
 from mlp_lib.exercises.nb14 import q1, q2, q3, q4
 
 # 14.1 judge a first loss
