@@ -36,7 +36,7 @@ test: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 torture: setup
-	$(BIN)/python -m pytest -m torture -n $(WORKERS) --dist load tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m torture -n $(WORKERS) --dist load $(or $(PYTEST_ARGS),tests)
 
 lint: setup
 	$(BIN)/ruff check .
