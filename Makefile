@@ -3,7 +3,8 @@
 # make refresh  re-run the notebooks and store their outputs
 # make torture  what takes longer than make test: pages with changed numbers, cells in any order, thousands of inputs
 # make mutations  plant faults in a copy of the library and see the tests notice them
-# make bench    measure the speed of the training loop against what else one could run
+# make coverage  which lines of the library the tests and the notebooks reach
+# make bench    measure the speed of the training loop against what else one could run, and of the panels
 # make book     the reading edition: all pages as they are stored, as a site that needs no network
 #
 # make setup TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"   takes the small CPU build
@@ -14,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup lab test torture mutations lint refresh bench book clean
+.PHONY: setup lab test torture mutations coverage lint refresh bench book clean
 
 setup: $(VENV)/.ready
 
@@ -43,6 +44,14 @@ torture: setup
 mutations: setup
 	OMP_NUM_THREADS=1 $(BIN)/python tests/run_mutations.py --jobs $(or $(JOBS),1)
 
+coverage: export COVERAGE_FILE = $(CURDIR)/.coverage
+coverage: setup
+	$(BIN)/python -m pip install --quiet "coverage>=7.10"
+	rm -f .coverage .coverage.*
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --show-missing --skip-covered --fail-under=95
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -53,6 +62,7 @@ refresh: setup
 bench: setup
 	$(BIN)/python -m pip install --quiet -e ".[bench]"
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/panels.py
 
 book: setup
 	rm -rf book/_build

@@ -1,5 +1,6 @@
 """What every test run shares: notebooks are compared strictly, except for stderr; nobody's own record is touched."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -12,18 +13,19 @@ RECORDS = {"MLP_LIB_EXERCISES": "exercises.json", "MLP_LIB_LADDER": "ladder.sqli
 # Files are handed to workers whole, in this order: the longest first, so that none is left alone at the end.
 LONGEST = (
     "15_",
-    "14_",
     "13_",
-    "11_",
-    "10_",
+    "test_panels",
     "08_",
+    "test_book",
+    "10_",
+    "11_",
+    "05_",
+    "14_",
+    "test_widgets",
+    "16_",
     "test_notebooks_tweaked",
     "test_fast",
-    "test_book",
     "test_grade",
-    "test_panels",
-    "16_",
-    "05_",
 )
 
 
@@ -50,6 +52,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((k for k, start in enumerate(LONGEST) if name.startswith(start)), len(LONGEST))
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:

@@ -51,7 +51,7 @@ def leftovers():
 
 # Starts a program, and one that cuts loose from whoever started it; then prints and never ends.
 LOOP = """
-import signal, subprocess, sys
+import signal, subprocess, sys, time
 sleep = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
 loose = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {sleep!r}], start_new_session=True)"
 with open(PIDS, "w") as file:
@@ -61,6 +61,7 @@ for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.SIG_IGN)
 while True:
     print("x" * 10_000)
+    time.sleep(0.001)  # 10 MB a second at the most: more would only keep the others from their work
 """
 NEIGHBOURS = """
 import os, pathlib

@@ -339,7 +339,7 @@ def hammer(seconds, stepper, seed):
 
 @each_stepper
 def test_random_commands_from_several_threads_leave_a_consistent_state(stepper):
-    hammer(1.5, stepper, seed=1)
+    hammer(0.6, stepper, seed=1)
 
 
 @pytest.mark.torture

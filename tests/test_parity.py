@@ -63,8 +63,9 @@ def test_vocabulary(words, vocab):
 
 @pytest.mark.parametrize("block_size", [1, 2, 3, 4, 8])
 def test_dataset_rows_in_the_lectures_order(words, vocab, block_size):
-    X, Y = build_dataset(words, vocab, block_size)
-    Xl, Yl = lecture.dataset(words, vocab.stoi, block_size)
+    some = words if block_size == 3 else words[::10]
+    X, Y = build_dataset(some, vocab, block_size)
+    Xl, Yl = lecture.dataset(some, vocab.stoi, block_size)
     assert torch.equal(X, Xl)
     assert torch.equal(Y, Yl)
     assert X.dtype == Y.dtype == torch.int64

@@ -105,6 +105,10 @@ def test_a_picture_gets_few_colours_once_and_looks_the_same():
     a, b = (np.asarray(Image.open(io.BytesIO(base64.b64decode(p))).convert("RGB"), float) for p in (before, after))
     assert np.abs(a - b).max() < 12  # of 255: nobody sees it
     assert tool.smaller(after) == after
+    png = io.BytesIO()
+    figure.savefig(png, transparent=True)
+    see_through = base64.b64encode(png.getvalue()).decode()
+    assert tool.smaller(see_through) == see_through
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)

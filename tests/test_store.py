@@ -5,10 +5,10 @@ import io
 import json
 import os
 import struct
-import subprocess
 import sys
 import zipfile
 
+import branch
 import numpy as np
 import pytest
 import torch
@@ -137,11 +137,12 @@ for kill in range(kills):
             os.write(writer, saved(folder / f"run{k}").name.encode() + b" ")  # only now it is reported
             k += 1
     os.close(writer)
-    time.sleep(random.uniform(0, 0.2))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    with os.fdopen(reader) as pipe:
-        reported = pipe.read().split()
+    with os.fdopen(reader, "rb") as pipe:
+        first = pipe.read(1)  # it is at work
+        time.sleep(random.uniform(0, 0.05))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        reported = (first + pipe.read()).decode().split()
     for name in reported:
         assert load_run(folder / name).note == "a first try", name
     for path in folder.iterdir():
@@ -156,10 +157,9 @@ print(reports)
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 @pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.torture)])
 def test_a_kill_at_any_moment_loses_nothing_that_was_reported(tmp_path, kills):
-    arguments = [os.path.dirname(__file__), str(tmp_path), str(kills)]
-    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_SAVING, *arguments], capture_output=True, text=True)
+    done = branch.run(KILLED_WHILE_SAVING, os.path.dirname(__file__), tmp_path, kills)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > kills // 4, "hardly anything was saved before the kills"
+    assert int(done.stdout) >= kills, "each child saved something before it was killed"
 
 
 # ---- what is no run --------------------------------------------------------------------------------------------------

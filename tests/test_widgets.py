@@ -83,17 +83,12 @@ def heights(ax):
 
 
 @each_panel
-def test_every_control_and_the_picture_have_a_name_for_a_screen_reader(make, name):
+def test_every_control_and_the_picture_have_a_name_for_a_screen_reader_and_are_core_widgets(make, name):
     panel = make(name)
     assert all(control.description for control in panel.controls.values())
     assert all(button.description for button in panel.buttons.values())
     assert len(panel.image.tooltip) > 30
     assert not hasattr(panel.image, "alt"), "ipywidgets has an alt text now: use it"
-
-
-@each_panel
-def test_only_core_widgets(make, name):
-    panel = make(name)
     for widget in [panel.image, panel.status, *panel.controls.values(), *panel.buttons.values()]:
         assert (widget._view_module, widget._model_module) == ("@jupyter-widgets/controls",) * 2
 
@@ -137,7 +132,7 @@ def move(control):
 
 @each_panel
 def test_redraws_leave_nothing(make, name):
-    leave_nothing(make(name), redraws=6)
+    leave_nothing(make(name), redraws=3)
 
 
 @pytest.mark.torture
@@ -146,23 +141,27 @@ def test_a_thousand_redraws_of_every_panel_leave_nothing(make, name):
     leave_nothing(make(name), redraws=1000)
 
 
-def test_a_thousand_redraws_leave_nothing():
+def test_two_hundred_redraws_leave_nothing():
     def draw(figure, frequency):
-        figure.text(0.5, 0.5, "axes take most of the time")
+        figure.text(0.5, 0.5, "x")  # axes, and each more letter, would take most of the time
         return "done"
 
-    leave_nothing(waves(draw), redraws=1000)
+    leave_nothing(waves(draw), redraws=200)
 
 
 def leave_nothing(panel, redraws):
-    """After many redraws there are as many Python objects, threads, widgets and figures as after three."""
-    for _ in range(3):
-        panel.redraw()
-    before = count()
-    for _ in range(redraws):
-        panel.redraw()
-    after = count()
-    assert after[0] - before[0] < 200
+    """After many redraws there are as many Python objects, threads, widgets and figures as after two."""
+    gc.freeze()  # what is there already is neither looked through nor counted
+    try:
+        for _ in range(2):
+            panel.redraw()
+        before = count()
+        for _ in range(redraws):
+            panel.redraw()
+        after = count()
+    finally:
+        gc.unfreeze()
+    assert after[0] - before[0] < max(20, redraws // 5)  # 0 as a rule; a figure is some thousand
     assert after[1:] == before[1:]
     assert plt.get_fignums() == []
 
@@ -483,16 +482,16 @@ BAD = [
 
 
 @pytest.mark.parametrize("name", ["sampling_panel", "network_panel"])
-@pytest.mark.parametrize(("text", "said"), BAD)
-def test_bad_text_is_answered_by_a_sentence(make, capfd, name, text, said):
+def test_bad_text_is_answered_by_a_sentence(make, capfd, name):
     panel = make(name)
     picture = panel.image.value
     box = panel.controls["prefix" if name == "sampling_panel" else "word"]
-    box.value = text
-    assert panel.readout.startswith(said)
-    assert len(panel.readout) <= 300
-    assert panel.image.value == picture
-    assert capfd.readouterr() == ("", "")
+    for text, said in BAD:
+        box.value = text
+        assert panel.readout.startswith(said)
+        assert len(panel.readout) <= 300
+        assert panel.image.value == picture
+        assert capfd.readouterr() == ("", "")
     box.value = "em"
     assert panel.error is None
 

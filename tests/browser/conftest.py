@@ -1,8 +1,8 @@
 """JupyterLab in a real browser, for panels: a server, a page, and hands that move controls as people do.
 
-One server and one browser serve all tests of the session. Lab saves by itself, so notebooks are opened as copies; its
-settings, workspaces and data lie in a temporary folder too. Without a Chromium these tests skip, except where CI is
-set: there they fail, so that no change can escape them unnoticed.
+One server and one browser serve all tests of the session. Lab saves by itself: notebooks, its settings, workspaces and
+data lie in a temporary folder. Without a Chromium these tests skip, except where CI is set: there they fail, so that no
+change can escape them unnoticed.
 """
 
 import json
@@ -115,33 +115,27 @@ def wait_for(condition, seconds=_SECONDS, what="it"):
 
 @pytest.fixture(scope="session")
 def open_notebook(lab, chromium):
-    """Opens a list of code cells, or a copy of a notebook of the course, runs all of it, and gives the Page."""
-    context = chromium.new_context(viewport={"width": 1200, "height": 1000})
+    """Opens a notebook of code cells, given by name, runs all of it, and gives the Page."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 1000}, reduced_motion="reduce")
     context.set_default_timeout(_SECONDS * 1000)
 
-    def open_it(name, cells=None, source=None):
-        if source is None:
-            notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-            notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        else:
-            notebook = nbformat.read(source, as_version=4)
-            for cell in notebook.cells:
-                if cell.cell_type == "code":
-                    cell.outputs, cell.execution_count = [], None
+    def open_it(name, cells):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells.values()])
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, lab["folder"] / f"{name}.ipynb")
         page = context.new_page()
         page.goto(f"{lab['address']}/lab/workspaces/{name}/tree/{name}.ipynb?token={lab['token']}")
-        return Page(page).run_all()
+        return Page(page, list(cells)).run_all()
 
     yield open_it
     context.close()
 
 
 class Page:
-    """A notebook in JupyterLab."""
+    """A notebook in JupyterLab, and the names of its cells."""
 
-    def __init__(self, page):
-        self.page = page
+    def __init__(self, page, names):
+        self.page, self.names = page, names
 
     def run_all(self):
         self.page.wait_for_function("window.jupyterapp && window.jupyterapp.shell.currentWidget")
@@ -149,13 +143,17 @@ class Page:
         self.page.wait_for_function(idle)
         self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
         self.page.wait_for_function(idle)
-        stderr = self.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
+        errors = self.page.locator("[data-mime-type='application/vnd.jupyter.error']").all_text_contents()
+        stderr = self.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").all_text_contents()
+        assert not errors
         assert not any("Error" in text for text in stderr), stderr
         return self
 
-    def panel(self, label):
-        """The panel that has a control or button of this label."""
-        box = self.page.locator(".widget-vbox", has=self.page.get_by_text(label, exact=True)).first
+    def panel(self, name):
+        """The panel that the cell of this name shows."""
+        cell = self.page.locator(".jp-Notebook-cell").nth(self.names.index(name))
+        cell.evaluate("cell => cell.scrollIntoView()")  # what is far away is not drawn, so it counts as invisible
+        box = cell.locator(".jp-OutputArea-output .widget-vbox").first
         box.wait_for()
         return Panel(self.page, box)
 
@@ -170,6 +168,7 @@ class Panel:
     def __init__(self, page, box):
         self.page, self.box = page, box
         self.image = box.locator("img.widget-image")
+        self.chosen = {}  # of lists, what they must show
         box.scroll_into_view_if_needed()
 
     # ---- eyes ----
@@ -189,7 +188,15 @@ class Panel:
             wait_for(lambda: seen.append(self.readout()) or re.search(pattern, seen[-1]))
         except AssertionError:
             raise AssertionError(f"the readout never matched {pattern!r}; it says {seen[-1]!r}") from None
+        # What the kernel made of a choice has come back by now, and must not have emptied the field.
+        for label, option in self.chosen.items():
+            assert self.shown(label) == option, label
         return seen[-1]
+
+    def shown(self, label):
+        """What a list shows."""
+        shown = "select => select.selectedOptions[0]?.label.replaceAll('\\u00a0', ' ')"
+        return self.control(label).locator("select").evaluate(shown)
 
     def pixels(self):
         """How wide the picture is on the screen and in the file; 0 if it is broken."""
@@ -214,6 +221,7 @@ class Panel:
         """Press a key on a slider's handle or in a field."""
         row = self.control(label)
         handle = row.locator(".noUi-handle, input, select").first
+        self.chosen.pop(label, None)
         handle.focus()
         for _ in range(times):
             self.page.keyboard.press(key)
@@ -236,12 +244,9 @@ class Panel:
 
     def choose(self, label, option):
         """Choose an option of a list by what it says."""
-        field = self.control(label).locator("select")
-        field.select_option(label=option)
-        shown = "select => select.selectedOptions[0]?.label.replaceAll('\\u00a0', ' ')"
-        wait_for(lambda: field.evaluate(shown) == option, what=f"{label} to show {option!r}")
-        self.page.wait_for_timeout(300)  # what the kernel makes of it comes back, and must not empty the field
-        assert field.evaluate(shown) == option
+        self.control(label).locator("select").select_option(label=option)
+        wait_for(lambda: self.shown(label) == option, what=f"{label} to show {option!r}")
+        self.chosen[label] = option
 
     def click(self, says):
         """Click a button."""
