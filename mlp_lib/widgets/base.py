@@ -78,6 +78,8 @@ class PlotPanel(ipywidgets.VBox):
         self.buttons = {says: ipywidgets.Button(description=says) for says in buttons or {}}
         self.figure = Figure(figsize=size, dpi=_DPI)
         self._places: list[Bbox] = []
+        self._acting = False  # a button's action is under way
+        self._moved = False  # a control was moved by it
         self._took = 0.0  # seconds for the last picture
         FigureCanvasAgg(self.figure)
         self.error: Exception | None = None
@@ -93,7 +95,7 @@ class PlotPanel(ipywidgets.VBox):
             rows.append(_row(list(self.buttons.values())))
         super().__init__([*rows, self.image, self.status])
         for control in self.controls.values():
-            control.observe(lambda change: self.redraw(), names="value")
+            control.observe(self._control_moved, names="value")
         for says, button in self.buttons.items():
             button.on_click(self._click(buttons[says]))
 
@@ -167,14 +169,26 @@ class PlotPanel(ipywidgets.VBox):
         for ax, place in zip(axes, self._places, strict=True):
             ax.set_position(place)
 
+    def _control_moved(self, change: object) -> None:
+        if self._acting:
+            self._moved = True
+        else:
+            self.redraw()
+
     def _click(self, action: Callable[[], object]) -> Callable[[object], None]:
         def clicked(button: object) -> None:
+            failed = None
+            self._acting, self._moved = True, False  # however many controls the action moves, one picture is drawn
             try:
                 action()
             except Exception as error:
-                self.fail(error)
-            else:
+                failed = error
+            finally:
+                self._acting = False
+            if failed is None or self._moved:
                 self.redraw()
+            if failed is not None:
+                self.fail(failed)
 
         return clicked
 
