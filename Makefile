@@ -39,7 +39,7 @@ test: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 torture: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m torture -n $(WORKERS) --dist load $(or $(PYTEST_ARGS),tests)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m torture -n $(WORKERS) --dist worksteal $(or $(PYTEST_ARGS),tests)
 
 mutations: setup
 	OMP_NUM_THREADS=1 $(BIN)/python tests/run_mutations.py --jobs $(or $(JOBS),1)
