@@ -1,6 +1,5 @@
 """What every test run shares: notebooks are compared strictly, except for stderr; nobody's own record is touched."""
 
-import gc
 import os
 import shutil
 import tempfile
@@ -52,12 +51,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((k for k, start in enumerate(LONGEST) if name.startswith(start)), len(LONGEST))
 
     items.sort(key=rank)
-
-
-def pytest_collection_finish() -> None:
-    """What is loaded by now stays: the garbage collector need not look through it again and again."""
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:

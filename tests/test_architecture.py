@@ -3,10 +3,10 @@
 import ast
 import importlib
 import inspect
+import subprocess
 import sys
 from pathlib import Path
 
-import branch
 import pytest
 
 import mlp_lib
@@ -86,7 +86,8 @@ def test_importing_the_library_draws_in_no_plotting_and_no_widgets():
         "import sys, mlp_lib; mlp_lib.MLP; mlp_lib.train; "
         "print([m for m in ('matplotlib', 'ipywidgets', 'IPython', 'numba') if m in sys.modules])"
     )
-    assert branch.run(code).stdout.strip() == "[]"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 def test_importing_changes_no_setting():
@@ -95,7 +96,8 @@ def test_importing_changes_no_setting():
         "import mlp_lib, mlp_lib.plots; mlp_lib.MLP; "
         "b = (torch.get_num_threads(), torch.get_rng_state().tolist(), torch.get_default_dtype()); print(a == b)"
     )
-    assert branch.run(code).stdout.strip() == "True"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "True"
 
 
 def public():

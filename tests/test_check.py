@@ -10,7 +10,6 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-import branch
 import pytest
 
 from mlp_lib import check, data
@@ -380,7 +379,7 @@ def test_the_library_says_what_it_misses_when_a_name_is_used():
         "try: mlp_lib.no_such_name\n"
         "except AttributeError as error: print(error)\n"
     )
-    done = branch.run(code, cwd=ROOT)
+    done = run(code=code)
     assert done.stdout.splitlines() == [
         "emma",
         "mlp_lib.train cannot be used here: import of tqdm halted; None in sys.modules. "
@@ -397,4 +396,4 @@ def test_train_is_the_function_whichever_way_it_is_reached():
         "print(callable(train), mlp_lib.train is train, isinstance(data, types.ModuleType), mlp_lib.data is data)\n"
         "print(set(mlp_lib.__all__) <= set(dir(mlp_lib)))\n"
     )
-    assert branch.run(code, cwd=ROOT).stdout == "True True True True\nTrue\n"
+    assert run(code=code).stdout == "True True True True\nTrue\n"

@@ -1,9 +1,12 @@
 """Many runs at once are the runs one after another: same results, in the order asked for, however many workers."""
 
 import math
+import os
 import pickle
 import signal
+import subprocess
 import sys
+import textwrap
 import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -11,7 +14,6 @@ from multiprocessing import get_context
 
 import pytest
 import torch
-from branch import branch
 
 from mlp_lib import MLP, MLPConfig, Splits, Vocab, eval_loss, load_words, make_splits, train, train_steps
 from mlp_lib import ladder as ladder_module
@@ -209,7 +211,10 @@ def test_an_interrupt_returns_what_is_complete():
         after = threading.active_count(), torch.get_num_threads()
         assert after == before, (after, before)
     """
-    process = branch(code)
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], env=os.environ.copy(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.5)
     sent = time.monotonic()

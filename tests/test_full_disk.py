@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import branch
 import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs the limits of Unix")
@@ -60,8 +59,10 @@ def child(code, folder, **environment):
     kept = {k: v for k, v in os.environ.items() if k not in ("CI", "XDG_DATA_HOME", "XDG_CACHE_HOME", "MLP_LIB_CACHE")}
     for name in ("MLP_LIB_EXERCISES", "MLP_LIB_LADDER", "MLP_LECTURE_NAMES"):
         kept.pop(name, None)
-    own = kept | {"HOME": str(folder)} | environment
-    done = branch.run(START + code, folder, cwd=ROOT, env=own, warnings=["error"])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", START + code, str(folder)],
+        capture_output=True, text=True, cwd=ROOT, env=kept | {"HOME": str(folder)} | environment,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

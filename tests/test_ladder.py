@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -14,14 +16,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from branch import branch
 
 from mlp_lib import MLP, MLPConfig, Vocab, build_dataset, eval_loss, ladder, load_words
 from mlp_lib.ladder import KNOWN, Entry, Ladder, Opening, TestVault, words_sha256
 
 WORDS = ["emma", "ava", "mae", "eva", "amma"]
 VOCAB = Vocab.from_words(WORDS)
-ROOT = Path(__file__).resolve().parent.parent
 WHY = "final loss"
 
 
@@ -193,7 +193,11 @@ for k in range(int(sys.argv[3])):
 
 
 def writer(path, name, times):
-    return branch(WRITER, path, name, times, cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), name, str(times)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parent.parent,
+    )  # fmt: skip
+    return process
 
 
 def small_vault(path):
@@ -220,7 +224,7 @@ def test_a_kill_in_mid_write_leaves_a_readable_record(path):
     process.stdin.flush()
     assert [process.stdout.readline() for _ in range(2)] == ["ready\n", "under way\n"]
     process.kill()
-    process.communicate(timeout=120)
+    process.communicate()
     reasons = [o.reason for o in small_vault(path).openings]
     assert len(reasons) >= 21
     assert reasons == [f"killed {k}" for k in range(len(reasons))]
@@ -664,7 +668,10 @@ def quick(tmp_path):
 
 
 def climber(path, name, times):
-    return branch(CLIMBER, path, name, times, cwd=ROOT)
+    return subprocess.Popen(
+        [sys.executable, "-c", CLIMBER, str(path), name, str(times)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parent.parent,
+    )  # fmt: skip
 
 
 def go(process):
@@ -704,7 +711,10 @@ for n in range(10):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and kill")
 def test_ten_kills_in_mid_write_leave_a_readable_ladder(quick):
-    process = branch(FORKING, quick, cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORKING, str(quick)],
+        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parent.parent,
+    )  # fmt: skip
     for n in range(10):
         child = int(process.stdout.readline())
         time.sleep(0.003 * n)  # another moment of the write each time
@@ -712,8 +722,8 @@ def test_ten_kills_in_mid_write_leave_a_readable_ladder(quick):
         seeds = [e.seed for e in Ladder(quick).entries if e.name == str(n)]
         assert len(seeds) >= 4
         assert seeds == list(range(len(seeds)))
-    process.communicate(timeout=60)
-    assert process.returncode == 0
+    assert process.wait(timeout=60) == 0
+    process.stdout.close()
     Ladder(quick).add("after")
     with sqlite3.connect(quick) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -8,8 +8,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-import branch
-
 from mlp_lib import load_words
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,8 +30,11 @@ def test_form():
 
 
 def test_found_from_any_folder(tmp_path):
-    found = branch.run("import mlp_lib; print(len(mlp_lib.load_words()))", cwd=tmp_path)
-    assert found.stdout == "32178\n", found.stderr
+    found = subprocess.run(
+        [sys.executable, "-c", "import mlp_lib; print(len(mlp_lib.load_words()))"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert found.stdout == "32178\n"
 
 
 def test_travels_in_the_wheel(tmp_path):
@@ -45,7 +46,11 @@ def test_travels_in_the_wheel(tmp_path):
     with zipfile.ZipFile(wheel) as file:
         file.extractall(tmp_path / "site")
     code = "import mlp_lib; print(mlp_lib.__file__); print(len(mlp_lib.load_words()))"
-    found = branch.run(code, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")})
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
     where, count = found.stdout.split()
     assert where.startswith(str(tmp_path)), "the installed copy must be the one that is tried"
     assert count == "32178"

@@ -5,10 +5,10 @@ import io
 import json
 import os
 import struct
+import subprocess
 import sys
 import zipfile
 
-import branch
 import numpy as np
 import pytest
 import torch
@@ -157,7 +157,8 @@ print(reports)
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 @pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.torture)])
 def test_a_kill_at_any_moment_loses_nothing_that_was_reported(tmp_path, kills):
-    done = branch.run(KILLED_WHILE_SAVING, os.path.dirname(__file__), tmp_path, kills)
+    arguments = [os.path.dirname(__file__), str(tmp_path), str(kills)]
+    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_SAVING, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= kills, "each child saved something before it was killed"
 

@@ -79,7 +79,6 @@ class PlotPanel(ipywidgets.VBox):
         self.figure = Figure(figsize=size, dpi=_DPI)
         self._places: list[Bbox] = []
         self._acting = False  # a button's action is under way
-        self._moved = False  # a control was moved by it
         self._took = 0.0  # seconds for the last picture
         FigureCanvasAgg(self.figure)
         self.error: Exception | None = None
@@ -170,23 +169,20 @@ class PlotPanel(ipywidgets.VBox):
             ax.set_position(place)
 
     def _control_moved(self, change: object) -> None:
-        if self._acting:
-            self._moved = True
-        else:
+        if not self._acting:
             self.redraw()
 
     def _click(self, action: Callable[[], object]) -> Callable[[object], None]:
         def clicked(button: object) -> None:
             failed = None
-            self._acting, self._moved = True, False  # however many controls the action moves, one picture is drawn
+            self._acting = True  # however many controls the action moves, one picture is drawn
             try:
                 action()
             except Exception as error:
                 failed = error
             finally:
                 self._acting = False
-            if failed is None or self._moved:
-                self.redraw()
+            self.redraw()
             if failed is not None:
                 self.fail(failed)
 
