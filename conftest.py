@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 
 import pytest
@@ -34,6 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.records_named = [name for name in RECORDS if name not in os.environ]
     for name in config.records_named:
         os.environ[name] = os.path.join(config.records_of_the_run, RECORDS[name])
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it for jobs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # else tests that interrupt wait for ever
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

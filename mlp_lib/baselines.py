@@ -98,7 +98,7 @@ class _CountModel(nn.Module):
     def __init__(self, context: int) -> None:
         super().__init__()
         check_count("context", context, least=0)
-        self.context = context
+        self.context = int(context)  # of a NumPy integer too: `block_size` is asked to be a plain one elsewhere
         self.vocab_size: int | None = None  # None until fit
         self._tables: list[_Table] = []
 
@@ -126,7 +126,7 @@ class _CountModel(nn.Module):
         Y = Y.detach().to("cpu", torch.int64)
         _check_indices("Y", Y, vocab_size)
         self._tables = [_Table(X, Y, context, vocab_size) for context in self._contexts()]
-        self.vocab_size = vocab_size
+        self.vocab_size = int(vocab_size)
         return self
 
     def forward(self, X: Tensor) -> Tensor:
@@ -350,6 +350,8 @@ def char_probs(model: ProbabilityModel, X: Tensor, *, vocab_size: int | None = N
     torch.Size([2, 4])
     """
     read = _reader(model)
+    if not isinstance(X, Tensor):
+        raise TypeError(f"X must be a torch.Tensor, got {type(X).__name__}: write torch.tensor(X)")
     parts = []
     for rows in X.split(_ROWS):
         probs = read(rows)
@@ -368,7 +370,7 @@ def char_probs(model: ProbabilityModel, X: Tensor, *, vocab_size: int | None = N
 
 
 def _checked_probs(model: ProbabilityModel, probs: Tensor) -> Tensor:
-    probs = probs.detach().to("cpu", torch.float64)
+    probs = probs.detach().cpu().double()  # in this order: Apple's MPS has no float64
     sums = probs.sum(dim=1)
     wrong = ~((sums - 1).abs() < 1e-4)  # so written that nan is wrong too
     if bool(wrong.any()):
@@ -405,7 +407,7 @@ def _reader(model: ProbabilityModel) -> Callable[[Tensor], Tensor]:
                 logits = model(last(X).to(device_of(model), torch.int64))
             if not isinstance(logits, Tensor) or logits.ndim != 2:
                 return logits  # refused by its shape
-            return F.softmax(logits.double(), dim=1)
+            return F.softmax(logits.cpu().double(), dim=1)
 
         return softmax
     if callable(model):
@@ -516,10 +518,15 @@ class Mixture(nn.Module):
 
     @torch.no_grad()
     def forward(self, X: Tensor) -> Tensor:
-        """The log-probabilities (B, vocab_size) of the next character."""
+        """The log-probabilities (B, vocab_size) of the next character, float64, where the model is.
+
+        On Apple's MPS, which has no float64, they are float32.
+        """
         probs = [char_probs(model, X) for model in (self.p, self.q)]
         _check_same_symbols(probs[0].shape[1], probs[1].shape[1])
-        return (self.weight * probs[0] + (1 - self.weight) * probs[1]).log().to(device_of(self))
+        logits = (self.weight * probs[0] + (1 - self.weight) * probs[1]).log()
+        device = device_of(self)
+        return logits.to(device, torch.float32 if device.type == "mps" else torch.float64)
 
     def extra_repr(self) -> str:
         """The weight, for `print(model)`."""

@@ -34,7 +34,8 @@ def load_words(source: str | Path | None = None) -> list[str]:
     """The words of a list, one per line, in the list's order; duplicates are kept.
 
     `None` gives the bundled names, `"lecture"` the lecture's own file (from the environment variable
-    `MLP_LECTURE_NAMES` if it names a copy, else downloaded once and cached), anything else is the path of your list.
+    `MLP_LECTURE_NAMES` if it names a copy, else downloaded once and cached), anything else is the path of your list,
+    in which "~" is your home folder.
 
     Harmless differences are evened out: a byte order mark, CRLF line ends, blank lines, spaces around a word, upper
     case, and letters with accents written as two code points (Unicode NFC).
@@ -57,7 +58,7 @@ def load_words(source: str | Path | None = None) -> list[str]:
         return _parse(_lecture_bytes(), "the lecture's names.txt")
     if not isinstance(source, (str, Path)):
         raise TypeError(f'source must be None, "lecture" or a path, got {source!r}')
-    path = Path(source)
+    path = Path(os.path.expanduser(source))
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory: give the path of a text file with one word a line")
     if not path.exists():
@@ -124,8 +125,9 @@ def _download(url: str) -> bytes:
         with urllib.request.urlopen(url, timeout=_DOWNLOAD_SECONDS) as answer:
             return answer.read()
     except http.client.IncompleteRead as error:
+        short = "" if error.expected is None else f", {error.expected:,} short"  # an answer in chunks has no length
         raise ConnectionError(
-            f"the download of {url} stopped after {len(error.partial):,} bytes, {error.expected:,} short: try again"
+            f"the download of {url} stopped after {len(error.partial):,} bytes{short}: try again"
         ) from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
@@ -149,8 +151,8 @@ def _write_whole(path: Path, content: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            temporary = file.name
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+        with open(descriptor, "wb") as file:
             file.write(content)
         os.replace(temporary, path)
     except OSError as error:
@@ -187,12 +189,12 @@ class Vocab:
         self.itos: dict[int, str] = {i: s for s, i in self.stoi.items()}
 
     @classmethod
-    def from_words(cls, words: Sequence[str]) -> "Vocab":
+    def from_words(cls, words: Iterable[str]) -> "Vocab":
         """The characters that occur in `words`, sorted, with "." before them.
 
-        Raises TypeError if `words` is not a sequence of str, ValueError if it holds no character.
+        Raises TypeError if `words` is anything but several str, ValueError if it holds no character.
         """
-        _check_words(words)
+        words = _check_words(words)
         symbols = sorted(set("".join(words)))
         if not symbols:
             raise ValueError(
@@ -242,16 +244,21 @@ class Vocab:
         )
 
 
-def _check_words(words: Sequence[str]) -> None:
+def _check_words(words: Iterable[str]) -> list[str]:
+    """The words as a list of our own: a generator could be gone through only once."""
     if isinstance(words, str):
         raise TypeError(f"words must be a list of str, got one str {words[:20]!r}: write [{words[:20]!r}]")
+    if not isinstance(words, Iterable):
+        raise TypeError(f"words must be a list of str, got {type(words).__name__}: load_words() gives one")
+    words = list(words)
     for w in words:
         if not isinstance(w, str):
             raise TypeError(f"words must hold str only, got {w!r}")
+    return words
 
 
 def build_dataset(
-    words: Sequence[str], vocab: Vocab, block_size: int = 3, *, dtype: torch.dtype = torch.int64
+    words: Iterable[str], vocab: Vocab, block_size: int = 3, *, dtype: torch.dtype = torch.int64
 ) -> tuple[Tensor, Tensor]:
     """Every example of `words`: X (N, block_size), the characters before; Y (N,), the character that follows.
 
@@ -266,7 +273,7 @@ def build_dataset(
     >>> X.tolist(), Y.tolist()
     ([[0, 0], [0, 1], [1, 2], [2, 1]], [1, 2, 1, 0])
     """
-    _check_words(words)
+    words = _check_words(words)
     check_count("block_size", block_size)
     if len(words) == 0:
         raise ValueError("cannot build a dataset from an empty list: load some words first")
@@ -341,30 +348,32 @@ class Splits(NamedTuple):
     Yte: Tensor
 
 
-def split_words(words: Sequence[str], *, seed: int = 42) -> tuple[list[str], list[str], list[str]]:
+def split_words(words: Iterable[str], *, seed: int = 42) -> tuple[list[str], list[str], list[str]]:
     """80 % of the words to train on, 10 % to choose with (dev), 10 % to report with (test), after one shuffle.
 
     A copy is shuffled with `random.Random(seed)`, so calling twice gives the same split (the lecture's cell shuffles
     `words` in place and gives another split each time it is run). Draws from no global generator.
 
-    Raises ValueError if a split would be empty, which is so below 6 words.
+    Raises ValueError if a split would be empty, which is so below 6 words, TypeError if `seed` is no whole number.
     Source: lecture 00:53:20. Taught in: notebook 07.
 
     >>> [len(part) for part in split_words([str(n) for n in range(50)])]
     [40, 5, 5]
     """
-    _check_words(words)
-    shuffled = list(words)
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise TypeError(f"seed must be a whole number, got {seed!r}: with another one every call splits in another way")
+    seed = int(seed)  # random.Random takes no NumPy integer
+    shuffled = _check_words(words)
     random.Random(seed).shuffle(shuffled)
     n1 = int(0.8 * len(shuffled))
     n2 = int(0.9 * len(shuffled))
     parts = shuffled[:n1], shuffled[n1:n2], shuffled[n2:]
     if not all(parts):
-        raise ValueError(f"{len(words)} words are too few to split 80/10/10 with none empty: give at least 6")
+        raise ValueError(f"{len(shuffled)} words are too few to split 80/10/10 with none empty: give at least 6")
     return parts
 
 
-def make_splits(words: Sequence[str], vocab: Vocab, block_size: int = 3, *, seed: int = 42) -> Splits:
+def make_splits(words: Iterable[str], vocab: Vocab, block_size: int = 3, *, seed: int = 42) -> Splits:
     """The examples of `split_words(words, seed=seed)` as six tensors.
 
     Raises what `split_words` and `build_dataset` raise. Source: lecture 00:53:20. Taught in: notebook 07.

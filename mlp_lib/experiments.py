@@ -26,7 +26,17 @@ from mlp_lib.data import Splits, check_count
 from mlp_lib.fast import fast_steps
 from mlp_lib.ladder import Entry, Ladder, fingerprint
 from mlp_lib.model import MLP, MLPConfig
-from mlp_lib.train import History, LearningRate, Step, Stepper, check_examples, rate_function, train, train_steps
+from mlp_lib.train import (
+    History,
+    LearningRate,
+    Step,
+    Stepper,
+    check_eval_on,
+    check_examples,
+    rate_function,
+    train,
+    train_steps,
+)
 
 _NAME = "one hidden layer"  # of a run on the ladder
 
@@ -118,9 +128,12 @@ def run_grid(
     configs = _check_configs(configs)
     seeds = _check_seeds(seeds)
     check_count("steps", steps, least=0)
+    steps = int(steps)  # JSON, in which a run's key is written, takes no NumPy integer
     rate_function(lr)
     if batch_size is not None:
         check_count("batch_size", batch_size)
+        batch_size = int(batch_size)
+    check_eval_on(eval_on)
     if eval_every is not None:
         check_count("eval_every", eval_every)
         if splits is None and not eval_on:
@@ -346,6 +359,8 @@ def _rates(lr: LearningRate | None, steps: int) -> tuple[str, str]:
             "lr gives another learning rate when it is asked a second time for the same step, so its runs could not be "
             "found again on the ladder: let it depend on the step's number alone, or leave the ladder out"
         )
+    if len(set(rates)) == 1:  # a function that always gives one number is that number
+        return repr(rates[0]), f"{rates[0]:g}"
     digest = hashlib.sha256(rates.tobytes()).hexdigest()
     return digest, f"{rates[0]:g} to {rates[-1]:g} ({digest[:6]})" if steps else "none"
 

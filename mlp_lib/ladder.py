@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
+from urllib.parse import quote
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,8 @@ class TestVault:
     was named, nothing is written: a machine that re-runs the notebooks takes no look, and its record ends with the
     vault.
 
-    Raises TypeError or ValueError for tensors that are no examples or a file that is something else.
+    Raises TypeError or ValueError for tensors that are no examples or a file that is something else, FileNotFoundError
+    where there is no home folder and no file was named.
     Source: lecture 00:53:20. Taught in: notebook 07.
 
     >>> from tempfile import TemporaryDirectory
@@ -269,7 +271,8 @@ class Entry:
 class Row(NamedTuple):
     """A line of the table: the runs that differ in their seed alone, or a known result (`runs` is 0).
 
-    `dev`, `train` and `seconds` are means over the `runs`; `low` and `high` the lowest and highest dev loss.
+    `dev`, `train` and `seconds` are means over the `runs`; `low` and `high` the lowest and highest dev loss. Runs that
+    were stopped have a line of their own, which counts them: they have no loss that could go into a mean.
     """
 
     dev: float | None
@@ -317,7 +320,8 @@ class Ladder:
     first run; where `CI` is set and no file was named, nothing is written and the runs end with the object. Several
     programs may write at once, and a kill in the middle of it leaves the runs before.
 
-    Raises ValueError for a `split` that is none of the three or a file that is something else.
+    Raises ValueError for a `split` that is none of the three or a file that is something else, FileNotFoundError where
+    there is no home folder and no file was named.
     Taught in: notebook 13.
 
     >>> from tempfile import TemporaryDirectory
@@ -367,8 +371,8 @@ class Ladder:
 
         `name` and `kind` ("mlp", "counts", "mixture", ...) are texts of your own; the plot tells kinds apart. `config`
         is an `MLPConfig` or a dict of whatever describes the run. `train` and `dev` are losses in nats, nan for a run
-        that blew up. Raises TypeError or ValueError for values of another kind, OSError (TimeoutError if another
-        program keeps the file) if it cannot be written.
+        that blew up, which counts as stopped. Raises TypeError or ValueError for values of another kind, OSError
+        (TimeoutError if another program keeps the file) if it cannot be written.
         """
         measured = {"train": train, "dev": dev}
         losses = {split: _checked_loss(split, loss) for split, loss in measured.items() if loss is not None}
@@ -379,10 +383,12 @@ class Ladder:
                     raise ValueError(f"{what} must be below 2**63, got {value}")
         if seconds is not None and not (isinstance(seconds, (int, float)) and seconds >= 0 and math.isfinite(seconds)):
             raise ValueError(f"seconds must be a number of at least 0, got {seconds!r}")
+        blown = [split for split, loss in losses.items() if math.isnan(loss)]
+        stopped = f"the {blown[0]} loss was nan" if blown else None  # else it would make the mean of its row nan
         entry = Entry(
             datetime.now(UTC).replace(microsecond=0), _checked_text("name", name), _checked_text("kind", kind),
             _checked_config(config), *(None if n is None else int(n) for n in (seed, steps, n_parameters)),
-            None if seconds is None else float(seconds), losses, None, self.words, self.split,
+            None if seconds is None else float(seconds), losses, stopped, self.words, self.split,
         )  # fmt: skip
         self.put(entry)
 
@@ -626,7 +632,13 @@ def _default_path() -> Path | None:
         return Path(named).expanduser().absolute()
     if os.environ.get("CI", "").lower() not in ("", "0", "false"):
         return None
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    try:
+        data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    except RuntimeError:
+        raise FileNotFoundError(
+            "no home folder was found to keep the record in: give path=, or name a file in the environment variable "
+            "MLP_LIB_LADDER"
+        ) from None
     return Path(data).absolute() / "mlp_lib" / "ladder.sqlite"
 
 
@@ -660,7 +672,15 @@ def _writing(path: Path, what: str) -> Iterator[sqlite3.Connection]:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
+    return sqlite3.connect(f"{_uri(path)}?mode={mode}", uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
+
+
+def _uri(path: PurePath) -> str:
+    """The path as SQLite wants it. `Path.as_uri` writes a network disk of Windows as file://server/..., which SQLite
+    refuses: it takes no machine's name there, but four slashes.
+    """
+    posix = path.as_posix()
+    return "file://" + ("" if posix.startswith("/") else "/") + quote(os.fsencode(posix), safe="/:")
 
 
 def _check_format(db: sqlite3.Connection, path: Path) -> None:

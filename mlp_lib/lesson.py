@@ -6,6 +6,7 @@ Nothing here is part of the model; a notebook that is taken apart for its code c
 import math
 import time
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 
 
 class SameAsVideo:
@@ -94,8 +95,10 @@ def _show(value: object, like: object = None) -> str:
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
-    digits = max(len(repr(like).partition(".")[2]), 1) if isinstance(like, float) else None
-    return f"{value:,.{digits}f}" if digits is not None else f"{value:,}"
+    if not isinstance(like, float) or not math.isfinite(like):
+        return f"{value:,}"
+    digits = max(-Decimal(repr(float(like))).as_tuple().exponent, 1)  # 4 of 17.7697, 5 of 1e-05
+    return f"{value:,.{digits}f}"
 
 
 def guessed(guess: float | str | None, answer: float | str, *, unit: str = "") -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from mlp_lib.data import check_count
-from mlp_lib.train import History, LearningRate, Stepper, check_training, rate_function, train_steps
+from mlp_lib.train import History, LearningRate, Stepper, check_training, close_steps, rate_function, train_steps
 
 _LOOK_SECONDS = 0.2  # five pictures a second look smooth, and drawing five takes a fifth of the time
 
@@ -31,6 +31,21 @@ def _close_all() -> None:
     """Let no thread run into the end of the interpreter, where torch is taken apart under it."""
     for session in list(_sessions):
         session.close()
+
+
+def wait_for(event: threading.Event, timeout: float | None = None) -> bool:
+    """Wait until `event` is set, for `timeout` seconds at most (None: for ever), and say whether it is.
+
+    In short waits, because on Windows nobody could interrupt a long one.
+
+    >>> wait_for(threading.Event(), timeout=0.01)
+    False
+    """
+    end = math.inf if timeout is None else time.perf_counter() + timeout
+    while not event.wait(max(0.0, min(0.2, end - time.perf_counter()))):
+        if time.perf_counter() >= end:
+            return False
+    return True
 
 
 class TrainSession:
@@ -48,7 +63,8 @@ class TrainSession:
 
     `pace` is the most steps it takes in a second (None: as many as it can), so that eyes can follow. At `steps` steps
     the run ends. A loss that is not finite ends it too, and `history.stopped` says so, as in `train`. An error in
-    the training or in `on_look` ends it and is kept in `error` for whoever shows it.
+    the training or in `on_look` ends it and is kept in `error` for whoever shows it. An interrupted kernel
+    (KeyboardInterrupt) leaves `step(n)` after the step under way.
 
     The commands may come from any thread, from several at once as well; only `on_look` must give none. Raises
     TypeError or ValueError for what `train_steps` would not take, RuntimeError for a command after `close()`.
@@ -92,6 +108,9 @@ class TrainSession:
         self._record = threading.Lock()  # held for the moment in which a step is entered or the record copied
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        # Set when the worker has done all its work. Not `is_alive`: after an interrupted `join`, Python 3.11 and 3.12
+        # take a living thread for a dead one, and a second worker would train the same model beside it.
+        self._ended = threading.Event()
         self._over = True  # the worker has taken its last step
         self._due = 0.0  # when the pace allows the next one
         self._closed = False
@@ -120,10 +139,11 @@ class TrainSession:
             self._check_open()
             self._halt()
             self.error = None
-            self._launch(n)
-            if self._thread is not None:
-                self._thread.join()
-            self._halt()
+            try:
+                self._launch(n)
+                self.wait()
+            finally:
+                self._halt()  # after an interrupt too
 
     def reset(self) -> None:
         """Pause, put `model` and `g` where they were at first, and begin an empty record; settings stay."""
@@ -148,9 +168,8 @@ class TrainSession:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the run ends by itself; False if it still runs after `timeout` seconds."""
-        thread = self._thread
-        if thread is not None:
-            thread.join(timeout)
+        if self._thread is not None:
+            wait_for(self._ended, timeout)
         return not self.running
 
     def __enter__(self) -> "TrainSession":
@@ -196,8 +215,7 @@ class TrainSession:
     @property
     def running(self) -> bool:
         """Whether steps are being taken at this moment."""
-        thread = self._thread
-        return thread is not None and thread.is_alive() and not self._over
+        return not self._over
 
     @property
     def closed(self) -> bool:
@@ -248,21 +266,34 @@ class TrainSession:
         if not self._more():
             return
         self._stop.clear()
-        self._over = False
+        self._ended.clear()
         self._due = time.perf_counter()
         # A daemon, so that a kernel which is killed while it trains does not wait for the last step.
         self._thread = threading.Thread(target=self._work, args=(n,), name="TrainSession", daemon=True)
-        self._thread.start()
+        self._over = False
+        try:
+            self._thread.start()
+        except RuntimeError:  # the system has no thread left: then nobody is to be waited for
+            self._thread, self._over = None, True
+            raise
 
     def _halt(self) -> None:
         if threading.current_thread() is self._thread:
             raise RuntimeError("on_look may read the session but give it no command: it is called by the worker itself")
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            wait_for(self._ended)
+            self._thread.join()  # a moment: its work is done
             self._thread = None
 
     def _work(self, n: int | None) -> None:
+        try:
+            self._take(n)
+        finally:
+            self._over = True
+            self._ended.set()
+
+    def _take(self, n: int | None) -> None:
         """Take n steps and leave the looking to whoever asked for them; or run, and show it on the way."""
         look = self.on_look if n is None else None
         last = self.steps if n is None else min(self.steps, len(self.history) + n)
@@ -305,7 +336,7 @@ class TrainSession:
                 if pauses_to_look and time.perf_counter() - clock > _LOOK_SECONDS:
                     break
         finally:
-            run.close()
+            close_steps(run)
             self.history.seconds += time.perf_counter() - clock
 
     def _my_turn(self) -> bool:

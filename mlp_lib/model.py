@@ -30,10 +30,9 @@ class MLPConfig:
     n_hidden: int = 200
 
     def __post_init__(self) -> None:
-        check_count("vocab_size", self.vocab_size, least=2)
-        check_count("block_size", self.block_size)
-        check_count("n_embd", self.n_embd)
-        check_count("n_hidden", self.n_hidden)
+        for name, least in (("vocab_size", 2), ("block_size", 1), ("n_embd", 1), ("n_hidden", 1)):
+            check_count(name, getattr(self, name), least=least)
+            object.__setattr__(self, name, int(getattr(self, name)))  # JSON, for one, takes no NumPy integer
 
     @property
     def n_parameters(self) -> int:
@@ -97,7 +96,7 @@ class MLP(nn.Module):
     def from_tensors(cls, C: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor) -> "MLP":
         """A model over tensors you already have; it shares their storage, so training one trains the other.
 
-        Raises ValueError if the shapes do not fit together.
+        Raises TypeError for what is no tensor of floating-point numbers, ValueError if the shapes do not fit together.
         """
         model = cls.__new__(cls)
         nn.Module.__init__(model)
@@ -118,14 +117,16 @@ class MLP(nn.Module):
     def trace(self, X: Tensor) -> Trace:
         """The forward pass with everything it computes on the way. X (B, block_size) holds int64 indices.
 
-        Raises ValueError if X has another width or TypeError if it has another dtype.
+        Raises ValueError if X has another width or TypeError if it is no tensor or has another dtype.
         """
+        if not isinstance(X, Tensor):
+            raise TypeError(f"X must be a torch.Tensor, got {type(X).__name__}: write torch.tensor(X)")
         if X.ndim != 2 or X.shape[1] != self.config.block_size:
             raise ValueError(_wrong_width(X, self.config.block_size))
         if X.dtype != torch.int64:
             raise TypeError(f"X holds {X.dtype}, but indices are torch.int64: call X.long()")
         emb = self.C[X]  # (B, block_size, n_embd)
-        joined = emb.view(emb.shape[0], -1)  # (B, block_size * n_embd)
+        joined = emb.view(emb.shape[0], self.W1.shape[0])  # (B, block_size * n_embd); -1 would not do for B = 0
         h = torch.tanh(joined @ self.W1 + self.b1)  # (B, n_hidden)
         logits = h @ self.W2 + self.b2  # (B, vocab_size)
         return Trace(emb, h, logits)
@@ -144,6 +145,11 @@ class MLP(nn.Module):
 
 
 def _config_of(C: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor) -> MLPConfig:
+    for name, t in (("C", C), ("W1", W1), ("b1", b1), ("W2", W2), ("b2", b2)):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(t).__name__}: write torch.tensor({name})")
+        if not t.is_floating_point():
+            raise TypeError(f"{name} holds {t.dtype}, which cannot be trained: call {name}.float()")
     shapes = (
         f"C {tuple(C.shape)}, W1 {tuple(W1.shape)}, b1 {tuple(b1.shape)}, W2 {tuple(W2.shape)}, b2 {tuple(b2.shape)}"
     )

@@ -5,6 +5,7 @@ palette, which colour-blind readers can tell apart; lines differ in their dashes
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,6 +33,11 @@ def _tidy(ax: Axes, title: str, xlabel: str, ylabel: str) -> Axes:
     return ax
 
 
+def _array(values: ArrayLike) -> np.ndarray:
+    """The values as an array, those of a tensor too that is on a GPU or asks for gradients."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
 def plot_loss(
     stepi: ArrayLike,
     lossi: ArrayLike,
@@ -50,7 +56,7 @@ def plot_loss(
     Raises ValueError if `window` is not from 1 to the number of steps.
     """
     ax = _axes(ax)
-    stepi, lossi = np.asarray(stepi), np.asarray(lossi)
+    stepi, lossi = _array(stepi), _array(lossi)
     if not 1 <= window <= max(len(lossi), 1):
         raise ValueError(f"window must be from 1 to the {len(lossi)} steps there are, got {window}")
     if window == 1:
@@ -60,8 +66,10 @@ def plot_loss(
         ax.plot(stepi, lossi, color=SKY, linewidth=0.5, alpha=0.4, label=label, rasterized=True)
         means = lossi[:whole].reshape(-1, window).mean(1)
         ax.plot(stepi[:whole].reshape(-1, window).mean(1), means, color=BLUE, label=f"mean of {window:,} steps")
-    for (name, (at, losses)), color, dash in zip((evals or {}).items(), COLORS[1:], DASHES[1:], strict=False):
-        ax.plot(np.asarray(at), np.asarray(losses), color=color, linestyle=dash, marker="o", markersize=3, label=name)
+    # Six colours and seven dashes: no two of the first 42 curves look alike.
+    styles = zip(cycle(COLORS[1:]), cycle((*DASHES[1:], DASHES[0])), strict=True)
+    for (name, (at, losses)), (color, dash) in zip((evals or {}).items(), styles, strict=False):
+        ax.plot(_array(at), _array(losses), color=color, linestyle=dash, marker="o", markersize=3, label=name)
     if floor is not None:
         ax.axhline(floor, color=GREY, linestyle="--", linewidth=1, label=f"floor {floor:.4f}")
     ax.legend(frameon=False)
@@ -78,12 +86,14 @@ def plot_next_char_probs(
 ) -> Axes:
     """Bars of the next character's probabilities (vocab_size,); the character `mark`, if any, is told apart.
 
-    Raises ValueError if there is not one probability per symbol.
+    Raises ValueError if there is not one probability per symbol, or if `mark` is no symbol.
     """
-    ax = _axes(ax, height=2.6)
-    probs = np.asarray(probs)
+    probs = _array(probs)
     if probs.shape != (len(itos),):
         raise ValueError(f"expected {len(itos)} probabilities, one per symbol, got shape {probs.shape}")
+    if mark is not None and mark not in itos.values():
+        raise ValueError(f"mark must be one of the symbols {''.join(itos.values())!r}, got {mark!r}")
+    ax = _axes(ax, height=2.6)
     bars = ax.bar(range(len(itos)), probs, color=BLUE)
     ax.set_xticks(range(len(itos)), [itos[i] for i in range(len(itos))])
     if mark is not None:
@@ -112,7 +122,7 @@ def plot_embedding(
     PCA first; also for a C of one column, and for `dims` that are not two different columns of C.
     Source: lecture 01:05:27. Taught in: notebook 09.
     """
-    C = np.asarray(C)
+    C = _array(C)
     if C.ndim == 2 and C.shape[1] == 1:
         raise ValueError(
             f"C has one column, shape {C.shape}, and a map needs two: train with n_embd=2 or more, or draw the one "
@@ -160,8 +170,10 @@ def plot_network(
 ) -> Axes:
     """The network as a drawing, after figure 1 of Bengio et al. 2003: `context` is read from left to right.
 
-    Arrows go upwards as in the paper. Sizes are written beside each layer.
+    Arrows go upwards as in the paper. Sizes are written beside each layer. Raises ValueError for an empty context.
     """
+    if not context:
+        raise ValueError("context must have at least one character, such as '..e', got ''")
     ax = _axes(ax, 6.4, 4.8)
     block_size = len(context)
     centres = np.linspace(0.18, 0.82, block_size) if block_size > 1 else np.array([0.5])
@@ -222,7 +234,7 @@ def plot_matrix(
     ax: Axes | None = None,
 ) -> Axes:
     """A matrix (rows, columns) as coloured cells with a scale beside it."""
-    values = np.asarray(values)
+    values = _array(values)
     ax = _axes(ax, 6.4, 4.0)
     image = ax.imshow(values, cmap=cmap, aspect="auto", interpolation="nearest")
     if rows is not None:
@@ -302,14 +314,14 @@ def plot_lr_sweep(
     if against not in ("exponent", "rate"):
         raise ValueError(f"against must be 'exponent' or 'rate', got {against!r}")
     ax = _axes(ax)
-    lre = np.asarray(lre, dtype=float)
+    lre = _array(lre).astype(float)
     x = lre if against == "exponent" else 10.0**lre
     if raw is not None:
-        ax.plot(x, np.asarray(raw), color=SKY, linewidth=0.5, alpha=0.6, label="each step", rasterized=True)
+        ax.plot(x, _array(raw), color=SKY, linewidth=0.5, alpha=0.6, label="each step", rasterized=True)
     if band is not None:
-        low, high = (np.asarray(edge) for edge in band)
+        low, high = (_array(edge) for edge in band)
         ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0, label="lowest to highest run")
-    ax.plot(x, np.asarray(loss), color=color, linestyle=dash, label=label)
+    ax.plot(x, _array(loss), color=color, linestyle=dash, label=label)
     if suggestion is not None:
         at = np.log10(suggestion) if against == "exponent" else suggestion
         ax.axvline(at, color=GREY, linestyle=":", label=f"lowest: rate {suggestion:.3g}")

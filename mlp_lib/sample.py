@@ -23,14 +23,14 @@ def next_char_probs(model: nn.Module, vocab: Vocab, context: str = "", *, temper
     start of a word. Draws nothing. `temperature` divides the logits.
 
     Raises ValueError for a character outside `vocab`, a temperature that is not above 0, a model of another vocabulary,
-    or a model whose logits are not finite.
+    or a model whose logits are not finite; TypeError for a temperature that is no number.
 
     >>> from mlp_lib import MLP, MLPConfig
     >>> model = MLP(MLPConfig(vocab_size=4), g=torch.Generator().manual_seed(2147483647))
     >>> next_char_probs(model, Vocab("abc"), "ab").sum().item()
     1.0
     """
-    _check_sampling(model, vocab, temperature)
+    temperature = _check_sampling(model, vocab, temperature)
     indices = [0] * model.block_size + vocab.encode(context)
     X = torch.tensor([indices[-model.block_size :]], device=device_of(model))
     with looking_at(model):
@@ -57,7 +57,8 @@ def sample_words(
 
     `model` is any module that maps X (B, block_size) to logits (B, vocab_size) and has `block_size`.
     Raises ValueError for a temperature that is not above 0, a prefix with a character outside `vocab` or of `max_len`
-    characters or more, a model of another vocabulary, or logits that are not finite; TypeError without a generator.
+    characters or more, a model of another vocabulary, or logits that are not finite; TypeError without a generator or
+    for a temperature that is no number.
     Source: lecture 01:13:24. Taught in: notebook 12.
 
     >>> from mlp_lib import MLP, MLPConfig
@@ -66,7 +67,7 @@ def sample_words(
     >>> [word[:2] for word in words]
     ['ab', 'ab']
     """
-    _check_sampling(model, vocab, temperature)
+    temperature = _check_sampling(model, vocab, temperature)
     check_count("n", n, least=0)
     check_count("max_len", max_len)
     check_generator(g)
@@ -162,12 +163,22 @@ def _probs(model: nn.Module, X: Tensor, vocab: Vocab, temperature: float) -> Ten
     return probs
 
 
-def _check_sampling(model: nn.Module, vocab: Vocab, temperature: float) -> None:
+def _check_sampling(model: nn.Module, vocab: Vocab, temperature: float) -> float:
+    """The temperature as a plain number, after everything was checked."""
     if not isinstance(getattr(model, "block_size", None), int):
         raise TypeError(f"model must have block_size, the characters it reads: got {type(model).__name__} without it")
-    if not (isinstance(temperature, (int, float)) and math.isfinite(temperature) and temperature > 0):
+    try:
+        number = float(temperature)
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # torch's word for two numbers is RuntimeError
+        raise TypeError(f"temperature must be a number above 0, got {temperature!r}") from None
+    if not (math.isfinite(number) and number > 0):
         raise ValueError(
             f"temperature must be above 0, got {temperature!r}: near 0 the likeliest character always wins"
+        )
+    least = torch.finfo(torch.float32).tiny
+    if number < least:
+        raise ValueError(
+            f"temperature must be at least {least:.2g}, got {temperature!r}: float32 cannot divide by less"
         )
     vocab_size = getattr(getattr(model, "config", None), "vocab_size", len(vocab))
     if vocab_size != len(vocab):
@@ -175,3 +186,4 @@ def _check_sampling(model: nn.Module, vocab: Vocab, temperature: float) -> None:
             f"the vocabulary has {len(vocab)} symbols but this model was built with vocab_size={vocab_size}: "
             "use the vocabulary that the model was trained with"
         )
+    return number

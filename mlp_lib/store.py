@@ -8,6 +8,7 @@ Loading executes nothing: `run.json` is JSON, `tensors.npz` a zip of arrays that
 are checked against each other before a tensor is made.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -101,13 +102,19 @@ def save_run(
             if path.exists():  # somebody was quicker
                 raise FileExistsError(f"{path} exists already: a run is never overwritten, choose another") from error
             raise
-        _sync(path.parent)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, FileExistsError):
             raise
         raise OSError(
             f"could not write the run {path} ({error.strerror or error}): nothing was left there, see to the disk"
+        ) from error
+    try:
+        _sync(path.parent)
+    except OSError as error:  # by now the run stands there, and a second try would meet it
+        raise OSError(
+            f"the run is in {path}, but the disk did not confirm it ({error.strerror or error}): see to the disk, "
+            "then read the run with load_run"
         ) from error
     return path
 
@@ -159,19 +166,21 @@ def _packed(
         )
     if not isinstance(note, str):
         raise TypeError(f"note must be a text, got {note!r}")
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer))):
         raise TypeError(f"seed must be a whole number or None, got {seed!r}")
+    if losses is not None and not isinstance(losses, Mapping):
+        raise TypeError(f"losses must be a dict such as {{'dev': 2.1}}, got {losses!r}")
     if history is not None and not isinstance(history, History):
         raise TypeError(f"history must be what train returns, got {type(history).__name__}")
-    arrays = {name: _array(p) for name, p in zip(_NAMES, model.tensors(), strict=True)}
-    if {a.dtype.str for a in arrays.values()} - set(_DTYPES):
+    if {p.dtype for p in model.tensors()} - set(_DTYPES.values()):
         raise ValueError("only float32 and float64 parameters can be saved: call model.float() first")
+    arrays = {name: _array(p) for name, p in zip(_NAMES, model.tensors(), strict=True)}
     about: dict[str, object] = {
         "format": FORMAT,
         "config": asdict(model.config),
         "symbols": "".join(vocab.stoi)[1:],  # without the boundary, which is always the first
-        "seed": seed,
-        "losses": {_text(name): _number(loss) for name, loss in (losses or {}).items()},
+        "seed": None if seed is None else int(seed),  # JSON takes no NumPy integer
+        "losses": {_text(name): _number(name, loss) for name, loss in (losses or {}).items()},
         "note": note,
     }
     # Once more, where the checksum covers them: another letter for a row of C would be another model in silence.
@@ -289,9 +298,12 @@ def _array(t: Tensor) -> np.ndarray:
     return a.astype(a.dtype.newbyteorder("<"), copy=False)
 
 
-def _number(loss: float) -> float | str:
+def _number(name: str, loss: float) -> float | str:
     """JSON has no nan and no inf: they are kept as text, which `float` reads back."""
-    loss = float(loss)
+    try:
+        loss = float(loss)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"the loss {name!r} must be a number, got {loss!r}: leave out what was not measured") from None
     return loss if math.isfinite(loss) else repr(loss)
 
 
@@ -338,10 +350,13 @@ def _write(file: Path, content: bytes) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make the folder's entries last, where the system can (Windows cannot open a folder)."""
+    """Make the folder's entries last, where the system can (Windows opens no folder, some disks sync none)."""
     if os.name != "nt":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
         finally:
             os.close(descriptor)

@@ -129,7 +129,8 @@ def lr_sweep(
     from torch's global generator: put it in evaluation mode first.
 
     Raises TypeError or ValueError for rates that are not 0 < lo < hi, counts below 1 (2 for `steps`), a missing
-    generator, and data that does not fit the model. Warns if the loss is lowest at an end of the range.
+    generator, and data that does not fit the model. Warns if the loss is lowest at an end of the range or was
+    never finite.
     Source: lecture 00:45:40. Taught in: notebook 06.
 
     >>> from mlp_lib import MLP, MLPConfig, Vocab, build_dataset
@@ -210,7 +211,13 @@ def lr_sweep(
             runs = [future.result() for future in _failed_first(futures)]
 
     result = _collected(lre, lrs, runs, window)
-    if result.at_edge:
+    if _length(result.mean) == 0:
+        warnings.warn(
+            f"{result.stopped}, so the sweep measured nothing: look at the parameters the model starts from, or begin "
+            f"below {lo:g}",
+            stacklevel=2,
+        )
+    elif result.at_edge:
         warnings.warn(
             f"the smoothed loss is lowest at lr {result.suggestion:.3g}, an end of what was swept, so the suggestion "
             f"is no turning point: sweep a wider range than {lo:g} to {hi:g}, or take more than {steps} steps",

@@ -83,8 +83,9 @@ def train_steps(
     stopped. `look_every` matters only to steppers that work ahead: see `fast_steps`; here the model is up to date at
     every yield.
 
-    Raises TypeError or ValueError, before the first step, for data that does not fit the model, and when its turn
-    comes, for a learning rate that is negative or not finite.
+    Raises TypeError or ValueError, before the first step, for data that does not fit the model, a model of which no
+    parameter requires a gradient, and an optimizer that could not train it (a class, LBFGS, one made for another
+    model); and when its turn comes, for a learning rate that is negative or not finite.
     Source: lecture 00:37:56 and 00:41:25. Taught in: notebooks 04 and 05.
 
     >>> from mlp_lib import MLP, MLPConfig, Vocab, build_dataset
@@ -95,6 +96,8 @@ def train_steps(
     [0, 1, 2]
     """
     check_training(model, X, Y, steps=steps, start=start, batch_size=batch_size, look_every=look_every, g=g)
+    if optimizer is not None:
+        _check_optimizer(model, optimizer)
     rate = rate_function(lr, default=None if optimizer is not None else _LECTURE_LR)
     return _train_steps(model, X, Y, range(start, start + steps), rate, batch_size, optimizer, g)
 
@@ -165,6 +168,11 @@ def check_training(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module that maps X to logits, got {type(model).__name__}")
+    parameters = list(model.parameters())
+    if parameters and not any(p.requires_grad for p in parameters):
+        raise ValueError(
+            "no parameter of the model requires a gradient, so there is nothing to train: call model.requires_grad_()"
+        )
     check_examples(model, X, Y)
     check_count("steps", steps, least=0)
     check_count("start", start, least=0)
@@ -173,6 +181,48 @@ def check_training(
     if look_every is not None:
         check_count("look_every", look_every)
     check_generator(g)
+
+
+def _check_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Raise TypeError or ValueError with one sentence for an optimizer that `train_steps` could not use, or in vain."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        got = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
+        raise TypeError(
+            f"optimizer must be made for the model, such as torch.optim.Adam(model.parameters()), got {got}"
+        )
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise TypeError(
+            "optimizer must take its step from one gradient, but LBFGS computes the loss several times a step: "
+            "take another, such as torch.optim.Adam(model.parameters())"
+        )
+    its = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    parameters = list(model.parameters())
+    if parameters and not any(id(p) in its for p in parameters):
+        raise ValueError(
+            "the optimizer holds no parameter of this model, so the model would never change: "
+            f"make it anew, from this one's: {type(optimizer).__name__}(model.parameters(), ...)"
+        )
+
+
+def check_eval_on(eval_on: Mapping[str, tuple[Tensor, Tensor]] | None) -> None:
+    """Raise TypeError with one sentence unless `eval_on` maps each name to a pair; the tensors are not looked at.
+
+    >>> check_eval_on({"dev": torch.zeros(4, 3)})
+    Traceback (most recent call last):
+    ...
+    TypeError: eval_on must name its splits: write eval_on={'dev': (Xdev, Ydev)}, got {'dev': Tensor}
+    """
+    got = None
+    if isinstance(eval_on, Mapping):
+        for name, pair in eval_on.items():
+            if not isinstance(pair, (tuple, list)):
+                got = f"{{{name!r}: {type(pair).__name__}}}"
+            elif len(pair) != 2:
+                got = f"{{{name!r}: {type(pair).__name__} of {len(pair)}}}"
+    elif eval_on is not None:
+        got = type(eval_on).__name__
+    if got is not None:
+        raise TypeError(f"eval_on must name its splits: write eval_on={{'dev': (Xdev, Ydev)}}, got {got}")
 
 
 def check_examples(model: nn.Module, X: Tensor, Y: Tensor) -> None:
@@ -190,6 +240,11 @@ def check_examples(model: nn.Module, X: Tensor, Y: Tensor) -> None:
             raise TypeError(f"{name} must hold integer indices, got {t.dtype}: build it with build_dataset")
     if Y.ndim != 1:
         raise ValueError(f"Y must have one dimension, (examples,), got shape {tuple(Y.shape)}")
+    if X.ndim == 0 or (X.numel() == 0 and len(X) > 0):
+        raise ValueError(
+            f"X must have one row an example, (examples, block_size), got shape {tuple(X.shape)}: "
+            "build it with build_dataset"
+        )
     if X.shape[0] != Y.shape[0]:
         raise ValueError(f"X has {X.shape[0]} rows but Y has {Y.shape[0]}: take both from the same build_dataset call")
     if X.shape[0] == 0:
@@ -333,7 +388,8 @@ def train(
     finite stops the run; an interrupted kernel (KeyboardInterrupt) ends it early. Either way the record so far is
     returned, and `history.stopped` says in a sentence what happened.
 
-    Raises what `train_steps` raises, and ValueError if only one of `eval_on` and `eval_every` makes sense.
+    Raises what `train_steps` raises; TypeError for an `eval_on` that is no mapping from names to pairs; ValueError for
+    its examples if they do not fit the model, and for an `eval_every` where `eval_on` names no split.
     Source: lecture 00:41:25. Taught in: notebook 04.
 
     >>> from mlp_lib import MLP, MLPConfig, Vocab, build_dataset
@@ -343,6 +399,7 @@ def train(
     >>> len(train(model, X, Y, steps=50, g=g))
     50
     """
+    check_eval_on(eval_on)
     if eval_every is not None:
         check_count("eval_every", eval_every)
         if not eval_on:
@@ -360,16 +417,21 @@ def train(
     step = None
 
     def evaluate() -> None:
-        if eval_on:
-            history.record_losses(start + seen, {name: eval_loss(model, x, y) for name, (x, y) in eval_on.items()})
+        nonlocal begun
+        clock = time.perf_counter()
+        try:
+            if eval_on:
+                history.record_losses(start + seen, {name: eval_loss(model, x, y) for name, (x, y) in eval_on.items()})
+        finally:
+            begun += time.perf_counter() - clock
 
     run = stepper(
         model, X, Y, steps=steps, start=start, lr=lr, batch_size=batch_size, optimizer=optimizer,
         look_every=look_every, g=g,
     )  # fmt: skip
+    begun = time.perf_counter()  # moved on by the time of each evaluation: only steps count
     try:
         evaluate()
-        clock = time.perf_counter()
         for step in _with_bar(run, steps, progress):
             history.record(step)
             seen += 1
@@ -381,10 +443,9 @@ def train(
             if on_step is not None:
                 on_step(step)
             if eval_every is not None and (step.i + 1) % eval_every == 0 and seen < steps:
-                history.seconds += time.perf_counter() - clock
                 evaluate()
-                clock = time.perf_counter()
-        history.seconds += time.perf_counter() - clock
+        if history.stopped is None and steps > 0:  # every step was taken, so no stepper is ahead of its last one
+            evaluate()
     except KeyboardInterrupt:
         history._trim()
         if step is not None and (len(history) == 0 or history._i[-1] != step.i):
@@ -392,12 +453,21 @@ def train(
         done = f"after step {int(history._i[-1])}" if len(history) else "before the first step"
         history.stopped = f"interrupted {done}"
     finally:
-        close = getattr(run, "close", None)
-        if close is not None:
-            close()  # a stepper that worked ahead puts model and g where the last step left them
-    if history.stopped is None and steps > 0:
-        evaluate()
+        history.seconds = time.perf_counter() - begun
+        close_steps(run)
     return history
+
+
+def close_steps(run: Iterator[Step]) -> None:
+    """End a run of a `Stepper` where it is: one that worked ahead puts model and g where its last step left them.
+
+    A stepper promises an iterator, not a generator: without a `close` there is nothing to do.
+
+    >>> close_steps(iter([]))
+    """
+    close = getattr(run, "close", None)
+    if close is not None:
+        close()
 
 
 def _with_bar(run: Iterable[Step], steps: int, progress: bool) -> Iterable[Step]:
@@ -425,5 +495,5 @@ def eval_loss(model: nn.Module, X: Tensor, Y: Tensor) -> float:
         for Xb, Yb in zip(X.split(_EVAL_ROWS), Y.split(_EVAL_ROWS), strict=True):
             logits = model(Xb.to(device, torch.int64))
             losses = F.cross_entropy(logits, Yb.to(device, torch.int64), reduction="none")
-            total += losses.double().sum().item()
+            total += losses.cpu().double().sum().item()
     return total / X.shape[0]

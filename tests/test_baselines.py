@@ -5,12 +5,13 @@ import os
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mlp_lib import MLP, MLPConfig, Vocab, build_dataset, eval_loss, load_words, make_splits
+from mlp_lib import MLP, MLPConfig, Vocab, baselines, build_dataset, eval_loss, load_words, make_splits
 from mlp_lib import next_char_probs as next_char_probs_of
 from mlp_lib.baselines import (
     Interpolated,
@@ -295,6 +296,49 @@ def test_a_function_and_an_object_with_probabilities_are_models():
     assert mixture_loss(Learned(), lambda X: half, DEV_X, DEV_Y, 0.3) == pytest.approx(math.log(V), abs=1e-6)
 
 
+class OnMPS(torch.Tensor):
+    """A tensor of Apple's MPS as far as it matters here: it knows no float64 before it is on the CPU."""
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+    def double(self):
+        raise TypeError("Cannot convert a MPS Tensor to float64")
+
+    def to(self, *arguments, **more):
+        return self.double() if torch.float64 in arguments else super().to(*arguments, **more)
+
+
+def test_a_device_without_float64_is_left_first():
+    logits = torch.tensor([[0.0, 1.0]])
+    (probs,) = char_probs(module(lambda X: logits.as_subclass(OnMPS)), X[:1])
+    assert torch.equal(probs, logits[0].double().softmax(0))
+    (again,) = char_probs(lambda X: probs[None].float().as_subclass(OnMPS), X[:1])
+    assert type(again) is torch.Tensor
+    assert again.dtype == torch.float64
+
+
+def test_a_mixture_on_a_device_without_float64_gives_float32(monkeypatch):
+    asked = []
+
+    def to(t, *arguments):
+        asked.append(arguments)
+        return t
+
+    mixture = Mixture(lambda X: torch.full((len(X), V), 1 / V), lambda X: torch.full((len(X), V), 1 / V), 0.5)
+    assert mixture(X[:2]).dtype == torch.float64
+    monkeypatch.setattr(baselines, "device_of", lambda model: torch.device("mps"))
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    mixture(X[:2])
+    assert asked == [(torch.device("mps"), torch.float32)]
+
+
+def test_a_context_from_numpy_is_a_context():
+    pairs = ((NGram(np.int64(2)), np.int64(V)), (NGram(2), V))
+    drawn = [model.fit(X, Y, size).sample(VOCAB, n=3, g=generator()) for model, size in pairs]
+    assert drawn[0] == drawn[1]
+
+
 # ---- bad input: one sentence each ------------------------------------------------------------------------------------
 
 
@@ -428,6 +472,8 @@ FITTED = NGram(1).fit(X, Y, V)
             f"the NGram gave values of shape ({len(X)}, 5) for {len(X)} contexts, expected ({len(X)}, 27): one row a "
             "context, one column a symbol",
         ),
+        (lambda: char_probs(FITTED, [[0, 0]]), TypeError,
+         "X must be a torch.Tensor, got list: write torch.tensor(X)"),
         (lambda: char_probs(module(lambda X: None), X), TypeError,
          "the Given gave NoneType where a tensor of shape (B, vocab_size) is due"),
         (

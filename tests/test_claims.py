@@ -42,6 +42,17 @@ def stored(number, name):
     raise LookupError(f"notebook {number} has no {name}")
 
 
+def test_notebook_10_another_five_seeds_put_twenty_numbers_behind_ten(splits):
+    configs = [{"n_embd": e, "n_hidden": h} for e, h in ((2, 348), (10, 200), (20, 200))]
+    steps, seeds = 20_000, [2147483647 + k for k in range(5, 10)]
+    results = run_grid(
+        configs, seeds, X=splits.Xtr, Y=splits.Ytr, steps=steps, lr=lambda i: 0.1 if i < 0.75 * steps else 0.01
+    )
+    two, ten, twenty = dev_losses(results, splits).view(3, -1)
+    assert 0.01 < twenty.mean() - ten.mean() < 0.055
+    assert 0.045 < two.mean() - ten.mean() < 0.09
+
+
 def test_notebook_10_with_five_times_the_steps_twenty_numbers_are_ahead_of_ten(splits):
     sizes = {"two": (2, 348), "ten": (10, 200), "twenty": (20, 200)}
     configs = [{"n_embd": e, "n_hidden": h} for e, h in sizes.values()]

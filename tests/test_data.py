@@ -1,9 +1,12 @@
 """Words to tensors: what is handled, what is refused and how, and the download."""
 
+import http.client
 import http.server
+import io
 import threading
 import unicodedata
 
+import numpy as np
 import pytest
 import torch
 
@@ -77,6 +80,16 @@ def test_a_missing_file_names_where_it_was_looked_for(tmp_path, monkeypatch):
         f"no file at namse.txt (looked from {tmp_path}): give a path that exists, None for the bundled names, "
         'or "lecture" for the lecture\'s own list'
     )
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "mine.txt").write_text("emma\n")
+    assert load_words("~/mine.txt") == ["emma"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~nobody.txt").write_text("ava\n")
+    assert load_words("~nobody.txt") == ["ava"], "a name that only looks like a user's home"
 
 
 def test_a_directory(tmp_path):
@@ -167,6 +180,16 @@ def test_cut_off_half_way(no_copy, serve):
     with pytest.raises(ConnectionError, match=r"stopped after 7 bytes, 228,138 short: try again"):
         load_words("lecture")
     assert not no_copy.exists()
+
+
+def test_an_answer_in_chunks_that_is_cut_off_has_no_length_to_name(no_copy, monkeypatch):
+    class Answer(io.BytesIO):
+        def read(self):
+            raise http.client.IncompleteRead(b"emma")
+
+    monkeypatch.setattr(data.urllib.request, "urlopen", lambda url, timeout: Answer())
+    with pytest.raises(ConnectionError, match=r"stopped after 4 bytes: try again"):
+        load_words("lecture")
 
 
 def test_wrong_checksum(no_copy, serve):
@@ -327,6 +350,11 @@ VOCAB = Vocab("aem")
             "words must be a list of str, got one str 'emma': write ['emma']",
         ),
         (
+            lambda: build_dataset(None, VOCAB),
+            TypeError,
+            "words must be a list of str, got NoneType: load_words() gives one",
+        ),
+        (
             lambda: build_dataset(["emma", "ämma"], VOCAB),
             ValueError,
             "the character 'ä' in 'ämma' is not among the 4 symbols '.aem': "
@@ -370,6 +398,26 @@ def test_split_is_the_same_every_time_and_leaves_the_list_and_the_global_generat
     assert [len(part) for part in first] == [25_742, 3_218, 3_218]
     assert sorted([*first[0], *first[1], *first[2]]) == sorted(words)
     assert split_words(words, seed=43) != first
+
+
+def test_words_may_come_from_a_generator():
+    words = ["emma", "ava", "mae", "eva", "amma", "mav"]
+    vocab = Vocab.from_words(w for w in words)
+    assert vocab == Vocab.from_words(words)
+    for got, due in zip(build_dataset((w for w in words), vocab), build_dataset(words, vocab), strict=True):
+        assert torch.equal(got, due)
+    assert split_words(w for w in words) == split_words(words)
+
+
+def test_a_seed_is_a_whole_number():
+    words = load_words()[:100]
+    assert split_words(words, seed=np.int64(-3)) == split_words(words, seed=-3)
+    for seed in (None, 1.0, "42", True):
+        with pytest.raises(TypeError) as caught:
+            make_splits(words, Vocab.from_words(words), seed=seed)
+        assert str(caught.value) == (
+            f"seed must be a whole number, got {seed!r}: with another one every call splits in another way"
+        )
 
 
 def test_split_sizes_at_the_smallest():

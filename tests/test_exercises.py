@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import inspect
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,17 @@ def test_a_checker_that_raises_says_so():
     assert (
         q.evaluate(1).message == "[no] 9.9 your answer raised AttributeError: 'int' object has no attribute 'missing'"
     )
+
+
+def test_an_answer_that_wants_to_leave_is_wrong_and_an_interrupt_passes():
+    q = Exercise("9.9", "leaves", lambda answer: answer(), hints=["a", "b"], solution=lambda: 1)
+    assert q.evaluate(lambda: sys.exit("bye")).message == "[no] 9.9 your answer raised SystemExit: bye"
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        q.evaluate(interrupted)
 
 
 def test_a_mistake_is_shown_as_it_is():

@@ -12,6 +12,7 @@ import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
+import numpy as np
 import pytest
 import torch
 
@@ -253,8 +254,12 @@ def counted(runs):
     return stepper
 
 
+def falling(i):
+    return 0.1 if i < 10 else 0.01
+
+
 def grid(board, runs, **given):
-    settings = {"splits": SPLITS, "steps": 20, "lr": lr, "name": "noted", **given}
+    settings = {"splits": SPLITS, "steps": 20, "lr": falling, "name": "noted", **given}
     return run_grid(CONFIGS, SEEDS, **settings, ladder=board, stepper=counted(runs))
 
 
@@ -272,7 +277,7 @@ def test_runs_are_put_on_the_ladder_and_not_repeated(board):
     assert (entry.n_parameters, entry.words, entry.split) == (result.config.n_parameters, board.words, "clean")
     assert entry.config == {"vocab_size": 27, "block_size": 3, "n_embd": 3, "n_hidden": 33, "batch_size": 32,
                             "lr": entry.config["lr"]}  # fmt: skip
-    assert entry.config["lr"].startswith("0.1 to 0.1 (")
+    assert entry.config["lr"].startswith("0.1 to 0.01 (")
     assert [row.runs for row in board.rows if row.runs] == [3, 3]
 
     again = grid(Ladder(board.path), runs)
@@ -310,7 +315,8 @@ def test_whatever_may_change_a_loss_makes_another_run(board, change):
 
 @pytest.mark.parametrize(
     "same",
-    [{"lr": lambda n: [0.1, 0.01][n >= 100]}, {"workers": 1}, {"eval_every": 5}, {"progress": True},
+    [{"lr": lambda n: [0.1, 0.01][n >= 10]}, {"workers": 1}, {"eval_every": 5}, {"progress": True},
+     {"steps": np.int64(20)}, {"batch_size": np.int64(32)},
      {"executor": ThreadPoolExecutor(1)},
      {"splits": Splits(*(t.to(torch.int16) for t in SPLITS))}],
 )  # fmt: skip
@@ -319,6 +325,24 @@ def test_what_changes_no_loss_makes_the_same_run(board, same):
     grid(board, runs)
     grid(board, runs, **same)
     assert len(runs) == 6
+
+
+def test_a_rate_that_never_changes_is_its_number(board):
+    runs = []
+    grid(board, runs, lr=0.1)
+    grid(board, runs, lr=lambda i: 0.1)
+    assert len(runs) == 6
+    grid(board, runs, lr=lambda i: 0.2)
+    assert len(runs) == 12
+
+
+def test_sizes_from_numpy_are_sizes(board):
+    config = MLPConfig(n_embd=np.int64(2), n_hidden=np.int64(10))
+    settings = {"splits": SPLITS, "ladder": board}
+    (first,) = run_grid([config], [1], steps=np.int64(5), batch_size=np.int64(8), **settings)
+    (again,) = run_grid([{"n_embd": 2, "n_hidden": 10}], np.array([1]), steps=5, batch_size=8, **settings)
+    assert again.found
+    assert again.losses == first.losses
 
 
 def test_our_two_steppers_make_different_runs_and_need_no_name(board):
@@ -486,6 +510,7 @@ NOWHERE = Ladder("no/such/folder/ladder.sqlite")
             ValueError,
             "runs of a stepper of your own are found again under a name of their own only: pass name=, and another one",
         ),
+        (lambda: go(eval_on=(X, Y)), TypeError, "eval_on must name its splits: write eval_on="),
         (
             lambda: go(ladder=NOWHERE, lr=lambda i: next(COUNTER) / 99),
             ValueError,

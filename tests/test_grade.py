@@ -309,9 +309,36 @@ def test_the_command_prints_a_table_and_writes_a_file(tmp_path, capsys):
     assert row == {"student": "ada.ipynb", "solved": [], "status": "not run", "remark": "an empty file"}
 
 
+def test_a_table_that_cannot_be_written_is_said_before_the_grading(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "grade", lambda *a, **k: pytest.fail("graded"))
+    assert command.main(["grade", str(tmp_path), "--csv", str(tmp_path / "missing" / "out.csv")]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("not graded: ")
+    assert "out.csv" in said.err
+
+
+def test_a_disk_that_fills_up_while_grading_costs_no_table(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "out.csv"
+    file.write_text("last week's")
+
+    def grade(*a, **k):
+        assert file.read_text() == "last week's", "trying the file changes nothing in it"
+        file.unlink()
+        file.mkdir()  # from now on it cannot be written
+        return ROWS
+
+    monkeypatch.setattr(command, "grade", grade)
+    assert command.main(["grade", str(tmp_path), "--csv", str(file)]) == 1
+    said = capsys.readouterr()
+    assert said.out == table(ROWS) + "\n"
+    assert said.err.startswith("graded, but not written: ")
+
+
 def test_the_command_says_what_is_wrong_in_a_sentence(tmp_path, capsys):
-    assert command.main(["grade", str(tmp_path / "missing")]) == 1
+    file = tmp_path / "out.csv"
+    assert command.main(["grade", str(tmp_path / "missing"), "--csv", str(file)]) == 1
     assert capsys.readouterr().err.startswith("not graded: there is no notebook (a file that ends in .ipynb) in ")
+    assert not file.exists()
 
 
 def test_without_a_command_the_exercises_are_listed(tmp_path, monkeypatch, capsys):

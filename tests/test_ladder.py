@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 import torch
@@ -175,6 +175,40 @@ def test_where_CI_is_set_nothing_is_left_behind(home, path, monkeypatch, value):
 def test_CI_set_to_no_is_no_CI(home, monkeypatch, value):
     monkeypatch.setenv("CI", value)
     assert TestVault(*examples()).path is not None
+
+
+def test_without_a_home_the_way_out_is_named(home, monkeypatch):
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", none)
+    for make in (Ladder, lambda: TestVault(*examples())):
+        with pytest.raises(FileNotFoundError, match=r"no home folder .* the environment variable MLP_LIB_LADDER"):
+            make()
+    monkeypatch.setenv("MLP_LIB_LADDER", str(home / "named.sqlite"))
+    assert Ladder().path == home / "named.sqlite"
+
+
+@pytest.mark.parametrize(
+    ("path", "uri"),
+    [
+        (PureWindowsPath(r"\\server\share\my home\x.sqlite"), "file:////server/share/my%20home/x.sqlite"),
+        (PureWindowsPath(r"C:\Users\é\x.sqlite"), "file:///C:/Users/%C3%A9/x.sqlite"),
+        (PurePosixPath("/home/a?b#c%20/x.sqlite"), "file:///home/a%3Fb%23c%2520/x.sqlite"),
+    ],
+)
+def test_the_address_of_the_file_has_no_machines_name(path, uri):
+    assert ladder._uri(path) == uri
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+def test_a_file_of_any_name_is_that_file(tmp_path):
+    path = tmp_path / "a folder" / "my #1? 100% né\udcff.sqlite"
+    Ladder(path).add("mine", dev=2.0)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert len(Ladder(path)) == 1
+    slashes = Path("/" + str(path))  # as the path of a network disk begins
+    assert len(Ladder(slashes)) == 1
 
 
 # ---- several at once, and kills --------------------------------------------------------------------------------------
@@ -619,6 +653,17 @@ def test_a_run_that_was_stopped_has_its_own_row(path):
     assert rows[0].dev == 2.0
     assert math.isnan(rows[1].dev)
     assert rows[1].source == "yours, the loss was inf at step 3"
+
+
+def test_runs_that_blew_up_spoil_no_mean_and_are_counted(path):
+    board = Ladder(path)
+    for seed, dev in enumerate([2.0, math.nan, 2.2, math.nan]):
+        board.add("mine", seed=seed, dev=dev)
+    ended, blown = (row for row in board.rows if row.runs)
+    assert (ended.runs, ended.low, ended.high, ended.source) == (2, 2.0, 2.2, "yours")
+    assert ended.dev == pytest.approx(2.1)
+    assert (blown.runs, blown.source) == (2, "yours, the dev loss was nan")
+    assert math.isnan(blown.dev)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,13 @@ def test_at_the_videos_settings(capsys):
         at()("loss", 17.7699, 17.7697, atol=5e-5)
 
 
+def test_very_small_numbers_keep_their_digits(capsys):
+    at(now=300)("difference", 2.4e-5, 1e-5)
+    assert capsys.readouterr().out == (
+        "[--] difference: 0.00002 (video: 1e-05); you changed n_hidden from 100 to 300\n"
+    )
+
+
 def test_a_number_of_the_whole_list(capsys):
     at()("examples", 229_201, 228_146, bundled=229_201)
     assert capsys.readouterr().out == "[ok] examples: 229,201 here, 228,146 in the video (145 fewer names)\n"

@@ -1,5 +1,6 @@
 """A training run under somebody's hands: what is left after a pause is what `train` would have made."""
 
+import _thread
 import math
 import random
 import threading
@@ -297,6 +298,90 @@ def test_wrong_settings_are_refused_and_change_nothing(setting, value, message):
     with pytest.raises((TypeError, ValueError)) as caught:
         TrainSession(model, X, Y, g=g, **{setting: value})
     assert str(caught.value) == message
+
+
+def interrupt_soon():
+    """What a press on "interrupt the kernel" does, in a moment; it wakes nobody who waits without a timeout."""
+    threading.Timer(0.3, _thread.interrupt_main).start()
+
+
+@each_stepper
+def test_an_interrupt_ends_the_steps_under_way_and_leaves_no_worker(stepper):
+    model, g = new_model()
+    with TrainSession(model, X, Y, g=g, stepper=stepper, pace=50) as session:
+        interrupt_soon()
+        with pytest.raises(KeyboardInterrupt):
+            session.step(200)
+        assert workers() == []
+        assert session.status == "paused"
+        taken = len(session.history)
+        assert 0 < taken < 200
+        session.step(3)
+        assert_as_trained(session, [(taken + 3, 0.1, 32)], stepper)
+
+
+def test_an_interrupt_ends_the_waiting_and_not_the_run():
+    model, g = new_model()
+    with TrainSession(model, X, Y, g=g, pace=50, steps=200) as session:
+        session.start()
+        interrupt_soon()
+        with pytest.raises(KeyboardInterrupt):
+            session.wait()
+        assert session.running
+        session.start()  # it runs already
+        assert len(workers()) == 1
+        session.pause()
+        assert_as_trained(session, [(len(session.history), 0.1, 32)], train_steps)
+
+
+def test_an_interrupted_pause_pauses_all_the_same():
+    model, g = new_model()
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(*data, **how):
+        for step in train_steps(*data, **how):
+            inside.set()
+            go_on.wait(10)
+            yield step
+
+    with TrainSession(model, X, Y, g=g, stepper=slow) as session:
+        session.start()
+        assert inside.wait(10)
+        interrupt_soon()
+        with pytest.raises(KeyboardInterrupt):
+            session.pause()
+        assert session.running  # its step is under way
+        go_on.set()
+        session.step(5)  # first it waits for that one
+        assert_as_trained(session, [(6, 0.1, 32)], train_steps)
+
+
+def test_where_no_thread_is_to_be_had_nobody_waits_for_it(monkeypatch):
+    model, g = new_model()
+
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    with TrainSession(model, X, Y, g=g) as session:
+        with monkeypatch.context() as system:
+            system.setattr(threading.Thread, "start", start)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                session.start()
+        assert session.status == "ready"
+        session.step()
+        assert session.status == "paused"
+
+
+def test_a_stepper_may_be_a_plain_iterator():
+    model, g = new_model()
+
+    def stepper(*data, **how):
+        return iter(list(train_steps(*data, **how)))  # it has no close()
+
+    with TrainSession(model, X, Y, g=g, stepper=stepper) as session:
+        session.step(4)
+        assert session.error is None
+        assert_as_trained(session, [(4, 0.1, 32)], train_steps)
 
 
 def hammer(seconds, stepper, seed):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -57,6 +58,17 @@ def test_from_tensors_shares_storage():
     assert all(torch.equal(a, b) for a, b in zip(model.tensors(), tensors, strict=True))
 
 
+def test_a_batch_may_be_empty():
+    trace = MODEL.trace(torch.zeros(0, 2, dtype=torch.int64))
+    assert (trace.h.shape, trace.logits.shape) == ((0, 4), (0, 5))
+
+
+def test_sizes_from_numpy_become_plain_numbers():
+    sizes = MLPConfig(*(np.int64(n) for n in (5, 2, 3, 4)))
+    assert [type(n) for n in dataclasses.astuple(sizes)] == [int] * 4
+    assert sizes == SMALL
+
+
 def test_repr_says_the_sizes():
     assert repr(MLP(SMALL, g=generator())) == ("MLP(vocab_size=5, block_size=2, n_embd=3, n_hidden=4, parameters=68)")
 
@@ -108,6 +120,17 @@ MODEL = MLP(SMALL, g=generator())
             lambda: MODEL(torch.zeros(4, 2, dtype=torch.uint8)),
             TypeError,
             "X holds torch.uint8, but indices are torch.int64: call X.long()",
+        ),
+        (lambda: MODEL([[0, 0]]), TypeError, "X must be a torch.Tensor, got list: write torch.tensor(X)"),
+        (
+            lambda: MLP.from_tensors(*(p.detach().numpy() for p in MODEL.tensors())),
+            TypeError,
+            "C must be a torch.Tensor, got ndarray: write torch.tensor(C)",
+        ),
+        (
+            lambda: MLP.from_tensors(*(p.detach().long() for p in MODEL.tensors())),
+            TypeError,
+            "C holds torch.int64, which cannot be trained: call C.float()",
         ),
         (
             lambda: shapes(b1=(4, 1)),

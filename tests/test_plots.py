@@ -4,6 +4,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 
 from mlp_lib import plots
 from mlp_lib.ladder import Row
@@ -98,6 +99,24 @@ def test_loss_data_and_means(ax):
     assert ax.get_ylabel() == "loss (nats)"
 
 
+def test_many_curves_are_all_drawn_and_no_two_look_alike(ax):
+    plots.plot_loss([0], [3.0], evals={f"split {k}": ([0], [3.0 + k]) for k in range(20)}, ax=ax)
+    curves = ax.get_lines()[1:]
+    assert [line.get_label() for line in curves] == [f"split {k}" for k in range(20)]
+    looks = [(line.get_color(), repr(line.get_linestyle()), repr(line._unscaled_dash_pattern)) for line in curves]
+    assert len(set(looks)) == 20
+
+
+def test_tensors_that_ask_for_gradients_are_drawn(ax):
+    C = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]], requires_grad=True)
+    plots.plot_embedding(C, ITOS, ax=ax)
+    assert {t.get_text(): t.get_position() for t in ax.texts} == {".": (0.0, 1.0), "a": (2.0, 3.0), "b": (4.0, 5.0)}
+    assert C.requires_grad
+    ax.clear()
+    plots.plot_next_char_probs(torch.tensor([0.5, 0.25, 0.25], requires_grad=True), ITOS, ax=ax)
+    assert [bar.get_height() for bar in ax.patches] == [0.5, 0.25, 0.25]
+
+
 def test_loss_with_a_window_that_does_not_divide(ax):
     plots.plot_loss(range(7), range(7), window=3, ax=ax)
     assert ax.get_lines()[1].get_ydata().tolist() == [1.0, 4.0]
@@ -169,6 +188,14 @@ def test_sweep_against_exponent_or_rate(ax, against, x, at):
         (
             lambda: plots.plot_next_char_probs([0.5, 0.5], ITOS),
             "expected 3 probabilities, one per symbol, got shape (2,)",
+        ),
+        (
+            lambda: plots.plot_next_char_probs([0.5, 0.3, 0.2], ITOS, mark="z"),
+            "mark must be one of the symbols '.ab', got 'z'",
+        ),
+        (
+            lambda: plots.plot_network("", n_embd=2, n_hidden=100, vocab_size=27),
+            "context must have at least one character, such as '..e', got ''",
         ),
         (
             lambda: plots.plot_embedding(np.zeros((3, 1)), ITOS),

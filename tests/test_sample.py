@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -133,6 +134,24 @@ def test_next_char_probs_reads_the_end_of_the_context():
 
 
 MODEL = MLP(MLPConfig(vocab_size=3, n_hidden=5), g=generator())
+
+
+@pytest.mark.parametrize("half", [torch.tensor(0.5), torch.tensor([0.5]), np.float32(0.5)])
+def test_a_temperature_may_be_any_one_number(half):
+    assert torch.equal(next_char_probs(EVEN, VOCAB, temperature=half), next_char_probs(EVEN, VOCAB, temperature=0.5))
+    words = [sample_words(EVEN, VOCAB, n=20, temperature=t, g=generator()) for t in (half, 0.5)]
+    assert words[0] == words[1]
+
+
+def test_the_lowest_temperature_there_is():
+    assert next_char_probs(EVEN, VOCAB, temperature=1.2e-38).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_a_model_whose_sizes_come_from_numpy():
+    model = MLP(MLPConfig(vocab_size=3, block_size=np.int64(2), n_hidden=5), g=generator())
+    assert len(sample_words(model, VOCAB, n=2, g=generator())) == 2
+
+
 BLOWN = MLP(MLPConfig(vocab_size=3, n_hidden=5), g=generator())
 BLOWN.W2.data.fill_(math.nan)
 
@@ -149,6 +168,21 @@ BLOWN.W2.data.fill_(math.nan)
             lambda: next_char_probs(MODEL, VOCAB, temperature=math.nan),
             ValueError,
             "temperature must be above 0, got nan: near 0 the likeliest character always wins",
+        ),
+        (
+            lambda: next_char_probs(MODEL, VOCAB, temperature=1e-50),
+            ValueError,
+            "temperature must be at least 1.2e-38, got 1e-50: float32 cannot divide by less",
+        ),
+        (
+            lambda: next_char_probs(MODEL, VOCAB, temperature=torch.ones(2)),
+            TypeError,
+            "temperature must be a number above 0, got tensor([1., 1.])",
+        ),
+        (
+            lambda: sample_words(MODEL, VOCAB, temperature=None, g=generator()),
+            TypeError,
+            "temperature must be a number above 0, got None",
         ),
         (
             lambda: sample_words(MODEL, VOCAB, prefix="abc", g=generator()),

@@ -1,9 +1,11 @@
 """Runs on disk: what was saved comes back, a kill leaves nothing half, and what is not a run is refused unread."""
 
+import errno
 import hashlib
 import io
 import json
 import os
+import stat
 import struct
 import subprocess
 import sys
@@ -110,6 +112,44 @@ def test_a_disk_that_is_full_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"could not write the run .*run \(No space left on device\): nothing was left"):
         saved(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows opens no folder")
+def test_a_run_that_stands_there_is_not_said_to_be_gone(tmp_path, monkeypatch):
+    real = os.fsync
+
+    def fsync(descriptor):
+        if os.path.samestat(os.fstat(descriptor), os.stat(tmp_path)):
+            raise OSError(errno.EIO, "Input/output error")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=r"the run is in .*run, but the disk did not confirm it") as caught:
+        saved(tmp_path / "run")
+    assert "nothing was left" not in str(caught.value)
+    assert load_run(tmp_path / "run").seed == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows opens no folder")
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_disk_that_syncs_no_folder_can_be_saved_to(tmp_path, monkeypatch, number):
+    real = os.fsync
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert load_run(saved(tmp_path / "run")).seed == 1
+
+
+def test_numbers_from_numpy_are_numbers(tmp_path):
+    config = MLPConfig(vocab_size=len(VOCAB), block_size=2, n_embd=3, n_hidden=np.int64(10))
+    model = MLP(config, g=generator())
+    path = save_run(tmp_path / "run", model, VOCAB, seed=np.int64(3), losses={"dev": np.float64(2)})
+    run = load_run(path)
+    assert (run.seed, run.losses, run.model.config) == (3, {"dev": 2.0}, config)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
@@ -389,6 +429,9 @@ def endless():
         ({"note": 3}, TypeError, "note must be a text, got 3"),
         ({"history": [1.0]}, TypeError, "history must be what train returns, got list"),
         ({"losses": {1: 2.0}}, TypeError, "a loss needs a name such as 'dev', got 1"),
+        ({"losses": {"dev": None}}, TypeError, "the loss 'dev' must be a number, got None: leave out what was not"),
+        ({"losses": 2.5}, TypeError, "losses must be a dict such as {'dev': 2.1}, got 2.5"),
+        ({"seed": True}, TypeError, "seed must be a whole number or None, got True"),
         ({"g": 1}, TypeError, "g must be a torch.Generator on the CPU, got 1"),
         ({"note": "half \ud800"}, ValueError, "run.json cannot hold this run ('utf-8' codec can't encode"),
         ({"losses": {"\udfff": 2.0}}, ValueError, "run.json cannot hold this run ('utf-8' codec can't encode"),
@@ -406,5 +449,6 @@ def test_bad_input_writes_nothing(tmp_path, change, error, sentence):
 
 
 def test_half_precision_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="only float32 and float64 parameters can be saved"):
-        save_run(tmp_path / "run", trained()[0].half(), VOCAB)
+    for model in (trained()[0].half(), trained()[0].bfloat16()):
+        with pytest.raises(ValueError, match="only float32 and float64 parameters can be saved"):
+            save_run(tmp_path / "run", model, VOCAB)

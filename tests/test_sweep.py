@@ -175,7 +175,7 @@ def test_the_iterator_is_closed_when_a_run_is_stopped():
             closed.append(True)
 
     model, g = fresh()
-    with pytest.warns(UserWarning, match="an end of what was swept"):
+    with pytest.warns(UserWarning, match="so the sweep measured nothing"):
         lr_sweep(model, X, Y, stepper=stepper, g=g)
     assert closed == [True]
 
@@ -316,6 +316,17 @@ def test_a_minimum_at_an_end_is_warned_of():
         result = lr_sweep(model, X, Y, lo=1e-5, hi=1e-3, steps=200, batch_size=None, g=g)
     assert result.at_edge
     assert "sweep a wider range than 1e-05 to 0.001" in str(caught[0].message)
+    assert caught[0].filename == __file__
+
+
+def test_a_loss_that_is_nan_from_the_start_is_no_minimum_at_an_end():
+    model, g = fresh()
+    with pytest.warns(UserWarning, match="the loss was nan at step 0") as caught:
+        lr_sweep(model, X, Y, steps=60, seeds=2, stepper=scripted([math.nan]), g=g)
+    assert [str(w.message) for w in caught] == [
+        "the loss was nan at step 0 (lr 0.001) in run 0; 2 of 2 runs ended early, so the sweep measured nothing: look "
+        "at the parameters the model starts from, or begin below 0.001"
+    ]
     assert caught[0].filename == __file__
 
 

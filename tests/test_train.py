@@ -3,6 +3,7 @@
 import math
 import sys
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -199,6 +200,23 @@ def test_lr_is_set_on_every_group_of_the_optimizer():
     assert [group["lr"] for group in optimizer.param_groups] == [falling(2)] * 2
 
 
+def test_an_optimizer_of_some_of_the_parameters_trains_those():
+    model, g = fresh()
+    before, _ = fresh()
+    train(model, X, Y, steps=3, optimizer=torch.optim.SGD([model.W2], lr=0.1), g=g)
+    assert not torch.equal(model.W2, before.W2)
+    assert torch.equal(model.C, before.C)
+
+
+def test_a_model_of_which_one_parameter_is_not_frozen_trains_that_one():
+    model, g = fresh()
+    before, _ = fresh()
+    model.requires_grad_(False).W2.requires_grad_()
+    train(model, X, Y, steps=3, g=g)
+    assert not torch.equal(model.W2, before.W2)
+    assert torch.equal(model.C, before.C)
+
+
 def test_without_lr_the_default_is_the_lectures():
     model, g = fresh()
     assert next(iter(train_steps(model, X, Y, steps=1, g=g))).lr == 0.1
@@ -293,6 +311,61 @@ def test_an_interrupt_before_the_first_step():
     assert len(history) == 0
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still but for an evaluation, 1000 s, one of which ends by an interrupt if asked."""
+    module = sys.modules["mlp_lib.train"]
+    clock = SimpleNamespace(now=0.0, evaluations=0, interrupted_at=None)
+
+    def slow_loss(model, x, y):
+        clock.now += 1000
+        clock.evaluations += 1
+        if clock.evaluations == clock.interrupted_at:
+            raise KeyboardInterrupt
+        return 2.5
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(module, "eval_loss", slow_loss)
+    return clock
+
+
+@pytest.mark.parametrize(
+    ("interrupted_at", "stopped", "evals", "seconds"),
+    [
+        (None, None, 5, 8.0),  # before the first step, after 2, 4, 6, and after the last
+        (1, "interrupted before the first step", 0, 0.0),
+        (4, "interrupted after step 5", 3, 6.0),
+        (5, "interrupted after step 7", 4, 8.0),
+    ],
+    ids=["never", "in the first evaluation", "in one on the way", "in the last"],
+)
+def test_an_interrupted_evaluation_keeps_the_record_and_counts_no_time(clock, interrupted_at, stopped, evals, seconds):
+    model, g = fresh()
+    clock.interrupted_at = interrupted_at
+
+    def work(step):
+        clock.now += 1
+
+    history = train(model, X, Y, steps=8, g=g, eval_on={"all": (X, Y)}, eval_every=2, on_step=work)
+    assert history.stopped == stopped
+    assert history.evals.get("all", []) == [2.5] * evals
+    assert history.seconds == seconds
+    assert len(history) == seconds
+
+
+def test_an_interrupt_keeps_the_time_of_the_steps_before_it(clock):
+    model, g = fresh()
+
+    def work(step):
+        clock.now += 1
+        if step.i == 4:
+            raise KeyboardInterrupt
+
+    history = train(model, X, Y, steps=8, g=g, eval_on={"all": (X, Y)}, eval_every=2, on_step=work)
+    assert history.stopped == "interrupted after step 4"
+    assert history.seconds == 5.0
+
+
 def test_an_error_in_the_hook_comes_through():
     model, g = fresh()
 
@@ -316,6 +389,12 @@ def test_the_stepper_is_handed_in_and_told_who_looks():
     train(model, X, Y, steps=1, g=g, stepper=stepper, eval_on={"all": (X, Y)}, eval_every=6)
     train(model, X, Y, steps=1, g=g, stepper=stepper, on_step=print)
     assert asked == [None, 6, 1]
+
+
+def test_a_stepper_may_be_a_plain_iterator():
+    model, g = fresh()
+    history = train(model, X, Y, steps=3, g=g, stepper=lambda *data, **how: iter(list(train_steps(*data, **how))))
+    assert len(history) == 3
 
 
 def test_progress_goes_to_stderr(capsys):
@@ -365,7 +444,10 @@ def test_eval_loss_switches_dropout_off_and_on_again():
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 MODEL, _ = fresh()
+EARLIER, _ = fresh()
+FROZEN = fresh()[0].requires_grad_(False)
 G = generator()
+NAME_THEM = "eval_on must name its splits: write eval_on={'dev': (Xdev, Ydev)}, got "
 
 
 def steps(model=MODEL, x=X, y=Y, **kwargs):
@@ -435,6 +517,51 @@ def steps(model=MODEL, x=X, y=Y, **kwargs):
             ValueError,
             f"Y holds the index {27 + Y.max()} but this model was built with vocab_size=27: "
             "build model and dataset from the same vocabulary",
+        ),
+        (
+            steps(model=nn.Identity(), x=torch.tensor(3)),
+            ValueError,
+            "X must have one row an example, (examples, block_size), got shape (): build it with build_dataset",
+        ),
+        (
+            steps(model=nn.Identity(), x=X[:, :0]),
+            ValueError,
+            f"X must have one row an example, (examples, block_size), got shape ({len(X)}, 0): "
+            "build it with build_dataset",
+        ),
+        (
+            steps(model=FROZEN),
+            ValueError,
+            "no parameter of the model requires a gradient, so there is nothing to train: call model.requires_grad_()",
+        ),
+        (
+            steps(optimizer=torch.optim.Adam),
+            TypeError,
+            "optimizer must be made for the model, such as torch.optim.Adam(model.parameters()), got the class Adam",
+        ),
+        (
+            steps(optimizer="adam"),
+            TypeError,
+            "optimizer must be made for the model, such as torch.optim.Adam(model.parameters()), got str",
+        ),
+        (
+            steps(optimizer=torch.optim.LBFGS(MODEL.parameters())),
+            TypeError,
+            "optimizer must take its step from one gradient, but LBFGS computes the loss several times a step: "
+            "take another, such as torch.optim.Adam(model.parameters())",
+        ),
+        (
+            steps(optimizer=torch.optim.SGD(EARLIER.parameters(), lr=0.1)),
+            ValueError,
+            "the optimizer holds no parameter of this model, so the model would never change: "
+            "make it anew, from this one's: SGD(model.parameters(), ...)",
+        ),
+        (lambda: train(MODEL, X, Y, steps=1, g=G, eval_on=(X, Y)), TypeError, NAME_THEM + "tuple"),
+        (lambda: train(MODEL, X, Y, steps=1, g=G, eval_on={"dev": X}), TypeError, NAME_THEM + "{'dev': Tensor}"),
+        (
+            lambda: train(MODEL, X, Y, steps=1, g=G, eval_on={"all": (X, Y), "dev": (X,)}),
+            TypeError,
+            NAME_THEM + "{'dev': tuple of 1}",
         ),
         (
             lambda: train(MODEL, X, Y, steps=1, g=G, eval_every=5),

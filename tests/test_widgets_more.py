@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from test_widgets import leave_nothing, until
+from test_widgets import leave_no_widget, leave_nothing, until
 
 from mlp_lib import MLP, MLPConfig, Vocab, build_dataset, eval_loss, load_words, train
 from mlp_lib.exercises import nb00
@@ -95,6 +95,11 @@ def test_every_control_changes_picture_and_readout(maps, name):
 @each_panel
 def test_redraws_leave_nothing(maps, name):
     leave_nothing(PANELS[name](maps), redraws=3)
+
+
+@each_panel
+def test_a_closed_panel_leaves_no_widget(maps, name):
+    leave_no_widget(lambda: PANELS[name](maps))
 
 
 @pytest.mark.torture
@@ -266,6 +271,12 @@ def test_the_start_is_that_of_the_scaled_network(output, hidden):
 @pytest.mark.parametrize(("output", "hidden", "still"), [(0, 1, "C, W1, b1"), (1, 0, "C, W2"), (0, 0, "C, W1, b1, W2")])
 def test_zeros_leave_tensors_without_a_gradient(output, hidden, still):
     assert new_start(output=output, hidden=hidden).readout.endswith(f"No gradient for {still}.")
+
+
+def test_start_panel_takes_narrow_datasets():
+    x, y = build_dataset(WORDS, VOCAB, dtype=torch.uint8)
+    panel = start_panel(x, y, MLPConfig(len(VOCAB), 3, 10, 50), seed=2147483647)
+    assert panel.readout == new_start().readout
 
 
 def test_the_scales_begin_at_the_closest_step():

@@ -1,5 +1,6 @@
 """The panels that measure and train in a moment (05 to 08, 10), without a kernel, and the worker under them."""
 
+import _thread
 import base64
 import io
 import math
@@ -14,7 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from test_widgets import leave_nothing, until
+from test_widgets import leave_no_widget, leave_nothing, until
 
 from mlp_lib import MLP, MLPConfig, Vocab, build_dataset, eval_loss, load_words, make_splits, train
 from mlp_lib.fast import fast_steps
@@ -154,6 +155,11 @@ def test_a_thousand_redraws_leave_nothing(make, name):
     leave_nothing(make(name), redraws=1000)
 
 
+@each_panel
+def test_a_closed_panel_leaves_no_widget(name):
+    leave_no_widget(PANELS[name])
+
+
 def test_panels_of_the_same_name_end_the_one_before_and_others_run_beside_it(make):
     first = make("sweep_panel")
     first.controls["steps"].value = 5000
@@ -199,6 +205,24 @@ def test_full_gradient_is_that_of_one_forward_pass():
     other = MLP(MLPConfig(len(VOCAB), 15, 2, 5), g=torch.Generator().manual_seed(1))  # too wide for one number
     Xw, Yw = build_dataset(WORDS, VOCAB, 15)
     assert torch.allclose(full_gradient(other, Xw, Yw), flat_gradient(other, Xw, Yw), atol=1e-5)
+
+
+def test_full_gradient_of_a_model_in_float64():
+    model, _ = new_model()
+    expected = flat_gradient(model, X, Y)
+    found = full_gradient(model.double(), X, Y)
+    assert found.dtype == torch.float64
+    assert torch.allclose(found.float(), expected, atol=1e-6)
+
+
+def test_narrow_datasets_are_shown_the_same(make):
+    models = {"start": new_model()[0]}
+    x, y = X.to(torch.uint8), Y.to(torch.uint8)
+    wide, narrow = (noise_panel(models, *data, largest=64) for data in ((X, Y), (x, y)))
+    assert narrow.readout == wide.readout
+    narrow_data = [t.to(torch.uint8) for t in DATA]
+    said = [sizes_panel(CONFIG, *data, steps=500, n_words=100).readout for data in (DATA, narrow_data)]
+    assert said[0] == said[1]
 
 
 def test_noise_dots_are_the_cosines(make):
@@ -565,6 +589,55 @@ def test_worker_gives_up_what_is_not_wanted_and_keeps_an_error():
     assert not worker.running
     with pytest.raises(RuntimeError, match="this panel is closed: run its cell again"):
         worker.start(forever, "")
+
+
+def interrupt_soon():
+    """What a press on "interrupt the kernel" does, in a moment; it wakes nobody who waits without a timeout."""
+    threading.Timer(0.3, _thread.interrupt_main).start()
+
+
+def test_an_interrupt_ends_the_waiting_and_never_makes_a_second_thread():
+    said, go_on = [], threading.Event()
+    worker = Worker(on_end=lambda: None)
+
+    def work():
+        go_on.wait(10)
+        said.append("first")
+        worker.check()
+
+    worker.start(work, "")
+    for command in (worker.wait, worker.stop):
+        interrupt_soon()
+        with pytest.raises(KeyboardInterrupt):
+            command()
+        assert worker.running
+        assert said == []
+    go_on.set()
+    until(lambda: not worker.running)  # what was to be given up is given up, although nobody waited for it
+    worker.then(lambda: said.append("second"), "")
+    assert worker.wait(10)
+    assert said == ["first", "second"]
+    worker.close()
+
+
+def test_worker_where_no_thread_is_to_be_had(monkeypatch):
+    worker = Worker(on_end=lambda: None)
+
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as system:
+        system.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            worker.start(lambda: None, "")
+    assert not worker.running
+    worker.close()
+
+
+def test_worker_counts_the_steps_of_a_plain_iterator():
+    worker = Worker(on_end=lambda: None)
+    steps = worker.counted(lambda *data, **how: iter([1, 2]), 1000)  # it has no close()
+    assert list(steps()) == [1, 2]
 
 
 @pytest.mark.parametrize("seconds", [0.7, pytest.param(30, marks=pytest.mark.torture)])

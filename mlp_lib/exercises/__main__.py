@@ -40,9 +40,9 @@ def _grade(asked: argparse.Namespace) -> int:
         print(f"{n_done} done: {row.student}", file=sys.stderr, flush=True)
 
     try:
-        rows = grade(asked.folder, timeout=asked.timeout, jobs=asked.jobs, on_done=on_done)
         if asked.csv:
-            asked.csv.write_text(as_csv(rows), encoding="utf-8", newline="")
+            _check_writable(asked.csv)
+        rows = grade(asked.folder, timeout=asked.timeout, jobs=asked.jobs, on_done=on_done)
     except (ImportError, OSError, ValueError) as error:
         print(f"not graded: {error}", file=sys.stderr)
         return 1
@@ -50,7 +50,22 @@ def _grade(asked: argparse.Namespace) -> int:
         print("interrupted; every kernel was ended", file=sys.stderr)
         return 130
     print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1) if asked.json else table(rows))
+    if asked.csv:
+        try:
+            asked.csv.write_text(as_csv(rows), encoding="utf-8", newline="")
+        except (OSError, ValueError) as error:
+            print(f"graded, but not written: {error}", file=sys.stderr)
+            return 1
     return 0
+
+
+def _check_writable(file: Path) -> None:
+    """Raise OSError if the file cannot be written: before hours of grading, not after them. Nothing is changed."""
+    there = os.path.lexists(file)
+    with open(file, "a", encoding="utf-8"):
+        pass
+    if not there:
+        file.unlink()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -64,14 +64,14 @@ class Exercise:
         return f"Exercise {self.number}: {self.title}"
 
     def evaluate(self, *answers: object) -> Verdict:
-        """The verdict on an answer, without printing. Never raises, whatever the answer does."""
+        """The verdict on an answer, without printing. Never raises, whatever the answer does; an interrupt passes."""
         if not answers or any(_not_attempted(a) for a in answers):
             return Verdict("open", f"{_MARKS['open']} {self.number} not attempted yet")
         try:
             return self._line("right", self._checker(*answers))
         except Mistake as mistake:
             return self._line("wrong", str(mistake))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # The learner's code raised (or returned something no check foresaw): say what, and go on.
             return self._line("wrong", f"your answer raised {type(error).__name__}: {_first_line(error)}")
 
@@ -127,7 +127,7 @@ def _note(number: str) -> None:
         _complained = True
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else "(no message)"
 

@@ -352,7 +352,7 @@ q4 = Exercise(
     _check_diagnosis,
     hints=[
         "Two anchors: uniform guessing costs 3.2958, and a random tenth of the list scatters by 0.0067.",
-        "One of the four is worse than guessing. One is the only one with a low train loss.",
+        "Two of the four are worse than guessing on dev. Of these two, one has a low train loss and one has not.",
         "Of the two with dev below train, one gap is smaller than the scatter and one is not.",
     ],
     solution=diagnosis,

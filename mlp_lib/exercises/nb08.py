@@ -208,7 +208,7 @@ _CHANGES = {
     4: "more seeds before you choose",
 }
 _REPORTS = {
-    "A": (4, "one run of each, 0.004 apart, where runs of one size scatter by 0.008: dev has not chosen yet"),
+    "A": (4, "one run of each, 0.004 apart, where runs of one size scatter by 0.007: dev has not chosen yet"),
     "B": (
         3,
         "no network has a train loss below the floor of 1.87. Someone printed the last minibatch, a lucky one",
@@ -234,7 +234,7 @@ q3 = Exercise(
     _check_change,
     hints=[
         "Three anchors: the floor of 1.87 that no network passes on train, runs of one size that scatter by "
-        "0.008, and a gap between train and dev of about 0.01 in a network that underfits.",
+        "0.007, and a gap between train and dev of about 0.01 in a network that underfits.",
         "One of the four holds a number that cannot be right, and one compares two single runs.",
         "Of the other two, which network would do better if it were larger, and which would only learn more by heart?",
     ],

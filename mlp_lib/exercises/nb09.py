@@ -206,7 +206,7 @@ def _check_pca_of(answer: Callable, C: Tensor, k: int, case: str) -> None:
             f"{case}: got shape {tuple(got.shape)}, the directions themselves. Where does each row lie along them? A "
             "product of rows and directions tells"
         )
-    if got.T.shape == expected.shape and _same_up_to_signs(got.T, expected):
+    if got.shape[::-1] == expected.shape and _same_up_to_signs(got.mT, expected):
         raise Mistake(f"{case}: got shape {tuple(got.shape)}, the transpose of {tuple(expected.shape)}")
     if got.shape != expected.shape:
         raise Mistake(f"{case}: got shape {tuple(got.shape)}, expected {tuple(expected.shape)}, one row per character")

@@ -473,7 +473,8 @@ q4 = Exercise(
         "of that number, times 5/3, and make b1 small.",
         "Leave C as it is drawn. If C or W1 is 0 as well, no gradient gets through.",
         "For a trained network: MLP.from_tensors(*init(config, g)), then 30,000 steps with stepper=fast_steps and "
-        "lr=lambda i: 0.2 * (1 - i / steps). A careful start wants a lower rate than the lecture's.",
+        "lr=lambda i: 0.2 * (1 - i / steps). The 0.5 of notebook 13 was for the lecture's start; a careful one wants "
+        "less.",
     ],
     solution=init,
 )

@@ -7,6 +7,7 @@ JupyterLab, leaves no figure behind, and stays on the page for readers who have 
 import base64
 import html
 import io
+import re
 import threading
 import time
 import warnings
@@ -132,21 +133,21 @@ class PlotPanel(ipywidgets.VBox):
             on_close()
         for child in self.children:
             for grandchild in getattr(child, "children", ()):
-                grandchild.close()
-            child.close()
+                _close(grandchild)
+            _close(child)
+        self.layout.close()
         super().close()
 
     def _show(self) -> None:
         with self._drawing:
             clock = time.perf_counter()
             self.figure.clear()
-            with warnings.catch_warnings():
-                # A symbol of the reader's alphabet that the font lacks is drawn as a box; the page need not warn of it.
-                warnings.filterwarnings("ignore", message=r".*[Gg]lyph.* missing from")
-                said = self._draw(self.figure, **self.values)
-                self._place()
-                png = io.BytesIO()
-                self.figure.canvas.print_png(png)  # as savefig does, but drawn once: savefig draws first for nothing
+            # A symbol of the reader's alphabet that the font lacks is drawn as a box; the page need not warn of it.
+            silence(".*[Gg]lyph.* missing from")
+            said = self._draw(self.figure, **self.values)
+            self._place()
+            png = io.BytesIO()
+            self.figure.canvas.print_png(png)  # as savefig does, but drawn once: savefig draws first for nothing
             self.error = None
             self._took = time.perf_counter() - clock
             self.image.value = png.getvalue()
@@ -194,6 +195,15 @@ class PlotPanel(ipywidgets.VBox):
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
         """What the page keeps: the live widget where there is a kernel, and the picture where there is none."""
         return {**super()._repr_mimebundle_(**kwargs), "image/png": base64.b64encode(self.image.value).decode("ascii")}
+
+
+def silence(message: str) -> None:
+    """Let no module of the panels warn with this message (a regular expression): their readouts say what there is.
+
+    For good, and not with `warnings.catch_warnings`: that takes the filters of the whole process and puts them back
+    later. Panels draw in several threads, and filters set in another thread meanwhile would be lost, or never leave.
+    """
+    warnings.filterwarnings("ignore", message, module=re.escape(__package__) + r"\b")
 
 
 def plain(text: str, most: int = 300) -> str:
@@ -265,6 +275,14 @@ def number(description: str, value: int, low: int, high: int) -> ipywidgets.Boun
 
 def _common() -> dict[str, object]:
     return {"style": dict(_LABEL), "layout": Layout(width=_WIDE)}
+
+
+def _close(widget: ipywidgets.Widget) -> None:
+    """Close a widget and its two parts that are widgets too: each would be kept for as long as the kernel lives."""
+    widget.layout.close()
+    if widget.has_trait("style"):
+        widget.style.close()
+    widget.close()
 
 
 def _row(children: list[ipywidgets.Widget]) -> ipywidgets.Box:

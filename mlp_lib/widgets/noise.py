@@ -54,6 +54,7 @@ def noise_panel(
         raise ValueError(f"batch_size is {batch_size}, but largest is {largest}: raise largest")
     for model in models.values():
         check_examples(model, X, Y)
+    X, Y = X.long(), Y.long()  # a uint8 index would be a mask
     full: dict[str, Tensor] = {}  # (parameters,) each
     cosines: dict[tuple[str, int, int], Tensor] = {}  # (draws,) each, by network, batch size and seed
     times: dict[tuple[str, int], float] = {}  # seconds of a step
@@ -144,7 +145,7 @@ def full_gradient(model: nn.Module, X: Tensor, Y: Tensor) -> Tensor:
         logp = F.log_softmax(model(contexts[first : first + _ROWS]), 1)  # (rows, vocab_size)
         here = (row >= first) & (row < first + _ROWS)
         answers = torch.zeros_like(logp)  # (rows, vocab_size): how often each character follows
-        answers.index_put_((row[here] - first, Y[here]), torch.ones(int(here.sum())), accumulate=True)
+        answers.index_put_((row[here] - first, Y[here]), answers.new_ones(int(here.sum())), accumulate=True)
         total = total + _flat(-(answers * logp).sum() / len(Y), model)
     return total
 

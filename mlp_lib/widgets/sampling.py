@@ -3,7 +3,6 @@
 Taught in: notebook 12.
 """
 
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +13,7 @@ from torch import nn
 from mlp_lib.data import BOUNDARY, Vocab
 from mlp_lib.plots import BLUE, ORANGE, plot_next_char_probs
 from mlp_lib.sample import next_char_probs, sample_words
-from mlp_lib.widgets.base import PlotPanel, number, slider, text
+from mlp_lib.widgets.base import PlotPanel, number, silence, slider, text
 
 _SHOWN = 14  # characters of a name that fit into its column
 
@@ -41,9 +40,8 @@ def sampling_panel(
 
     def draw(figure: Figure, prefix: str, temperature: float, seed: int) -> str:
         g = torch.Generator().manual_seed(seed)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            names = sample_words(model, vocab, n, temperature=temperature, prefix=prefix, max_len=max_len, g=g)
+        silence(r"\d+ of \d+ words did not end")  # the readout says it
+        names = sample_words(model, vocab, n, temperature=temperature, prefix=prefix, max_len=max_len, g=g)
         probs = next_char_probs(model, vocab, prefix, temperature=temperature)  # (vocab_size,)
         likeliest = [vocab.itos[i] for i in probs.topk(min(3, len(probs))).indices.tolist()]
 
@@ -56,8 +54,9 @@ def sampling_panel(
 
         in_list = sum(w in known for w in names)
         said = f"{in_list} of {n} names are in the list, {n - in_list} are new."
-        if caught:
-            said += f" {sum(len(w) == max_len for w in names)} were cut at {max_len} characters."
+        cut = sum(len(w) == max_len for w in names)
+        if cut:
+            said += f" {cut} were cut at {max_len} characters."
         return f"likeliest next: {', '.join(f'{c} {probs[vocab.stoi[c]]:.3f}' for c in likeliest)}. {said}"
 
     def another() -> None:

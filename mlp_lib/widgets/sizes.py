@@ -73,6 +73,7 @@ def sizes_panel(
     """
     the_only(name)
     _check(config, Xtr, Ytr, Xdev, Ydev)
+    Xtr, Ytr, Xdev, Ydev = Xtr.long(), Ytr.long(), Xdev.long(), Ydev.long()  # a uint8 index would be a mask
     fixed = [Point(*point) for point in earlier]
     begins = (Xtr == 0).all(1).nonzero()[:, 0].tolist()  # an empty context begins a word
     if n_words is not None:

@@ -38,6 +38,7 @@ def start_panel(
     """
     drawn = MLP(config, g=torch.Generator().manual_seed(seed))
     check_examples(drawn, X, Y)
+    X, Y = X.long(), Y.long()  # a uint8 index would be a mask
     C, W1, b1, W2, b2 = (p.detach() for p in drawn.tensors())
     uniform = math.log(config.vocab_size)
     few = slice(None, None, -(-len(Y) // _ASKED))

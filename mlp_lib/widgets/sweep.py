@@ -7,8 +7,6 @@ import base64
 import copy
 import io
 import math
-import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -25,7 +23,7 @@ from mlp_lib.model import MLP
 from mlp_lib.plots import BLUE, GREY, RED
 from mlp_lib.sweep import SweepResult, lr_sweep
 from mlp_lib.train import Stepper, eval_loss, train, train_steps
-from mlp_lib.widgets.base import PlotPanel, choice, slider, whole_slider
+from mlp_lib.widgets.base import PlotPanel, choice, silence, slider, whole_slider
 from mlp_lib.widgets.work import Worker, even_ticks, the_only, with_bar
 
 _SHADE = 255 / 7  # eight shades of each colour in the stored picture
@@ -72,7 +70,7 @@ def sweep_panel(
 
     def swept(**how: object) -> SweepResult:
         # A sweep whose lowest point is at its end warns. Here the readout says so; elsewhere the warning stands.
-        warnings.filterwarnings("ignore", "the smoothed loss is lowest at lr", module=re.escape(__name__))
+        silence("the smoothed loss is lowest at lr")
         threads = 1 if stepper is train_steps else None
         return lr_sweep(model, X, Y, batch_size=batch_size, fresh=fresh, threads=threads, g=own_g(), **how)
 

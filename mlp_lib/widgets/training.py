@@ -21,10 +21,10 @@ from mlp_lib.live import TrainSession
 from mlp_lib.plots import BLUE, GREY, ORANGE, RED, SKY
 from mlp_lib.train import Stepper, check_examples, eval_loss, train_steps
 from mlp_lib.widgets.base import PlotPanel, choice, log_slider
+from mlp_lib.widgets.work import the_only
 
 _POINTS = 1500  # more than the picture has columns cannot be seen, and takes time to draw
 _PACES = ("10 steps a second", 10), ("100 steps a second", 100), ("1000 steps a second", 1000), ("as fast as it can", 0)
-_open: dict[str, PlotPanel] = {}  # the panel of each name that may have a thread
 
 
 def train_panel(
@@ -69,8 +69,7 @@ def train_panel(
         )
     for split in (on_demand or {}).values():
         check_examples(model, *split)
-    if name in _open:
-        _open.pop(name).close()
+    the_only(name)
     x, y = (X, Y) if eval_on is None else eval_on
     exact: list[tuple[int, float]] = []  # (updates done, loss over x and y), taken whenever the model stands still
     asked: dict[str, list[tuple[int, float]]] = {split: [] for split in on_demand or {}}  # the same, when asked for
@@ -160,7 +159,7 @@ def train_panel(
         on_close=session.close,
     )
     panel.session = session
-    _open[name] = panel
+    the_only(name, panel)
     return panel
 
 

@@ -11,7 +11,8 @@ import ipywidgets
 from ipywidgets import Layout
 from matplotlib.axes import Axes
 
-from mlp_lib.train import Step, Stepper
+from mlp_lib.live import wait_for
+from mlp_lib.train import Step, Stepper, close_steps
 from mlp_lib.widgets.base import PlotPanel
 
 _BAR_SECONDS = 0.1  # between two moves of the bar
@@ -54,6 +55,7 @@ class Worker:
         self._queue: deque[tuple[Callable[[], object], str]] = deque()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()  # the thread has done all its work; why not `is_alive`: see TrainSession
         self._over = True
         self._closed = False
         _workers.add(self)
@@ -86,7 +88,8 @@ class Worker:
         with self._commands:
             self._stop.set()
             if self._thread is not None:
-                self._thread.join()
+                wait_for(self._ended)
+                self._thread.join()  # a moment: its work is done
                 self._thread = None
             self._queue.clear()
             self._over = True
@@ -100,9 +103,8 @@ class Worker:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until there is no more work; False if there still is after `timeout` seconds."""
-        thread = self._thread
-        if thread is not None:
-            thread.join(timeout)
+        if self._thread is not None:
+            wait_for(self._ended, timeout)
         return not self.running
 
     # ---- for the work ------------------------------------------------------------------------------------------------
@@ -135,7 +137,7 @@ class Worker:
                         self.advance(every / total)
                     yield step
             finally:
-                run.close()
+                close_steps(run)
 
         return steps
 
@@ -147,15 +149,27 @@ class Worker:
 
     def _launch(self, work: Callable[[], object], doing: str) -> None:
         self._stop.clear()
+        self._ended.clear()
         self._over = False
         self._queue.append((work, doing))
         self.doing, self.bar.value = doing, 0.0
         self.bar.layout.visibility = "visible"
         # A daemon, so that a kernel which is killed while it works does not wait for the end.
         self._thread = threading.Thread(target=self._work, name="Worker", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # the system has no thread left: then nobody is to be waited for
+            self._thread, self._over = None, True
+            raise
 
     def _work(self) -> None:
+        try:
+            self._do_all()
+        finally:
+            self._over = True
+            self._ended.set()
+
+    def _do_all(self) -> None:
         while not self._over:
             work, self.doing = self._queue.popleft()
             self._share, self._shown, self.bar.value = 0.0, time.perf_counter(), 0.0
