@@ -1,5 +1,6 @@
 # make lab      set everything up and open the course
 # make test     set everything up and re-run everything: the tests and every cell of every notebook
+# make quick    the tests, and the pages that you changed
 # make refresh  re-run the notebooks and store their outputs
 # make torture  what takes longer than make test: pages with changed numbers, cells in any order, thousands of inputs
 # make mutations  plant faults in a copy of the library and see the tests notice them
@@ -15,18 +16,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup lab test torture mutations coverage lint refresh bench book clean
+.PHONY: setup lab test quick torture mutations coverage lint refresh bench book clean
 
 setup: $(VENV)/.ready
 
+# --no-compile: Python compiles what is imported when it is imported first, and most of these files never are.
 # The stamp is as new as pyproject.toml: a changed dependency is installed at the next call, and nothing otherwise.
 $(VENV)/.ready: pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is older: make setup PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "could not make $(VENV): on Debian and Ubuntu, apt install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet -e ".[test]"
+	$(BIN)/python -m pip install --quiet --no-compile $(TORCH)
+	$(BIN)/python -m pip install --quiet --no-compile -e ".[test]"
 	@touch $@
 
 lab: setup
@@ -37,6 +39,12 @@ lab: setup
 WORKERS ?= auto
 test: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+# What one wants while writing: all tests, and of the pages those that differ from the last commit.
+CHANGED = $(shell git diff --name-only --diff-filter=d HEAD -- 'notebooks/*.ipynb')
+quick: setup lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	  tests mlp_lib $(CHANGED) $(PYTEST_ARGS)
 
 torture: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m torture -n $(WORKERS) --dist worksteal $(or $(PYTEST_ARGS),tests)
