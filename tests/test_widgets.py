@@ -352,8 +352,12 @@ def test_a_symbol_that_the_font_lacks_is_silent_in_a_panel_and_nowhere_else():
     assert panel.error is None
     figure = Figure()
     figure.text(0.5, 0.5, "\N{CJK UNIFIED IDEOGRAPH-4E2D}")
-    with pytest.raises(UserWarning, match="missing from"):  # here warnings are errors, by the filters as they stand
-        figure.savefig(io.BytesIO())
+    with warnings.catch_warnings(record=True) as told:  # by the filters as they stand; most runs make it an error
+        try:
+            figure.savefig(io.BytesIO())
+        except UserWarning as error:
+            told.append(error)
+    assert any("missing from" in str(getattr(warning, "message", warning)) for warning in told)
 
 
 def test_pictures_drawn_at_once_in_two_threads_leave_the_warnings_of_others_alone():
