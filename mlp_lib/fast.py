@@ -1,7 +1,7 @@
-"""The training loop again, compiled: the same steps in a fifth of the time.
+"""The training loop again, compiled: the same steps in an eighth of the time.
 
 A step of the lecture's last network needs about a million multiply-adds, which one core does in some 25 microseconds.
-The plain loop takes 180, because each of its fifty small operations is started from Python, looks up what to do, and
+The plain loop takes 300, because each of its fifty small operations is started from Python, looks up what to do, and
 allocates its result. Here the whole step is one compiled function that works in buffers made beforehand, and Python
 only draws the batches, many steps ahead, and hands out the losses.
 
@@ -392,7 +392,7 @@ def fast_steps(
     look_every: int | None = 1,
     g: torch.Generator,
 ) -> Iterator[Step]:
-    """`train_steps`, compiled: the same arguments, batches, yields and results, up to rounding, in a fifth of the time.
+    """`train_steps`, compiled: same arguments, batches, yields and results up to rounding, 4 to 8 times as fast.
 
     It does what the lecture's cell does and no more: an `MLP` of float32 tensors on the CPU, plain SGD. Hooks of the
     model are not called, and `p.grad`, which `train_steps` leaves filled, is None afterwards. One core is used, and

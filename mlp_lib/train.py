@@ -382,7 +382,7 @@ def train(
     The arguments up to `g` are those of `train_steps`. `eval_on={"dev": (Xdev, Ydev)}` names splits whose exact loss is
     measured before the first step, whenever the number of updates is a multiple of `eval_every`, and after the last.
     `progress=True` draws a bar on stderr. `on_step(step)` is called after each step. `stepper` does the steps:
-    `train_steps`, or `mlp_lib.fast.fast_steps` for the same run in a fifth of the time.
+    `train_steps`, or `mlp_lib.fast.fast_steps` for the same run in an eighth of the time.
 
     Only the steps draw from `g`: evaluating, watching or drawing a bar changes nothing in the run. A loss that is not
     finite stops the run; an interrupted kernel (KeyboardInterrupt) ends it early. Either way the record so far is
