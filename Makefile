@@ -23,9 +23,10 @@ setup: $(VENV)/.ready
 # --no-compile: Python compiles what is imported when it is imported first, and most of these files never are.
 # The stamp is as new as pyproject.toml: a changed dependency is installed at the next call, and nothing otherwise.
 $(VENV)/.ready: pyproject.toml Makefile
+	@command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) cannot be run here: make setup PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is older: make setup PYTHON=python3.12"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
 	  { echo "could not make $(VENV): on Debian and Ubuntu, apt install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --no-compile $(TORCH)
 	$(BIN)/python -m pip install --quiet --no-compile -e ".[test]"
@@ -40,8 +41,9 @@ WORKERS ?= auto
 test: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-# What one wants while writing: all tests, and of the pages those that differ from the last commit.
-CHANGED = $(shell git diff --name-only --diff-filter=d HEAD -- 'notebooks/*.ipynb')
+# What one wants while writing: all tests, and of the pages those that differ from the last commit or are new.
+CHANGED = $(shell git diff --name-only --relative --diff-filter=d HEAD -- 'notebooks/*.ipynb'; \
+  git ls-files --others --exclude-standard -- 'notebooks/*.ipynb')
 quick: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
 	  tests mlp_lib $(CHANGED) $(PYTEST_ARGS)

@@ -8,6 +8,7 @@ and notebook 15 (the mixture).
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Self
 
 import torch
@@ -293,7 +294,7 @@ class Interpolated(_CountModel):
 
 
 def _check_positive(name: str, value: float, why: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be a finite number above 0, got {value!r}: {why}")
@@ -550,7 +551,7 @@ def _check_same_symbols(p_size: int, q_size: int) -> None:
 
 
 def _checked_weight(weight: float | Tensor, examples: int) -> Tensor:
-    if isinstance(weight, bool) or not isinstance(weight, (int, float, Tensor)):
+    if isinstance(weight, bool) or not isinstance(weight, Real | Tensor):
         raise TypeError(f"weight must be a number from 0 to 1 or a tensor of them, got {weight!r}")
     weight = torch.as_tensor(weight).detach().to("cpu", torch.float64)
     if weight.ndim and weight.shape != (examples,):

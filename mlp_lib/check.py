@@ -14,7 +14,9 @@ import os
 import platform
 import re
 import sys
+import sysconfig
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -111,8 +113,10 @@ def _requirement_lines() -> list[str]:
     import tomllib  # not in the standard library of a Python that is too old
 
     pyproject = _ROOT / "pyproject.toml"
+    project = {}
     if pyproject.is_file():
-        project = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("project", {})
+        with suppress(tomllib.TOMLDecodeError):  # a slip of the pen in it: what is installed remembers, too
+            project = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("project", {})
         if project.get("name") == _PROJECT:
             return project["dependencies"]
     try:
@@ -250,10 +254,10 @@ def advice(items: Sequence[Item]) -> str:
     own = next((p for p in (_ROOT / ".venv/bin/python", _ROOT / ".venv/Scripts/python.exe") if p.exists()), None)
     if own is not None and not own.parent.parent.samefile(sys.prefix):
         return f"{count} The course has an environment of its own; ask again from there: {own} -m mlp_lib"
-    return (
-        f"{count} Do what they say, from the top, and ask again; or let `make setup` in {_ROOT} make an environment "
-        "that has everything."
-    )
+    setup = f"let `make setup` in {_ROOT} make an environment that has everything"
+    if sys.prefix == sys.base_prefix and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").is_file():
+        return f"{count} This Python belongs to the system, and pip may install nothing into it: {setup}."
+    return f"{count} Do what they say, from the top, and ask again; or {setup}."
 
 
 def _pip(names: str, bounds: str, *options: str, folder: Path | None = None) -> str:

@@ -85,7 +85,10 @@ def _parse(content: bytes, name: str) -> list[str]:
         if not word:
             continue
         if any(c.isspace() for c in word):
-            raise ValueError(f"line {number} of {name} holds several words, {word[:40]!r}: put each on its own line")
+            raise ValueError(
+                f"line {number} of {name} holds several words, {word[:40]!r}: put each on its own line, or a hyphen "
+                "where one name has a space"
+            )
         if BOUNDARY in word:
             raise ValueError(
                 f"line {number} of {name} holds {word[:40]!r}, but {BOUNDARY!r} marks the start and end of a word "
@@ -267,13 +270,14 @@ def build_dataset(
     integer type to save memory on very long lists; the training loop widens each batch.
 
     Raises ValueError for a character outside `vocab`, a `block_size` below 1, no words, or a `dtype` too small for
-    the vocabulary. Source: lecture 00:09:03. Taught in: notebook 01.
+    the vocabulary, TypeError for a `vocab` that is no Vocab. Source: lecture 00:09:03. Taught in: notebook 01.
 
     >>> X, Y = build_dataset(["ava"], Vocab("av"), block_size=2)
     >>> X.tolist(), Y.tolist()
     ([[0, 0], [0, 1], [1, 2], [2, 1]], [1, 2, 1, 0])
     """
     words = _check_words(words)
+    check_vocab(vocab)
     check_count("block_size", block_size)
     if len(words) == 0:
         raise ValueError("cannot build a dataset from an empty list: load some words first")
@@ -335,6 +339,18 @@ def check_count(name: str, value: int, least: int = 1) -> None:
         raise TypeError(f"{name} must be a whole number, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def check_vocab(vocab: Vocab) -> None:
+    """Raise TypeError with one sentence unless `vocab` is a Vocab; the lecture's `stoi` is often handed in.
+
+    >>> check_vocab({".": 0, "a": 1})
+    Traceback (most recent call last):
+    ...
+    TypeError: vocab must be a Vocab, got dict: make one with Vocab.from_words(words)
+    """
+    if not isinstance(vocab, Vocab):
+        raise TypeError(f"vocab must be a Vocab, got {type(vocab).__name__}: make one with Vocab.from_words(words)")
 
 
 class Splits(NamedTuple):

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from mlp_lib.data import Splits, check_count
 from mlp_lib.fast import fast_steps
-from mlp_lib.ladder import Entry, Ladder, fingerprint
+from mlp_lib.ladder import Entry, Ladder, checked_text, fingerprint
 from mlp_lib.model import MLP, MLPConfig
 from mlp_lib.train import (
     History,
@@ -290,11 +290,10 @@ class _Book:
         stepper: Stepper,
     ) -> None:
         self.results: dict[int, Result] = {}
-        self._runs, self._steps, self._name = runs, steps, name
+        self._runs, self._steps = runs, steps
         if ladder is not None and not isinstance(ladder, Ladder):
             raise TypeError(f"ladder must be a Ladder, such as Ladder(words=words), got {type(ladder).__name__}")
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"name must be a text with something in it, got {name!r}")
+        self._name = name = checked_text("name", name)
         self.ladder = ladder
         if ladder is None:
             return

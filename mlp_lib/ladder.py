@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
+from numbers import Real
 from pathlib import Path, PurePath
 from typing import NamedTuple
 from urllib.parse import quote
@@ -150,6 +151,8 @@ class TestVault:
         if self.path is None:
             self._unwritten.append(Opening(at, reason, self._fingerprint, loss))
             return
+        if loss is not None and not math.isfinite(loss):
+            loss = repr(loss)  # as text: SQLite would keep nan as NULL, which here means "not taken"
         row = (at.isoformat(), reason, self._fingerprint, self._answers, loss)
         with _writing(self.path, "write down the opening, so the test set stays sealed") as db:
             db.execute("INSERT INTO openings (at, reason, data, answers, loss) VALUES (?, ?, ?, ?, ?)", row)
@@ -161,7 +164,10 @@ class TestVault:
             rows = db.execute(
                 "SELECT at, reason, data, loss FROM openings WHERE answers = ? ORDER BY id", (self._answers,)
             ).fetchall()
-        return [Opening(datetime.fromisoformat(at), *rest) for at, *rest in rows]
+        return [
+            Opening(datetime.fromisoformat(at), reason, data, None if loss is None else float(loss))
+            for at, reason, data, loss in rows
+        ]
 
 
 def fingerprint(*tensors: Tensor) -> str:
@@ -381,12 +387,13 @@ class Ladder:
                 check_count(what, value, least=0)
                 if what != "seed" and value >= 2**63:  # a seed is kept as text
                     raise ValueError(f"{what} must be below 2**63, got {value}")
-        if seconds is not None and not (isinstance(seconds, (int, float)) and seconds >= 0 and math.isfinite(seconds)):
+        timed = isinstance(seconds, Real) and not isinstance(seconds, bool) and 0 <= seconds < math.inf
+        if seconds is not None and not timed:
             raise ValueError(f"seconds must be a number of at least 0, got {seconds!r}")
         blown = [split for split, loss in losses.items() if math.isnan(loss)]
         stopped = f"the {blown[0]} loss was nan" if blown else None  # else it would make the mean of its row nan
         entry = Entry(
-            datetime.now(UTC).replace(microsecond=0), _checked_text("name", name), _checked_text("kind", kind),
+            datetime.now(UTC).replace(microsecond=0), checked_text("name", name), checked_text("kind", kind),
             _checked_config(config), *(None if n is None else int(n) for n in (seed, steps, n_parameters)),
             None if seconds is None else float(seconds), losses, stopped, self.words, self.split,
         )  # fmt: skip
@@ -586,14 +593,19 @@ def _checked_split(split: str) -> str:
 def _checked_loss(name: str, loss: float) -> float:
     if isinstance(loss, Tensor) and loss.numel() == 1:
         loss = loss.item()
-    if isinstance(loss, bool) or not isinstance(loss, (int, float)):
+    if isinstance(loss, bool) or not isinstance(loss, Real):
         raise TypeError(f"{name} must be a loss in nats, got {loss!r}")
     if loss < 0 or math.isinf(loss):
         raise ValueError(f"{name} must be a loss in nats, finite and not below 0, got {loss!r}")
     return float(loss)
 
 
-def _checked_text(name: str, text: str) -> str:
+def checked_text(name: str, text: str) -> str:
+    """The text in one line. Raises ValueError for what is no text, holds nothing, or that no file can hold.
+
+    >>> checked_text("name", "my\\n  run")
+    'my run'
+    """
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"{name} must be a text with something in it, got {text!r}")
     return _storable(name, " ".join(text.split()))  # one line, whatever was pasted

@@ -96,7 +96,8 @@ class MLP(nn.Module):
     def from_tensors(cls, C: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor) -> "MLP":
         """A model over tensors you already have; it shares their storage, so training one trains the other.
 
-        Raises TypeError for what is no tensor of floating-point numbers, ValueError if the shapes do not fit together.
+        Raises TypeError for what is no tensor of floating-point numbers and for several dtypes, ValueError if the
+        shapes do not fit together.
         """
         model = cls.__new__(cls)
         nn.Module.__init__(model)
@@ -150,6 +151,9 @@ def _config_of(C: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor) -> MLP
             raise TypeError(f"{name} must be a torch.Tensor, got {type(t).__name__}: write torch.tensor({name})")
         if not t.is_floating_point():
             raise TypeError(f"{name} holds {t.dtype}, which cannot be trained: call {name}.float()")
+    dtypes = list(dict.fromkeys(str(t.dtype) for t in (C, W1, b1, W2, b2)))
+    if len(dtypes) > 1:
+        raise TypeError(f"the five tensors must have one dtype, got {' and '.join(dtypes)}: call .float() on each")
     shapes = (
         f"C {tuple(C.shape)}, W1 {tuple(W1.shape)}, b1 {tuple(b1.shape)}, W2 {tuple(W2.shape)}, b2 {tuple(b2.shape)}"
     )

@@ -53,10 +53,16 @@ def plot_loss(
 
     With `window` above 1 the raw losses are drawn faintly and their means over blocks of `window` steps on top, as the
     lecture smooths its curve. `evals[name] = (steps, losses)` adds exact losses, `floor` a dashed line.
-    Raises ValueError if `window` is not from 1 to the number of steps.
+    Raises TypeError or ValueError if `window` is no whole number from 1 to the number of steps, and ValueError if steps
+    and losses are not of one length.
     """
     ax = _axes(ax)
     stepi, lossi = _array(stepi), _array(lossi)
+    if stepi.shape != lossi.shape:
+        raise ValueError(f"stepi and lossi must be of one length, got shapes {stepi.shape} and {lossi.shape}")
+    exact = {name: _steps_and_losses(name, pair) for name, pair in (evals or {}).items()}
+    if not isinstance(window, int | np.integer):
+        raise TypeError(f"window must be a whole number of steps, got {window!r}")
     if not 1 <= window <= max(len(lossi), 1):
         raise ValueError(f"window must be from 1 to the {len(lossi)} steps there are, got {window}")
     if window == 1:
@@ -68,12 +74,23 @@ def plot_loss(
         ax.plot(stepi[:whole].reshape(-1, window).mean(1), means, color=BLUE, label=f"mean of {window:,} steps")
     # Six colours and seven dashes: no two of the first 42 curves look alike.
     styles = zip(cycle(COLORS[1:]), cycle((*DASHES[1:], DASHES[0])), strict=True)
-    for (name, (at, losses)), (color, dash) in zip((evals or {}).items(), styles, strict=False):
-        ax.plot(_array(at), _array(losses), color=color, linestyle=dash, marker="o", markersize=3, label=name)
+    for (name, (at, losses)), (color, dash) in zip(exact.items(), styles, strict=False):
+        ax.plot(at, losses, color=color, linestyle=dash, marker="o", markersize=3, label=name)
     if floor is not None:
         ax.axhline(floor, color=GREY, linestyle="--", linewidth=1, label=f"floor {floor:.4f}")
     ax.legend(frameon=False)
     return _tidy(ax, title, "step", "loss (nats)")
+
+
+def _steps_and_losses(name: str, pair: tuple[ArrayLike, ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
+    if len(pair) == 2:
+        at, losses = _array(pair[0]), _array(pair[1])
+        if at.ndim == 1 and at.shape == losses.shape:
+            return at, losses
+    raise ValueError(
+        f"evals[{name!r}] must be steps and losses of one length: write "
+        f"{{{name!r}: (history.eval_stepi, history.evals[{name!r}])}}"
+    )
 
 
 def plot_next_char_probs(

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlp_lib.data import BOUNDARY, Vocab, check_count
+from mlp_lib.data import BOUNDARY, Vocab, check_count, check_vocab
 from mlp_lib.model import check_generator, device_of, looking_at
 
 _TOGETHER = 10_000  # words drawn at once
@@ -165,13 +165,16 @@ def _probs(model: nn.Module, X: Tensor, vocab: Vocab, temperature: float) -> Ten
 
 def _check_sampling(model: nn.Module, vocab: Vocab, temperature: float) -> float:
     """The temperature as a plain number, after everything was checked."""
+    check_vocab(vocab)
     if not isinstance(getattr(model, "block_size", None), int):
         raise TypeError(f"model must have block_size, the characters it reads: got {type(model).__name__} without it")
     try:
         number = float(temperature)
     except (TypeError, ValueError, RuntimeError, OverflowError):  # torch's word for two numbers is RuntimeError
         raise TypeError(f"temperature must be a number above 0, got {temperature!r}") from None
-    if not (math.isfinite(number) and number > 0):
+    if number == math.inf:
+        raise ValueError(f"temperature must be finite, got {temperature!r}: at 1000 all are as good as alike")
+    if not number > 0:  # so written that nan is wrong too
         raise ValueError(
             f"temperature must be above 0, got {temperature!r}: near 0 the likeliest character always wins"
         )

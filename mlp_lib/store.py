@@ -172,8 +172,9 @@ def _packed(
         raise TypeError(f"losses must be a dict such as {{'dev': 2.1}}, got {losses!r}")
     if history is not None and not isinstance(history, History):
         raise TypeError(f"history must be what train returns, got {type(history).__name__}")
-    if {p.dtype for p in model.tensors()} - set(_DTYPES.values()):
-        raise ValueError("only float32 and float64 parameters can be saved: call model.float() first")
+    dtypes = {p.dtype for p in model.tensors()}
+    if len(dtypes) > 1 or dtypes - set(_DTYPES.values()):
+        raise ValueError("only parameters that are all float32 or all float64 can be saved: call model.float() first")
     arrays = {name: _array(p) for name, p in zip(_NAMES, model.tensors(), strict=True)}
     about: dict[str, object] = {
         "format": FORMAT,

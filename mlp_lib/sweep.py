@@ -167,7 +167,7 @@ def lr_sweep(
     stop = threading.Event()
 
     def run(g: torch.Generator) -> tuple[list[float], str | None]:
-        trained = MLP(model.config, g=g).to(device_of(model)) if fresh else copy.deepcopy(model)
+        trained = _another(model, g) if fresh else copy.deepcopy(model)
         taken = stepper(
             trained, X, Y, steps=steps, lr=lambda i: rates[i], batch_size=batch_size, look_every=None, g=g
         )  # fmt: skip
@@ -240,7 +240,17 @@ def _checked_range(lo: float, hi: float) -> tuple[float, float]:
     lo, hi = float(lo), float(hi)
     if lo >= hi:
         raise ValueError(f"lo must be below hi, got lo={lo:g} and hi={hi:g}: the sweep goes from the low rate upwards")
+    if hi > torch.finfo(torch.float32).max:
+        raise ValueError(f"hi must be a rate that float32 can hold, got {hi:g}: no training goes on above 100 anyhow")
     return lo, hi
+
+
+def _another(model: MLP, g: torch.Generator) -> MLP:
+    """A new draw of the model: of its sizes and its dtype, with the parameters frozen that are frozen there."""
+    drawn = MLP(model.config, g=g).to(device_of(model), model.C.dtype)
+    for new, old in zip(drawn.tensors(), model.tensors(), strict=True):
+        new.requires_grad_(old.requires_grad)
+    return drawn
 
 
 def _generators(g: torch.Generator, n: int) -> list[torch.Generator]:

@@ -85,7 +85,8 @@ def train_steps(
 
     Raises TypeError or ValueError, before the first step, for data that does not fit the model, a model of which no
     parameter requires a gradient, and an optimizer that could not train it (a class, LBFGS, one made for another
-    model); and when its turn comes, for a learning rate that is negative or not finite.
+    model); at the first one, for a model whose loss depends on no parameter; and when its turn comes, for a learning
+    rate that is negative or not finite.
     Source: lecture 00:37:56 and 00:41:25. Taught in: notebooks 04 and 05.
 
     >>> from mlp_lib import MLP, MLPConfig, Vocab, build_dataset
@@ -131,6 +132,11 @@ def _train_steps(
             loss = F.cross_entropy(logits, Yb)
             for p in parameters:
                 p.grad = None
+            if not loss.requires_grad:
+                raise ValueError(
+                    f"the loss of {type(model).__name__} depends on no parameter, so there is nothing to train: "
+                    "a model of counts is made by fit"
+                )
             loss.backward()
 
         # update
@@ -174,6 +180,11 @@ def check_training(
             "no parameter of the model requires a gradient, so there is nothing to train: call model.requires_grad_()"
         )
     check_examples(model, X, Y)
+    if torch.is_inference_mode_enabled() or any(t.is_inference() for t in (*parameters, X, Y)):
+        raise ValueError(
+            "nothing can be trained in torch.inference_mode(), or with a tensor made in it: leave the block and call "
+            "clone() on what was made there"
+        )
     check_count("steps", steps, least=0)
     check_count("start", start, least=0)
     if batch_size is not None:

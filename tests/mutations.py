@@ -132,7 +132,7 @@ fault(
     "the loss climbs", "train::test_plain_sgd_of_torch_is_the_same_update",
 )  # fmt: skip
 fault(
-    "train.py", "for p in parameters:\n                p.grad = None\n            loss.backward()", "loss.backward()",
+    "train.py", "for p in parameters:\n                p.grad = None\n            if not", "if not",
     "the gradients of all steps add up", "parity::test_300_steps_bit_for_bit",
 )  # fmt: skip
 fault(

@@ -198,6 +198,7 @@ def test_the_librarys_functions_take_a_count_model(tmp_path):
 
 def test_repr_says_what_it_is():
     assert repr(NGram(2, add=0.3)) == "NGram(context=2, add=0.3, not fitted)"
+    assert repr(NGram(2, add=np.float32(0.5))) == "NGram(context=2, add=0.5, not fitted)"
     assert repr(Interpolated(1).fit(X, Y, V)) == f"Interpolated(context=1, strength=4, {V + len(counts(1))} counts)"
 
 

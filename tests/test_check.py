@@ -365,6 +365,22 @@ def test_advice_names_the_environment_that_the_reader_did_not_use(monkeypatch, t
     assert "make setup" in advice(wrong)
 
 
+def test_a_python_of_the_system_is_not_told_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr(check, "_ROOT", tmp_path)
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    monkeypatch.setattr(check.sysconfig, "get_path", lambda name: str(tmp_path))
+    wrong = [Item("torch", False, "not installed")]
+    assert "Do what they say" in advice(wrong)
+    (tmp_path / "EXTERNALLY-MANAGED").touch()
+    assert "This Python belongs to the system, and pip may install nothing into it: let `make setup`" in advice(wrong)
+
+
+def test_a_slip_in_pyproject_does_not_stop_the_check(monkeypatch, tmp_path):
+    monkeypatch.setattr(check, "_ROOT", tmp_path)
+    (tmp_path / "pyproject.toml").write_text("[project.urls]\nRepository = https://github.com/OWNER/REPO\n")
+    assert check._requirement_lines() == (metadata.requires("mlp-lib") or [])
+
+
 # --- the library without torch
 
 

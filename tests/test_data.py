@@ -57,7 +57,11 @@ def test_duplicates_and_order_are_kept(tmp_path):
         (b"\n \r\n\n", "{path} holds no words: give a text file with one word a line"),
         (b"emma\n\xff\xfe", "{path} is not UTF-8 text (byte 5 is 0xff): save the list as plain text in UTF-8"),
         (b"em\0ma\n", "{path} holds a zero byte, so it is not plain text: give a text file with one word a line"),
-        (b"emma\nmary ann\n", "line 2 of {path} holds several words, 'mary ann': put each on its own line"),
+        (
+            b"emma\nmary ann\n",
+            "line 2 of {path} holds several words, 'mary ann': put each on its own line, or a hyphen "
+            "where one name has a space",
+        ),
         (
             b"emma\n\nst.john\n",
             "line 3 of {path} holds 'st.john', but '.' marks the start and end of a word here: remove it from the list",

@@ -505,6 +505,7 @@ NOWHERE = Ladder("no/such/folder/ladder.sqlite")
         (lambda: go(executor=7), TypeError, r"executor must be a .*, got int: a Dask client has one, client.get_exec"),
         (lambda: go(ladder="x.sqlite"), TypeError, r"ladder must be a Ladder, such as Ladder\(words=words\), got str"),
         (lambda: go(name=""), ValueError, "name must be a text with something in it, got ''"),
+        (lambda: go(name="a\ud800"), ValueError, "name holds '.*ud800', half of a character, which no file can hold"),
         (
             lambda: go(ladder=NOWHERE, stepper=lambda *a, **k: None),
             ValueError,

@@ -136,6 +136,14 @@ def test_the_repr_never_shows_the_data(path):
     assert "tensor" not in repr(vault) + str(vault)
 
 
+def test_a_loss_that_is_no_number_is_kept_as_it_was(path):
+    vault = TestVault(*examples(), path=path)
+    model = MLP(MLPConfig(len(VOCAB)), g=torch.Generator().manual_seed(1))
+    model.b2.data.fill_(math.nan)
+    assert math.isnan(vault.loss(model, reason=WHY))
+    assert math.isnan(TestVault(*examples(), path=path).openings[-1].loss)
+
+
 def test_a_vault_never_opened_is_still_true(path):
     assert TestVault(*examples(), path=path)
 

@@ -149,6 +149,11 @@ MODEL = MLP(SMALL, g=generator())
             "expected b1 (4,), W2 (4, 5), b2 (5,) for this C and W1, "
             "got C (5, 3), W1 (6, 4), b1 (4,), W2 (4, 6), b2 (5,)",
         ),
+        (
+            lambda: MLP.from_tensors(*MLP(SMALL, g=generator()).tensors()[:4], torch.zeros(5, dtype=torch.float64)),
+            TypeError,
+            "the five tensors must have one dtype, got torch.float32 and torch.float64: call .float() on each",
+        ),
     ],
 )
 def test_refusals(call, error, sentence):

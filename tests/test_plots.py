@@ -226,6 +226,18 @@ def test_sweep_against_exponent_or_rate(ax, against, x, at):
             lambda: plots.plot_ladder(ROWS, against="seconds"),
             "against must be 'parameters' or 'time', got 'seconds'",
         ),
+        (
+            lambda: plots.plot_loss([0, 1, 2], [3.0, 2.0]),
+            "stepi and lossi must be of one length, got shapes (3,) and (2,)",
+        ),
+        *(
+            (
+                lambda pair=pair: plots.plot_loss([0, 1], [3.0, 2.0], evals={"dev": pair}),
+                "evals['dev'] must be steps and losses of one length: write "
+                "{'dev': (history.eval_stepi, history.evals['dev'])}",
+            )
+            for pair in ([6.1, 2.3], [6.1, 2.5, 2.3], ([0, 1], [2.0]))
+        ),
     ],
 )
 def test_refusals(call, sentence):
@@ -233,3 +245,8 @@ def test_refusals(call, sentence):
         call()
     plt.close("all")
     assert str(caught.value) == sentence
+
+
+def test_a_window_is_counted_in_steps():
+    with pytest.raises(TypeError, match="window must be a whole number of steps"):
+        plots.plot_loss([0, 1], [3.0, 2.0], window=2.0)

@@ -170,6 +170,16 @@ BLOWN.W2.data.fill_(math.nan)
             "temperature must be above 0, got nan: near 0 the likeliest character always wins",
         ),
         (
+            lambda: next_char_probs(MODEL, VOCAB, temperature=math.inf),
+            ValueError,
+            "temperature must be finite, got inf: at 1000 all are as good as alike",
+        ),
+        (
+            lambda: sample_words(MODEL, {"a": 1}, g=generator()),
+            TypeError,
+            "vocab must be a Vocab, got dict: make one with Vocab.from_words(words)",
+        ),
+        (
             lambda: next_char_probs(MODEL, VOCAB, temperature=1e-50),
             ValueError,
             "temperature must be at least 1.2e-38, got 1e-50: float32 cannot divide by less",

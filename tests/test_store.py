@@ -448,7 +448,9 @@ def test_bad_input_writes_nothing(tmp_path, change, error, sentence):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_half_precision_is_refused(tmp_path):
-    for model in (trained()[0].half(), trained()[0].bfloat16()):
-        with pytest.raises(ValueError, match="only float32 and float64 parameters can be saved"):
+def test_half_and_mixed_precision_are_refused(tmp_path):
+    mixed = trained()[0]
+    mixed.b2 = torch.nn.Parameter(mixed.b2.detach().double())
+    for model in (trained()[0].half(), trained()[0].bfloat16(), mixed):
+        with pytest.raises(ValueError, match="only parameters that are all float32 or all float64 can be saved"):
             save_run(tmp_path / "run", model, VOCAB)

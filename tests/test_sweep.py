@@ -397,6 +397,8 @@ def test_it_can_be_told_never_to_stop():
          "give the rate, such as 0.001, not its exponent"),
         ({"hi": math.inf}, ValueError, "hi must be a finite learning rate above 0, got inf: "
          "give the rate, such as 0.001, not its exponent"),
+        ({"hi": 1e39}, ValueError, "hi must be a rate that float32 can hold, got 1e+39: no training goes on above 100 "
+         "anyhow"),
         ({"lo": "low"}, TypeError, "lo must be a learning rate, a number above 0, got 'low'"),
         ({"steps": 1}, ValueError, "steps must be at least 2, got 1"),
         ({"steps": 1e3}, TypeError, "steps must be a whole number, got 1000.0"),
@@ -425,6 +427,19 @@ def test_refusals(change, error, sentence):
     with pytest.raises(error) as caught:
         lr_sweep(model, X, Y, **options)
     assert str(caught.value) == sentence
+
+
+def test_a_fresh_model_is_of_the_same_kind():
+    model, g = fresh()
+    model.double().C.requires_grad_(False)
+    seen = []
+
+    def noting(model, X, Y, **settings):
+        seen.append([(p.dtype, p.requires_grad) for p in model.tensors()])
+        return train_steps(model, X, Y, **settings)
+
+    lr_sweep(model, X, Y, steps=5, seeds=2, fresh=True, stepper=noting, g=g)
+    assert seen == [[(torch.float64, k > 0) for k in range(5)]] * 2
 
 
 def test_the_generator_has_no_default():

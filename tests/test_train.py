@@ -23,6 +23,8 @@ from mlp_lib import (
     train,
     train_steps,
 )
+from mlp_lib.baselines import NGram
+from mlp_lib.fast import fast_steps
 
 WORDS = load_words()[:200]
 VOCAB = Vocab.from_words(load_words())
@@ -586,6 +588,29 @@ def test_refusals(call, error, sentence):
         call()
     assert str(caught.value) == sentence
     assert all(torch.equal(a, b) for a, b in zip(before, MODEL.tensors(), strict=True)), "nothing may be lost"
+
+
+def test_in_inference_mode_nothing_is_trained():
+    def made_there():
+        with torch.inference_mode():
+            return X.clone()
+
+    def inside(stepper):
+        with torch.inference_mode():
+            list(stepper(MODEL, X, Y, steps=1, g=G))
+
+    sentence = r"nothing can be trained in torch\.inference_mode\(\), or with a tensor made in it: leave the block"
+    for stepper in (train_steps, fast_steps):
+        with pytest.raises(ValueError, match=sentence):
+            inside(stepper)
+        with pytest.raises(ValueError, match=sentence):
+            stepper(MODEL, made_there(), Y, steps=1, g=G)
+
+
+def test_counts_are_no_network():
+    model = NGram(2).fit(X, Y, len(VOCAB))
+    with pytest.raises(ValueError, match="the loss of NGram depends on no parameter, so there is nothing to train"):
+        train(model, X, Y, steps=1, g=G)
 
 
 def test_data_is_refused_at_once_not_at_the_first_step():

@@ -436,7 +436,7 @@ def test_softmax_says_why_the_longhand_fails(make, values, said):
     assert panel.error is None
 
 
-@pytest.mark.parametrize("how", [{"logits": [1.0]}, {"logits": [0.0] * 11}, {"right": 4}])
+@pytest.mark.parametrize("how", [{"logits": [1.0]}, {"logits": [0.0] * 11}, {"right": 4}, {"logits": [0] * 4 + [200]}])
 def test_softmax_refuses_what_it_cannot_show(how):
     with pytest.raises(ValueError):
         softmax_panel(**how)

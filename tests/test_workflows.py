@@ -171,6 +171,7 @@ def test_the_workflow_for_readers_is_called_with_what_it_takes():
     ("notebooks", "compare", "folder", "expected"),
     [
         ("notebooks", "true", ".", ["./notebooks"]),
+        ("a.ipynb\nmine\n", "true", ".", ["./a.ipynb", "./mine"]),
         ("a.ipynb  mine", "false", "yours", ["--nbval-lax", "yours/a.ipynb", "yours/mine"]),
         ("$(touch${IFS}x);touch x", "true", ".", ["./$(touch${IFS}x);touch", "./x"]),
     ],
@@ -187,7 +188,8 @@ def test_the_workflow_for_readers_hands_pytest_the_right_names(tmp_path, noteboo
     run = subprocess.run(
         ["bash", "-e", "-c", script], cwd=tmp_path, env=os.environ | names, capture_output=True, text=True, check=True
     )
-    assert run.stdout.splitlines() == ["-m", "pytest", "-c", "pyproject.toml", "--rootdir", ".", *expected]
+    always = ["-m", "pytest", "-c", "pyproject.toml", "--rootdir", ".", "--ignore-glob=*.py"]  # no script is imported
+    assert run.stdout.splitlines() == [*always, *expected]
     assert os.listdir(tmp_path) == [".venv"]
 
 

@@ -1,6 +1,6 @@
 """What the checks of several pages ask of an answer before they look at what it says."""
 
-import functools
+import copy
 import math
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ def own_function(answer: object, call: str) -> None:
     Traceback (most recent call last):
     mlp_lib.exercises.base.Mistake: hand over your own function, without calling it: q1.check(count_parameters)
     """
-    if not isinstance(answer, types.FunctionType | types.MethodType | functools.partial):
+    if not callable(answer) or isinstance(answer, type | types.BuiltinFunctionType):
         raise Mistake(f"hand over your own function, without calling it: {call}")
 
 
@@ -70,7 +70,7 @@ def matched(answer: object, reports: Mapping[str, tuple[int, str]], statements: 
     if isinstance(answer, str):
         answer = [c for c in answer if c not in " ,"]
     try:
-        given = [int(value) for value in answer if not isinstance(value, bool)]
+        given = [int(value) for value in answer if not isinstance(value, bool) and float(value) == int(value)]
     except (TypeError, ValueError, RuntimeError):
         given = []
     if len(given) != len(reports) or any(n not in statements for n in given):
@@ -105,11 +105,16 @@ def chosen_then_tested(
 def _choose_and_test(answer: Callable, results: Mapping, test: Mapping[str, float], judge: Callable) -> None:
     opened: list[str] = []
 
-    def open_test(name: str) -> float:
+    def open_test(name: str = "") -> float:
+        if name not in test:
+            raise Mistake(f"open_test wants the name of one candidate, of {sorted(test)}, got {brief(name)}")
         opened.append(name)
         return test[name]
 
-    got = answer(results, open_test)
+    given = copy.deepcopy(results)
+    got = answer(given, open_test)
+    if given != results:
+        raise Mistake("the results that came in were changed: sort or take from a copy")
     if len(set(opened)) > 1:
         raise Mistake(
             f"the test split was used to choose: it was opened for {len(set(opened))} candidates. Its lowest loss is "

@@ -1,7 +1,9 @@
 """What every exercise is made of: a check that names the mistake, hints in steps, and a solution that is tested."""
 
+import ast
 import inspect
 import textwrap
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -65,15 +67,21 @@ class Exercise:
 
     def evaluate(self, *answers: object) -> Verdict:
         """The verdict on an answer, without printing. Never raises, whatever the answer does; an interrupt passes."""
-        if not answers or any(_not_attempted(a) for a in answers):
+        wanted = inspect.signature(self._checker).parameters.values()
+        needed = sum(p.default is p.empty for p in wanted)
+        if not answers or any(_not_attempted(a) for a in answers[:needed]):
             return Verdict("open", f"{_MARKS['open']} {self.number} not attempted yet")
+        if not needed <= len(answers) <= len(wanted):
+            told = f"check takes {len(wanted)} answer{'s' * (len(wanted) > 1)}, got {len(answers)}"
+            return self._line("wrong", f"{told}: see the call on the page (several values go into one list)")
         try:
             return self._line("right", self._checker(*answers))
         except Mistake as mistake:
             return self._line("wrong", str(mistake))
         except (Exception, SystemExit) as error:
-            # The learner's code raised (or returned something no check foresaw): say what, and go on.
-            return self._line("wrong", f"your answer raised {type(error).__name__}: {_first_line(error)}")
+            # The learner's code raised (or returned something no check foresaw): say what and where, and go on.
+            told = f"your answer raised {type(error).__name__}: {_first_line(error)}"
+            return self._line("wrong", told + _where(error, answers))
 
     def check(self, *answers: object) -> None:
         """Print the verdict on an answer in one line. An exercise of the course, solved, is marked on the board.
@@ -96,8 +104,8 @@ class Exercise:
         print(self.solution_source())
 
     def solution_source(self) -> str:
-        """The source of the solution."""
-        return textwrap.dedent(inspect.getsource(self._solution)).rstrip()
+        """The source of the solution, as one would write it on the page: without annotations, which need imports."""
+        return _without_annotations(textwrap.dedent(inspect.getsource(self._solution)).rstrip())
 
     @property
     def solve(self) -> Callable[..., object]:
@@ -111,6 +119,25 @@ class Exercise:
 def _of_the_course(checker: Callable[..., str]) -> bool:
     """Whether it stands in one of our modules: an exercise of somebody's own may have the number of one of ours."""
     return (getattr(checker, "__module__", None) or "").startswith("mlp_lib.exercises.nb")
+
+
+def _without_annotations(source: str) -> str:
+    """The source of a function with a plain first line, and all below it as it was.
+
+    >>> print(_without_annotations("def half(x: float, *, by: int = 2) -> float:\\n    return x / by  # the half"))
+    def half(x, *, by=2):
+        return x / by  # the half
+    """
+    (function,) = ast.parse(source).body
+    if not isinstance(function, ast.FunctionDef):  # a lambda has none
+        return source
+    first = function.body[0].lineno
+    function.returns = None
+    for node in ast.walk(function.args):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    function.body = [ast.Pass()]
+    return "\n".join([ast.unparse(function).splitlines()[0], *source.splitlines()[first - 1 :]])
 
 
 _complained = False
@@ -130,6 +157,13 @@ def _note(number: str) -> None:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else "(no message)"
+
+
+def _where(error: BaseException, answers: Sequence[object]) -> str:
+    """The line of the learner's own code that raised it, if it was one, to stand behind the message."""
+    files = {a.__code__.co_filename for a in answers if hasattr(a, "__code__")}
+    lines = [f.line for f in traceback.extract_tb(error.__traceback__) if f.filename in files and f.line]
+    return f" (in `{lines[-1]}`)" if lines else ""
 
 
 def _blank() -> None: ...

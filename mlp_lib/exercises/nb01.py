@@ -1,12 +1,11 @@
 """Exercises of notebook 01: words to contexts, how many of them there are, and finding a row that does not belong."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from mlp_lib.exercises.answers import brief, own_function
+from mlp_lib.exercises.answers import brief, number, own_function
 from mlp_lib.exercises.base import Exercise, Mistake
 
 
@@ -56,6 +55,8 @@ def _compare_pairs(got: object, words: list[str], block_size: int) -> None:
         return
     if not got:
         raise Mistake(f"{case}: no pairs came back. Did the function return the list?")
+    if [(c, t) for t, c in got] == expected:
+        raise Mistake(f"{case}: the pairs are right, but the wrong way round: the context comes first")
     if "." not in targets:
         raise Mistake(
             f"{case}: {len(got)} pairs, expected {len(expected)}: no pair says that a word ends. "
@@ -134,7 +135,7 @@ def _check_n_examples(answer: object) -> str:
     own_function(answer, "q2.check(n_examples)")
     words = ["emma", "olivia", "emma"]
     letters, block_size = sum(map(len, words)), 3
-    got = _as_number(answer(list(words), block_size), f"for {words}")
+    got = number(answer(list(words), block_size), "the number of examples")
     named = {
         letters: "that is the letters. One example per word is missing: what does the network learn from the end?",
         letters + 1: "one '.' for the whole list. Each word has an end of its own",
@@ -152,26 +153,16 @@ def _check_n_examples(answer: object) -> str:
         why = named.get(got, "write the examples of 'emma' down and count them")
         raise Mistake(f"for {words} and block_size {block_size}: got {got:g}. {why[0].upper()}{why[1:]}")
     for block_size in (1, 8):
-        got = _as_number(answer(list(words), block_size), f"for {words}")
+        got = number(answer(list(words), block_size), "the number of examples")
         if got != expected:
             raise Mistake(
                 f"right for block_size 3, but for block_size {block_size} the answer changes to {got:g}. "
                 "Does a longer context add rows or columns to X?"
             )
-    got = _as_number(answer(["a"], 3), "for ['a']")
+    got = number(answer(["a"], 3), "the number of examples")
     if got != n_examples(["a"], 3):
         raise Mistake(f"right for {words}, but for ['a'] got {got:g}: write its examples down")
     return "one example per character and one per word; block_size changes the width of X, never its height."
-
-
-def _as_number(got: object, case: str) -> float:
-    try:
-        number = float(got)
-    except (TypeError, ValueError, RuntimeError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise Mistake(f"{case}: expected a whole number, got {brief(got)}")
-    return number
 
 
 q2 = Exercise(
@@ -180,7 +171,7 @@ q2 = Exercise(
     _check_n_examples,
     hints=[
         "'emma' gives five examples. Which character is predicted in the fifth?",
-        "Compare X for block_size 1 and for block_size 8 above: which of its two sizes changed?",
+        "Compare X and wide_X above: which of the two sizes changed?",
         "A word of n letters gives n + 1 examples. Add them up over the list.",
     ],
     solution=n_examples,
@@ -206,7 +197,7 @@ def _check_first_bad_row(answer: object) -> str:
     second = len(_WORDS[0]) + 1  # the row where 'ava' begins
     for block_size in (3, 1):
         X, Y = _dataset(block_size)
-        got = _row(answer(X, Y), "for a correct dataset")
+        got = _row(answer, X, Y, "for a correct dataset")
         if got == second:
             raise Mistake(
                 f"for a correct dataset with block_size {block_size}: got row {got}, where 'ava' begins. After a "
@@ -238,11 +229,24 @@ def _check_first_bad_row(answer: object) -> str:
     X[second + 1] = torch.tensor([_STOI["a"], 0, _STOI["a"]])
     X[second + 2] = torch.tensor([0, _STOI["a"], _STOI["v"]])  # 'emma' runs on into 'ava'
     _expect(answer, X, Y, second, f"row {second} is 'ma.' where 'ava' begins: the context was not reset")
-    return "it accepts a correct dataset and points at the first wrong row of five broken ones."
+
+    X, Y = _dataset(3)
+    X.zero_()
+    _expect(answer, X, Y, 1, "X is all zeros, so from row 1 on the contexts are wrong")
+
+    X, Y = _dataset(3)
+    X[-1] = X[-2]
+    _expect(answer, X, Y, len(X) - 1, f"the last row, {len(X) - 1}, repeats the one above it")
+
+    X, Y = _dataset(1)
+    third = second + len(_WORDS[1]) + 1  # the row where 'mae' begins
+    X[third] = X[third - 1]
+    _expect(answer, X, Y, third, f"with block_size 1, row {third} is 'a' where 'mae' begins: the context was not reset")
+    return "it accepts a correct dataset and points at the first wrong row of eight broken ones."
 
 
 def _expect(answer: object, X: Tensor, Y: Tensor, row: int, fault: str) -> None:
-    got = _row(answer(X, Y), fault)
+    got = _row(answer, X, Y, fault)
     if got == row:
         return
     if got is None:
@@ -252,15 +256,17 @@ def _expect(answer: object, X: Tensor, Y: Tensor, row: int, fault: str) -> None:
     raise Mistake(f"{fault}: expected {row}, got {got}. Is it the number of the first wrong row?")
 
 
-def _row(got: object, case: str) -> int | None:
+def _row(answer: Callable[..., object], X: Tensor, Y: Tensor, case: str) -> int | None:
+    given = X.clone(), Y.clone()
+    got = answer(*given)
+    if not torch.equal(given[0], X) or not torch.equal(given[1], Y):
+        raise Mistake(f"{case}: your function changed what it was given: only look at X and Y")
     if got is None:
         return None
-    if isinstance(got, bool):
-        raise Mistake(f"{case}: expected the number of a row, or None, got {got}")
-    number = _as_number(got, case)
-    if number != int(number):
-        raise Mistake(f"{case}: expected the number of a row, or None, got {number}")
-    return int(number)
+    row = number(got, "the number of a row")
+    if not row.is_integer():
+        raise Mistake(f"{case}: expected the number of a row, or None, got {row}")
+    return int(row)
 
 
 q3 = Exercise(

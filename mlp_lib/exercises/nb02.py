@@ -43,34 +43,38 @@ def one_hot_embed(X: Tensor, C: Tensor) -> Tensor:
 
 
 class _Lookups(TorchFunctionMode):
-    """Notes whether a table is read by position while the mode is on."""
+    """Notes whether a table, under whatever name, is read by position while the mode is on."""
 
     NAMES = ("__getitem__", "index_select", "embedding", "gather", "take", "take_along_dim", "index")
 
     def __init__(self, table: Tensor) -> None:
         super().__init__()
-        self.table = table
+        self.memory = table.untyped_storage().data_ptr()
         self.seen = False
 
     def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
-        if getattr(func, "__name__", "") in self.NAMES and any(a is self.table for a in args):
-            self.seen = True
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
+        if getattr(func, "__name__", "") in self.NAMES:
+            self.seen |= any(t.untyped_storage().data_ptr() == self.memory for t in tensors)
+        return func(*args, **kwargs)
 
 
 _TABLE = torch.tensor([[0.0, 1.0], [10.0, 11.0], [20.0, 21.0], [30.0, 31.0], [40.0, 41.0]])  # (5, 2): row i is 10 i
 
 
 def _call_embed(answer: Callable[..., object], X: Tensor, C: Tensor) -> Tensor:
+    expected = C[X]
+    given_X, given_C = X.clone(), C.clone()
     try:
-        got = answer(X, C)
+        got = answer(given_X, given_C)
     except (RuntimeError, ValueError, IndexError) as error:
         if "dtype" in str(error) or "Long" in str(error):
             raise Mistake(
                 f"torch refused the product: {_says(error)}. F.one_hot gives int64 and C is float32; "
                 "which method makes a tensor float?"
             ) from None
-        if X.max() < C.shape[0] - 1 and _runs(answer, torch.full_like(X, C.shape[0] - 1), C):
+        if X.max() < C.shape[0] - 1 and _runs(answer, torch.full_like(X, C.shape[0] - 1), C.clone()):
             raise Mistake(
                 f"right only if the last symbol occurs in X; for X with indices up to {int(X.max())} and a C of "
                 f"{C.shape[0]} rows torch said: {_says(error)}. How does one_hot know how many symbols there are?"
@@ -79,7 +83,8 @@ def _call_embed(answer: Callable[..., object], X: Tensor, C: Tensor) -> Tensor:
             f"for X of shape {tuple(X.shape)} and C of shape {tuple(C.shape)} torch said: {_says(error)}. "
             "Is there a size in your code that should come from C?"
         ) from None
-    expected = C[X]
+    if not torch.equal(given_X, X) or not torch.equal(given_C, C):
+        raise Mistake("X or C is not as it was before the call: make new tensors, `C * 2` and not `C *= 2`")
     got = _is_tensor(got, tuple(expected.shape))
     if got.shape != expected.shape:
         gone = ""
@@ -92,6 +97,8 @@ def _call_embed(answer: Callable[..., object], X: Tensor, C: Tensor) -> Tensor:
             f"got {tuple(got.shape)}.{gone}"
         )
     if not _close(got, expected):
+        if _close(got, C.long()[X]):
+            raise Mistake("C was made whole numbers, and its fractions are gone: make the one-hot float instead")
         where = (~torch.isclose(got.to(expected.dtype), expected)).nonzero()[0].tolist()
         i, k = where[:2]
         raise Mistake(
@@ -115,8 +122,10 @@ def _check_embed(answer: object) -> str:
     _call_embed(answer, torch.tensor([[0, 1], [2, 0]]), _TABLE)  # the last symbols do not occur
     _call_embed(answer, torch.tensor([[0, 26, 13], [1, 2, 25]]), torch.arange(27.0 * 4).view(27, 4))
     _call_embed(answer, torch.arange(5).repeat(5, 1).t().contiguous(), _TABLE)  # as many rows as columns as symbols
-    with _Lookups(_TABLE) as watched:
-        answer(torch.tensor([[0, 4]]), _TABLE)
+    _call_embed(answer, torch.tensor([[0, 1], [4, 2]]), _TABLE / 8)  # a table with fractions
+    table = _TABLE.clone()
+    with _Lookups(table) as watched:
+        answer(torch.tensor([[0, 4]]), table)
     if watched.seen:
         raise Mistake("the numbers are right, but C was indexed: the exercise is to reach them by a product with C.")
     return "the product picks the same rows as C[X], for every table size tried, seen symbols or not."
@@ -158,7 +167,7 @@ def _check_join_once(answer: Callable[..., object], n: int, block_size: int, n_e
         got = answer(emb.clone())
     except (RuntimeError, IndexError, ValueError) as error:
         raise Mistake(
-            f"{seen} it raised: {_says(error)}. A length is written as a number that has to follow from emb.shape."
+            f"{seen} it raised: {_says(error)}. Is a length written as a number that has to follow from emb.shape?"
         ) from None
     got = _is_tensor(got, tuple(expected.shape))
     if got.shape == expected.shape:
@@ -168,7 +177,7 @@ def _check_join_once(answer: Callable[..., object], n: int, block_size: int, n_e
         if torch.equal(got[0].to(emb.dtype).sort().values, expected[0]):
             raise Mistake(
                 f"{seen} the shape is right, but the order within a row is not: {rows}. Each character's numbers "
-                "stay together."
+                "stay together, and the characters keep the order of the context."
             )
         raise Mistake(
             f"{seen} the shape is right, but the examples are mixed: {rows}. Which axis may not change its place?"
@@ -176,14 +185,18 @@ def _check_join_once(answer: Callable[..., object], n: int, block_size: int, n_e
     shapes = f"expected {tuple(expected.shape)}, got {tuple(got.shape)}"
     if got.ndim == 1:
         raise Mistake(f"{seen} {shapes}: everything is in one row; each example needs a row of its own.")
+    if torch.equal(got.to(emb.dtype), expected.T):
+        raise Mistake(f"{seen} {shapes}: the table is transposed. The examples are its rows, not its columns.")
     if got.shape == (n, n_embd):
         raise Mistake(f"{seen} {shapes}: the characters were added or dropped, but they stand side by side in a row.")
     if got.shape == (n * block_size, n_embd):
-        raise Mistake(f"{seen} {shapes}: the pieces stand below one another. Which axis does cat join along?")
+        raise Mistake(f"{seen} {shapes}: the pieces stand below one another. Along which axis are they joined?")
+    if got.shape == (n, block_size):
+        raise Mistake(f"{seen} {shapes}: one number for each character, but all {n_embd} of them belong in the row.")
     if got.ndim == 2 and got.shape[0] != n and got.numel() == expected.numel():
         raise Mistake(
-            f"{seen} {shapes}: {got.shape[0]} rows for {n} examples, and no error. The row length is written as a "
-            "number; where does it come from?"
+            f"{seen} {shapes}: {got.shape[0]} rows for {n} examples, and no error. Is a length written as a number, "
+            "or taken from another axis than the first?"
         )
     if got.ndim == 2 and got.shape[0] == n and got.shape[1] < expected.shape[1]:
         raise Mistake(f"{seen} {shapes}: only the first characters were joined. Does your code count them by hand?")
@@ -254,9 +267,11 @@ def _check_layer_once(answer: Callable[..., object], n: int, inputs: int, n_hidd
                 f"{seen} it raised: {_says(error)}. With as many neurons as examples it would not: b1 goes down the "
                 "column, so neuron 0 gets the bias of neuron 1 in row 1."
             ) from None
+        why = "Did you use `@`, which sums over the inputs, and not `*`?"
+        if "mat1 and mat2" in str(error):  # only a product says this
+            why = "Which of the two stands on the left, and is one transposed?"
         raise Mistake(
-            f"{seen} (inputs {n}x{inputs}, W1 {inputs}x{n_hidden}) it raised: {_says(error)}. "
-            "Did you use `@`, which sums over the inputs, and not `*`?"
+            f"{seen} (inputs {n}x{inputs}, W1 {inputs}x{n_hidden}) it raised: {_says(error)}. {why}"
         ) from None
     got = _is_tensor(got, tuple(expected.shape))
     if got.shape != expected.shape:

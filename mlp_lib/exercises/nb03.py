@@ -8,9 +8,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from mlp_lib.data import Vocab, build_dataset
-from mlp_lib.exercises.answers import own_function
+from mlp_lib.exercises.answers import number, own_function
 from mlp_lib.exercises.base import Exercise, Mistake
 from mlp_lib.model import MLP
 
@@ -22,18 +23,27 @@ def _run(answer: Loss, logits: Tensor, Y: Tensor) -> float:
     given, right = logits.clone(), Y.clone()
     out = answer(given, right)
     if not torch.equal(given, logits) or not torch.equal(right, Y):
-        raise Mistake("your function changed its input in place: make new tensors, `exp()` and not `exp_()`")
-    if out is None:
-        raise Mistake("your function returned None: does it end with `return`?")
-    if isinstance(out, Tensor):
-        if out.numel() != 1:
-            raise Mistake(
-                f"{len(Y)} examples gave a tensor of shape {tuple(out.shape)}: the loss is one number, their mean"
-            )
-        return float(out)
-    if isinstance(out, bool) or not isinstance(out, (int, float)):
-        raise Mistake(f"your function returned {out!r}: the loss is one number")
-    return float(out)
+        raise Mistake(
+            "your function changed its input in place: make new tensors, `exp()` and not `exp_()`, `x = x - m` and not "
+            "`x -= m`"
+        )
+    if isinstance(out, Tensor) and out.numel() != 1:
+        raise Mistake(
+            f"{len(Y)} examples gave a tensor of shape {tuple(out.shape)}: the loss is one number, their mean"
+        )
+    return number(out, "the loss")
+
+
+class _Called(TorchFunctionMode):
+    """Notes the names of the torch functions called while the mode is on, by helpers of the answer too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+        self.names.add(getattr(func, "__name__", ""))
+        return func(*args, **(kwargs or {}))
 
 
 def _close(a: float, b: float, tolerance: float = 2e-4) -> bool:
@@ -78,6 +88,10 @@ def _wrong_losses() -> list[tuple[float, str]]:
             -_COUNTS[rows, _RIGHT].log().mean(),
             "the counts were not divided by their row's sum, so they are no probabilities yet",
         ),
+        (
+            F.cross_entropy(prob, _RIGHT),
+            "the softmax was taken twice: F.cross_entropy takes it itself and wants logits, not probabilities",
+        ),
     ]
     return [(float(value), sentence) for value, sentence in wrong]
 
@@ -106,10 +120,17 @@ def _check_nll(answer: object) -> str:
         Y = torch.randint(0, symbols, (rows,), generator=g)
         expected, got = float(F.cross_entropy(logits, Y)), _run(answer, logits, Y)
         if not _close(got, expected):
+            why = "does it use anything but logits and Y?"
+            if got == math.inf:
+                why = f"a product of {rows} probabilities is too small for float32: add their logarithms"
             raise Mistake(
                 f"right for 3 rows of 3 symbols, but for logits of shape ({rows}, {symbols}) the loss is "
-                f"{expected:.4f}, yours is {got:.4f}: does it use anything but logits and Y?"
+                f"{expected:.4f}, yours is {got:.4f}: {why}"
             )
+    with _Called() as called:
+        _run(answer, _COUNTS.log(), _RIGHT)
+    if "cross_entropy" in called.names:
+        raise Mistake("the number is right, but F.cross_entropy comes later on this page: write what it does")
     return "the mean of -log of the right character's probability, for any number of rows and symbols."
 
 
@@ -140,10 +161,7 @@ _UNIFORM = math.log(21)
 
 
 def _check_uniform(answer: object) -> str:
-    if isinstance(answer, Tensor) and answer.numel() == 1:
-        answer = answer.item()
-    if isinstance(answer, bool) or not isinstance(answer, (int, float)):
-        raise Mistake("give one number, the loss in nats")
+    answer = number(answer, "the loss in nats")
     known = [
         (math.log2(21), "that is log2, in bits: our losses are in nats, the natural logarithm"),
         (math.log10(21), "that is log10, as the lecture plots it later: our losses are in nats, the natural logarithm"),
@@ -301,14 +319,11 @@ q3 = Exercise(
 
 # --- 3.4 a stable loss -----------------------------------------------------------------------------------------------
 
-_READY_MADE = {"cross_entropy", "CrossEntropyLoss", "log_softmax", "LogSoftmax", "logsumexp", "nll_loss", "logaddexp"}
+_READY_MADE = ("cross_entropy", "log_softmax", "logsumexp")
 
 
 def _check_stable(answer: object) -> str:
     own_function(answer, "q4.check(stable_nll)")
-    names = set(getattr(getattr(answer, "__code__", None), "co_names", ()))
-    if names & _READY_MADE:
-        raise Mistake(f"uses {sorted(names & _READY_MADE)[0]}: here you write what stands inside it")
 
     def loss(rows: list[list[float]], right: list[int]) -> float:
         return _run(answer, torch.tensor(rows), torch.tensor(right))
@@ -318,7 +333,8 @@ def _check_stable(answer: object) -> str:
     logits, Y = torch.tensor(small), torch.tensor(right)
     expected = float(F.cross_entropy(logits, Y))
     try:
-        got = loss(small, right)
+        with _Called() as called:
+            got = loss(small, right)
     except RuntimeError as error:
         if "must match" not in str(error):
             raise
@@ -326,6 +342,9 @@ def _check_stable(answer: object) -> str:
             "for 2 rows of 3 symbols two shapes do not fit: the maximum and the sum of each row must stay a column, "
             "(2, 1), so keep the dimension"
         ) from None
+    ready_made = [name for name in _READY_MADE if any(name in used for used in called.names)]
+    if ready_made:
+        raise Mistake(f"uses {ready_made[0]}: here you write what stands inside it")
     if not _close(got, expected):
         top = float(logits.max(1).values.mean())
         where = f"for logits {small} and Y {right} the loss is {expected:.4f}, yours is {got:.4f}"
@@ -351,7 +370,7 @@ def _check_stable(answer: object) -> str:
     # One large logit.
     got = loss([[-5.0, -3.0, 0.0, 100.0]], [3])
     if not _close(got, 0.0):
-        if names & {"max", "amax", "topk", "sort"}:
+        if called.names & {"max", "amax", "topk", "sort"}:
             raise Mistake(
                 f"right for small logits, {got:g} at [-5, -3, 0, 100] although a maximum is taken: is it the shifted "
                 "tensor that you exponentiate, above and below the fraction bar?"
@@ -364,8 +383,8 @@ def _check_stable(answer: object) -> str:
         got = loss([[0.0, high]], [1])
         if not _close(got, 0.0):
             raise Mistake(
-                f"right at 100, {got:g} at logits [0, {high:g}]: a wider number type only moves the limit (709 for "
-                "float64); subtract something that follows the logits"
+                f"right at 100, {got:g} at logits [0, {high:g}]: a wider number type or another shift only moves the "
+                "limit (709 for float64); subtract what makes the largest logit of a row 0"
             )
 
     # Rows far apart.
@@ -383,16 +402,18 @@ def _check_stable(answer: object) -> str:
         )
 
     # A right answer far below.
-    got = loss([[0.0, -200.0]], [1])
-    if not _close(got, 200.0):
+    for low in (200.0, 10_000.0):
+        got = loss([[0.0, -low]], [1])
+        if _close(got, low):
+            continue
+        where = f"at logits [0, {-low:g}] with right answer 1 the loss is {low:g}, yours is {got:.4g}"
         if math.isfinite(got):
             raise Mistake(
-                f"at logits [0, -200] with right answer 1 the loss is 200, yours is {got:.4g}: a floor under the "
-                "probability hides how wrong the network is. Do you need the probability, or only its logarithm?"
+                f"{where}: a floor under the probability hides how wrong the network is. Do you need the probability, "
+                "or only its logarithm?"
             )
         raise Mistake(
-            f"at logits [0, -200] with right answer 1 the loss is 200, yours is {got:g}: the probability underflows "
-            "to 0 before its log is taken. Write log(a / b) as log(a) - log(b)"
+            f"{where}: the probability underflows to 0 before its log is taken. Write log(a / b) as log(a) - log(b)"
         )
     return "right from small logits to 10,000, above and below: the probabilities are never formed."
 

@@ -1,6 +1,7 @@
 """Exercises of notebook 04: one training step, parameters that can learn, the lowest loss that a dataset allows."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from mlp_lib.exercises.answers import close, number, own_function
 from mlp_lib.exercises.base import Exercise, Mistake
 
 _NAMES = ("C", "W1", "b1", "W2", "b2")
+_SEED = 2147483647
 
 
 # 4.1 one step
@@ -17,7 +19,7 @@ _NAMES = ("C", "W1", "b1", "W2", "b2")
 
 def _tiny_network() -> tuple[list[Tensor], Tensor, Tensor]:
     """Five symbols, three characters of context, and examples of two words; the parameters are ready to train."""
-    g = torch.Generator().manual_seed(2147483647)
+    g = torch.Generator().manual_seed(_SEED)
     shapes = ((5, 2), (6, 4), (4,), (4, 5), (5,))
     parameters = [torch.randn(shape, generator=g) for shape in shapes]
     for p in parameters:
@@ -91,7 +93,10 @@ def _check_step(answer: object) -> str:
                 "them sees nothing: change the numbers inside the tensors"
             )
         if any(p.grad is None for p in tensors):
-            raise Mistake("after your step no parameter has moved and p.grad is None: where is loss.backward()?")
+            raise Mistake(
+                "after your step no parameter has moved and p.grad is None: where is loss.backward(), or did you "
+                "train copies?"
+            )
         raise Mistake(
             "the gradients are there, but no parameter has moved. p = p - ... makes a new tensor and lets the name p "
             "point at it; the five tensors stay as they were"
@@ -128,6 +133,9 @@ def _check_step(answer: object) -> str:
             )
         raise Mistake(f"the parameters moved as they should, but you returned {loss:.4f}; {what} is {before:.4f}")
 
+    if not all(p.requires_grad and p.is_leaf for p in tensors):
+        raise Mistake("the numbers are right, but the parameters no longer require a gradient after your step")
+
     # The second step tells whether the first one's gradients are still there.
     _call_step(answer, parameters, X, Y, lr)
     now = [p.detach().clone() for p in tensors]
@@ -139,8 +147,6 @@ def _check_step(answer: object) -> str:
         )
     if not _same(now, _taken(after_one, second, -lr)):
         raise Mistake("the first call is right, the second is not: does your function keep anything between calls?")
-    if not all(p.requires_grad and p.is_leaf for p in tensors):
-        raise Mistake("the numbers are right, but the parameters no longer require a gradient after your step")
     return f"two steps in a row are right: the loss went from {before:.4f} to {_loss(now, X, Y).item():.4f}."
 
 
@@ -212,6 +218,8 @@ def _check_floor(answer: object) -> str:
         if close(got, expected):
             continue
         case = f"{name}: you say {got:.4f}"
+        if math.isnan(got):
+            raise Mistake(f"{case}, expected {expected:.4f}: 0 * log(0) is nan, so leave the zeros out")
         ambiguous = sum(size for size, h in zip(sizes, entropies, strict=True) if h > 0)
         if close(got, -expected):
             raise Mistake(f"{case}, right but for the sign: a loss is minus the logarithm")
@@ -271,29 +279,30 @@ q2 = Exercise(
 
 def _check_parameters(answer: object) -> str:
     own_function(answer, "q3.check(make_parameters)")
-    for sizes in ((5, 3, 2, 4), (27, 3, 2, 100)):
-        _check_parameters_at(answer, *sizes)
+    for sizes, seed in (((5, 3, 2, 4), _SEED), ((5, 3, 2, 4), 1), ((27, 3, 2, 100), _SEED)):
+        _check_parameters_at(answer, sizes, seed)
     return "five leaves that require a gradient, C a tenth as large, drawn in the lecture's order."
 
 
-def _check_parameters_at(answer: object, vocab_size: int, block_size: int, n_embd: int, n_hidden: int) -> None:
-    sizes = (vocab_size, block_size, n_embd, n_hidden)
+def _check_parameters_at(answer: Callable[..., object], sizes: tuple[int, int, int, int], seed: int) -> None:
+    vocab_size, block_size, n_embd, n_hidden = sizes
     shown = f"for vocab_size={vocab_size}, block_size={block_size}, n_embd={n_embd}, n_hidden={n_hidden}"
     shapes = ((vocab_size, n_embd), (block_size * n_embd, n_hidden), (n_hidden,), (n_hidden, vocab_size), (vocab_size,))
-    drawn = _draw(shapes, 2147483647, torch.randn)
-    g = torch.Generator().manual_seed(2147483647)
-    made = answer(g, *sizes)
+    drawn = _draw(shapes, seed, torch.randn)
+    made = answer(torch.Generator().manual_seed(seed), *sizes)
     if not isinstance(made, (list, tuple)) or len(made) != 5 or not all(isinstance(t, Tensor) for t in made):
         raise Mistake(f"{shown}: expected a list of the five tensors C, W1, b1, W2, b2, got {type(made).__name__}")
     made = list(made)
     for name, t, shape in zip(_NAMES, made, shapes, strict=True):
         if t.numel() != math.prod(shape) or (t.shape != shape and tuple(t.shape) != (1, *shape)):
             raise Mistake(f"{shown}: {name} has shape {tuple(t.shape)}, expected {shape}")
+        if t.dtype != torch.float32:
+            raise Mistake(f"{shown}: {name} is {t.dtype}, and float32 is asked for: what torch.randn draws unasked")
 
     flat = [t.detach().reshape(shape) for t, shape in zip(made, shapes, strict=True)]
     expected = [drawn[0] * 0.1, *drawn[1:]]
     if not _same(flat, expected):
-        raise Mistake(f"{shown}: {_what_is_wrong_with(flat, drawn, shapes, answer, sizes)}")
+        raise Mistake(f"{shown}: {_what_is_wrong_with(flat, drawn, shapes, answer, sizes, seed)}")
 
     copies = [name for name, t in zip(_NAMES, made, strict=True) if not t.is_leaf]
     if copies == ["C"]:
@@ -322,17 +331,24 @@ def _draw(shapes: tuple[tuple[int, ...], ...], seed: int, how: object) -> list[T
 
 
 def _what_is_wrong_with(
-    flat: list[Tensor], drawn: list[Tensor], shapes: tuple[tuple[int, ...], ...], answer: object, sizes: tuple
+    flat: list[Tensor],
+    drawn: list[Tensor],
+    shapes: tuple[tuple[int, ...], ...],
+    answer: Callable[..., object],
+    sizes: tuple,
+    seed: int,
 ) -> str:
     """The sentence for five tensors of the right shapes and the wrong numbers."""
     if _same(flat, drawn):
         return "C has the size it was drawn with: make it a tenth of that"
     if _same(flat, [t * 0.1 for t in drawn]):
         return "all five are a tenth as large: only C was asked for"
-    again = answer(torch.Generator().manual_seed(2147483647), *sizes)
+    if seed != _SEED:  # with _SEED all was right
+        return f"the five do not follow from a g seeded with {seed}: draw from the g that comes in, and do not seed it"
+    again = answer(torch.Generator().manual_seed(seed), *sizes)
     if not all(torch.equal(a.detach().reshape(b.shape), b) for a, b in zip(again, flat, strict=True)):
         return "the same g gives other numbers the second time: pass generator=g to every draw"
-    uniform = _draw(shapes, 2147483647, torch.rand)
+    uniform = _draw(shapes, seed, torch.rand)
     if _same([flat[0]], [uniform[0] * 0.1]) or _same([flat[0]], [uniform[0]]):
         return "no number is below 0: torch.rand draws between 0 and 1, torch.randn is asked for"
     wrong = next(n for n, a, b in zip(_NAMES, flat, [drawn[0] * 0.1, *drawn[1:]], strict=True) if not _same([a], [b]))

@@ -42,6 +42,12 @@ def _drawn(answer: Callable, N: int, batch_size: int, g: torch.Generator) -> Ten
             f"{case}: Xb has shape {tuple(Xb.shape)} and Yb {tuple(Yb.shape)}, expected {(batch_size, 2)} and "
             f"{(batch_size,)}"
         )
+    rows, answers = Xb[:, 0], Yb - 5000
+    if len(rows) > 2 and rows[0] > 0 and bool((rows.diff() % N == 1).all()):
+        raise Mistake(
+            f"{case}: rows {int(rows[0])}, {int(rows[1])}, {int(rows[2])} and so on: one start was drawn, and the rest "
+            "are the rows after it. Each row should be drawn by itself, among all"
+        )
     if len(Xb) != batch_size or len(Yb) != batch_size:
         if len(Xb) == N < batch_size:
             raise Mistake(
@@ -49,7 +55,6 @@ def _drawn(answer: Callable, N: int, batch_size: int, g: torch.Generator) -> Ten
                 "and any number of rows"
             )
         raise Mistake(f"batch_size={batch_size}, but you returned {len(Xb)} rows of X and {len(Yb)} of Y")
-    rows, answers = Xb[:, 0], Yb - 5000
     if not torch.equal(Xb[:, 1], rows + 1000):
         raise Mistake(f"{case}: a row of Xb is no row of X")
     if not torch.equal(rows, answers):
@@ -206,6 +211,11 @@ def _what_is_wrong_with_loss(
         return (
             f"{case}: got {got:.4f}, expected {expected:.4f}. That is the mean of the pieces' means: the last piece's "
             f"{len(pieces[-1])} examples count as much as the first piece's {len(pieces[0])}"
+        )
+    if close(got, sum(means) * chunk / len(losses)):
+        return (
+            f"{case}: got {got:.4f}, expected {expected:.4f}. Each piece's mean was taken {chunk} times, and the last "
+            f"piece has fewer than {chunk} rows: it counts by its own {len(pieces[-1])}"
         )
     if close(got, means[-1]):
         return (

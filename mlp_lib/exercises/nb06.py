@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlp_lib.exercises.answers import own_function
+from mlp_lib.exercises.answers import number, own_function
 from mlp_lib.exercises.base import Exercise, Mistake
 from mlp_lib.model import MLP, MLPConfig
 
@@ -23,8 +23,8 @@ def _numbers(value: object, what: str) -> list[float]:
     if not isinstance(value, (list, tuple)):
         raise Mistake(f"you returned {type(value).__name__}: expected {what}, as a list or a tensor")
     try:
-        return [float(v) for v in value]
-    except (TypeError, ValueError):
+        return [number(v, "a number") for v in value]
+    except Mistake:
         raise Mistake(f"what you returned is not a row of numbers: expected {what}") from None
 
 
@@ -144,21 +144,23 @@ def _losses(
 
 def _check_sweep(answer: object) -> str:
     own_function(answer, "q2.check(sweep)")
-    make_model, X, Y, lrs = _small()
+    new_model, X, Y, lrs = _small()
     rates = lrs.tolist()
 
     def reference(used: list[float] = rates, **mistake: object) -> list[float]:
-        return _losses(make_model(), X, Y, used, torch.Generator().manual_seed(8), **mistake)
+        return _losses(new_model(), X, Y, used, torch.Generator().manual_seed(8), **mistake)
 
     made: list[MLP] = []
 
-    def make_and_note() -> MLP:
-        made.append(make_model())
+    def make_model() -> MLP:
+        made.append(new_model())
         return made[-1]
+
+    make_model.__qualname__ = "make_model"  # what Python calls it if it is called in another way
 
     def call() -> tuple[list[float], torch.Generator]:
         g = torch.Generator().manual_seed(8)
-        return _numbers(answer(make_and_note, X.clone(), Y.clone(), lrs.clone(), g), f"the {len(lrs)} losses"), g
+        return _numbers(answer(make_model, X.clone(), Y.clone(), lrs.clone(), g), f"the {len(lrs)} losses"), g
 
     global_state = torch.get_rng_state()
     got, g = call()
@@ -168,6 +170,11 @@ def _check_sweep(answer: object) -> str:
         raise Mistake(f"{len(lrs)} rates, but {len(got)} losses came back: one step for each rate, and its loss")
     expected = reference()
     if not _close(got, expected):
+        if len(made) == len(lrs):
+            raise Mistake(
+                f"a new model for every step, {len(made)} in all, so that no step goes on from the last: make_model "
+                "belongs before the loop"
+            )
         raise Mistake(_what_is_wrong(got, expected, rates, reference, g, global_state))
 
     again, _ = call()
@@ -202,6 +209,12 @@ def _what_is_wrong(
         return f"all steps used the last rate, {rates[-1]:g}: take lrs[i] inside the loop"
     if _close(got, reference([rates[0]] * n)):
         return f"all steps used the first rate, {rates[0]:.3g}: take lrs[i] inside the loop"
+    if _close(got, reference([10**e for e in _spaced(-3, 0, n)])):
+        return "your losses are those of rates from 0.001 to 1, as on this page: use the rates that come in as lrs"
+    if _close(got, reference([10**rate for rate in rates])):
+        return "your losses are those of the rates 10**lr: lrs holds rates already, not their exponents"
+    if _close(got, reference(rates[::-1])):
+        return "you went through lrs from its end: the highest rate comes last, else it wrecks the network at once"
     if _close(got, reference(after=True)):
         return (
             f"{first}, measured after the update at the first rate; expected {expected[0]:.4f}, the loss before it, "
@@ -265,10 +278,7 @@ def _rate(answer: Callable[[int], object], i: int) -> float:
     value = answer(i)
     if value is None:
         raise Mistake(f"lr({i:,}) returned None: is there a way through your function without `return`?")
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise Mistake(f"lr({i:,}) is no number: got {type(value).__name__}") from None
+    return number(value, f"lr({i:,})")
 
 
 def _check_decay(answer: object) -> str:
@@ -281,32 +291,35 @@ def _check_decay(answer: object) -> str:
                 f"lr({i:,}) was {first[i]:g}, and {again:g} when asked again later: your function remembers what it "
                 "was asked before. A run that is carried on with start= needs the same answer for the same step"
             )
-    for _ in range(20_000):
-        again = _rate(answer, 0)
-    if not math.isclose(again, first[0], rel_tol=1e-6):
+    if len(set(first.values())) == 1:
         raise Mistake(
-            f"lr(0) was {first[0]:g}, and {again:g} after 20,000 more calls: your function counts its calls and "
-            "forgets its argument. The step's number is i"
+            f"lr(i) is {first[0]:g} for every i, early or late: does your function look at i? A count of its calls is "
+            "no step number"
         )
     wrong = [i for i, rate in _ASKED.items() if not math.isclose(first[i], rate, rel_tol=1e-6)]
     if not wrong:
         return "0.1, 0.01 and 0.001, each from its step on, whenever and in whatever order it is asked."
     i = wrong[0]
     got = first[i]
+    said = f"lr({i:,}) is {got:g}, expected {_ASKED[i]:g}"
     if wrong in ([10_000], [15_000], [10_000, 15_000]):
+        if got != first[i - 1]:
+            raise Mistake(f"{said}, and the steps beside it are right: do your conditions leave it out?")
         raise Mistake(
             f"lr({i:,}) is {got:g}, one step late: steps are counted from 0, so 0 to {i - 1:,} are {i:,} steps already"
         )
     if set(wrong) <= {9_999, 14_999}:
         raise Mistake(f"lr({i:,}) is {got:g}, one step early: step {i:,} is the last one at {_ASKED[i]:g}")
-    if got > 0.1 or (i == 0 and got < first[10_000]):
+    if i == 0 and wrong[1:2] != [1]:
+        raise Mistake(f"{said}, and lr(1) is right: steps are numbered from 0, and step 0 is one of them")
+    if first[0] < first[200_000]:
         raise Mistake(f"lr({i:,}) is {got:g}: the rate goes up, by steps of ten. It should fall as i grows")
-    if wrong == [15_000, 15_001, 200_000]:
+    if wrong == [15_000, 15_001, 200_000] and got == first[14_999]:
         raise Mistake(
-            f"lr({i:,}) is {got:g}, expected {_ASKED[i]:g}: i >= 10_000 holds there too, so which of your conditions "
-            "is asked first?"
+            f"{said}: i >= 10_000 holds there too, so which of your conditions is asked first, or is there no third "
+            "rate?"
         )
-    raise Mistake(f"lr({i:,}) is {got:g}, expected {_ASKED[i]:g}")
+    raise Mistake(said)
 
 
 def lr(i: int) -> float:

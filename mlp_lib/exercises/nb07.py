@@ -3,7 +3,9 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,21 +26,28 @@ def split(words: Sequence[str], seed: int) -> tuple[list[str], list[str], list[s
 
 
 def _list_of_names(n: int) -> list[str]:
-    """n lines, the first of them once more at the end, as names that are given to girls and boys."""
+    """n lines, the first three of them once more at the end, as names that are given to girls and boys."""
     ends = ("a", "o", "i", "e", "u")
     names = [f"{first}{middle}{end}" for end in ends for middle in ("l", "n", "r") for first in ("a", "e", "mi", "jo")]
-    return [*names[: n - 1], names[0]]
+    return [*names[: n - 3], *names[:3]]
+
+
+def _global_states() -> tuple:
+    """The states of the global generators of Python, torch and NumPy, to be compared."""
+    _, keys, position, *_ = np.random.get_state()  # noqa: NPY002 - the global one is watched, not used
+    return random.getstate(), torch.get_rng_state().tolist(), (keys.tolist(), position)
 
 
 def _check_split(answer: object) -> str:
     own_function(answer, "q1.check(split)")
-    states = random.getstate(), torch.get_rng_state()
+    states = random.getstate(), torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
     try:
-        for n in (53, 20, 7):
+        for n in (57, 20):  # int(0.8 * 57) + int(0.1 * 57) is one less than int(0.9 * 57): both are right ways to cut
             _check_split_of(answer, n)
     finally:
         random.setstate(states[0])
         torch.set_rng_state(states[1])
+        np.random.set_state(states[2])  # noqa: NPY002
     return "every line in one split, the same split for the same seed, and nothing outside the function has changed."
 
 
@@ -55,11 +64,21 @@ def _check_split_of(answer: Callable, n: int) -> None:
     words = _list_of_names(n)
     case = f"for {n} names"
     given = list(words)
-    before = random.getstate(), torch.get_rng_state()
-    got = answer(given, 42)
+    before = _global_states()
+    try:
+        got = answer(given, 42)
+    except TypeError as error:
+        if "NoneType" not in str(error):
+            raise
+        raise Mistake(
+            f"{case}: your function raised TypeError: {error}. Was the result of shuffle given a name? It works in "
+            "place and returns None"
+        ) from None
     if given != words:
         parts, again = _three_lists(got, case), _three_lists(answer(given, 42), case)
         moved = len(Counter(parts[1]) - Counter(again[1]))
+        if not moved:
+            raise Mistake(f"{case}: the caller's list was changed in place: sort or shuffle a copy")
         raise Mistake(
             f"{case}: the caller's list was shuffled in place, so the next call starts from another order: seed 42 "
             f"gave one dev split, then, run again, another ({moved} of its {len(parts[1])} names gone). Shuffle a copy"
@@ -69,7 +88,7 @@ def _check_split_of(answer: Callable, n: int) -> None:
     if Counter(together) != Counter(words):
         _names_lost_or_twice(parts, words, case)
     sizes = [len(part) for part in parts]
-    if any(abs(size - share * n) >= 1 for size, share in zip(sizes, (0.8, 0.1, 0.1), strict=True)):
+    if any(abs(size - share * n) >= 2 for size, share in zip(sizes, (0.8, 0.1, 0.1), strict=True)):
         raise Mistake(
             f"{case}: train, dev and test have {sizes[0]}, {sizes[1]} and {sizes[2]}, expected about 80, 10 and 10 per "
             "cent, in this order"
@@ -85,19 +104,22 @@ def _check_split_of(answer: Callable, n: int) -> None:
             f"{case}: two calls with seed 42 gave two splits, dev {brief(parts[1][:2])} and "
             f"dev {brief(again[1][:2])}: the shuffle must come from a generator made with the seed, inside"
         )
-    if n > 7 and _three_lists(answer(list(words), 43), case) == parts:
-        raise Mistake(f"{case}: seeds 42 and 43 give the same split: is the seed used, or a number typed in?")
-    if random.getstate() != before[0] or not torch.equal(torch.get_rng_state(), before[1]):
-        raise Mistake(
-            "the split is right, but the state of the global random generator is another after the call: whatever else "
-            "draws from it now gives other numbers. Make a generator of your own, such as random.Random(seed)"
-        )
+    for seed in (43, 44):
+        if _three_lists(answer(list(words), seed), case) == parts:
+            raise Mistake(f"{case}: seeds 42 and {seed} give the same split: is the seed used, or a number typed in?")
+    for whose, state, now in zip(("Python's", "torch's", "NumPy's"), before, _global_states(), strict=True):
+        if state != now:
+            raise Mistake(
+                f"the split is right, but the state of {whose} global random generator is another after the call: "
+                "whatever else draws from it now gives other numbers. Make a generator of your own, such as "
+                "random.Random(seed)"
+            )
 
 
 def _names_lost_or_twice(parts: Sequence[Sequence[str]], words: Sequence[str], case: str) -> None:
     together = Counter(w for part in parts for w in part)
     lost, extra = Counter(words) - together, together - Counter(words)
-    if set(together) == set(words) and not extra:
+    if set(together) == set(words) and max(together.values()) == 1:
         raise Mistake(
             f"{case}: {words[0]!r} stands in the list twice and came back once. A set drops what is double (and its "
             "order is another at every start of Python): that is another question, split the list as it is"
@@ -106,12 +128,12 @@ def _names_lost_or_twice(parts: Sequence[Sequence[str]], words: Sequence[str], c
         raise Mistake(f"{case}: {brief(next(iter(lost)))} is lost and {brief(next(iter(extra)))} is in twice")
     if lost:
         raise Mistake(
-            f"{case}: {sum(lost.values())} of the lines are in no split, {next(iter(lost))!r} for instance. Where does "
-            "one slice end, and where does the next begin?"
+            f"{case}: lines in no split: {sum(lost.values())}, {next(iter(lost))!r} for instance. Where does one slice "
+            "end, and where does the next begin?"
         )
     where = [name for name, part in zip(("train", "dev", "test"), parts, strict=True) if next(iter(extra)) in part]
     raise Mistake(
-        f"{case}: {sum(extra.values())} of the lines are in two splits, {next(iter(extra))!r} for instance in "
+        f"{case}: lines in two splits: {sum(extra.values())}, {next(iter(extra))!r} for instance in "
         f"{' and '.join(where)}. Where does one slice end, and where does the next begin?"
     )
 
@@ -263,11 +285,15 @@ def _check_report_on(answer: Callable, splits: Splits) -> None:
     asked = model.asked
     if isinstance(got, Mapping):
         got = [got.get("train"), got.get("dev")]
-    if not isinstance(got, (tuple, list, Tensor)) or len(got) != 2:
+    try:
+        pair = list(got)  # a tuple, an array, a map; one number raises
+    except TypeError:
+        pair = []
+    if len(pair) != 2:
         raise Mistake(f"expected two numbers, the loss on train and the loss on dev, got {brief(got)}")
     if any(bool((X[:, 0] == 2).any()) for X in asked):
         raise Mistake("the model was asked about Xte: the report is read while choosing, so test has no place in it")
-    train_loss, dev_loss = (number(value, "a loss") for value in got)
+    train_loss, dev_loss = (number(value, "a loss") for value in pair)
     expected = report(_Table(), splits)
     if close(train_loss, expected[0]) and close(dev_loss, expected[1]):
         return
@@ -295,12 +321,17 @@ def _check_report_on(answer: Callable, splits: Splits) -> None:
         Y_split = splits.Ytr if name == "train" else splits.Ydev
         if close(value, right * len(Y_split)):
             raise Mistake(f"{said}: the number for {name} is a sum over {len(Y_split)} examples, the mean is asked for")
-    rows = [min((len(X) for X in asked if bool((X[:, 0] == k).all())), default=0) for k in (0, 1)]
-    for name, seen, n in zip(("train", "dev"), rows, (len(splits.Ytr), len(splits.Ydev)), strict=True):
-        if seen < n:
+    for k, (name, n) in enumerate((("train", len(splits.Ytr)), ("dev", len(splits.Ydev)))):
+        pieces = [seen for X in asked if (seen := int((X[:, 0] == k).sum()))]
+        if sum(pieces) < n:
             raise Mistake(
-                f"{said}: the model was asked about {seen} of {name}'s {n} rows at once. The loss of a minibatch is an "
+                f"{said}: the model was asked about {sum(pieces)} of {name}'s {n} rows. The loss of a minibatch is an "
                 "estimate that changes with every draw; a report takes all rows"
+            )
+        if len(pieces) > 1 and not close((train_loss, dev_loss)[k], expected[k]):
+            raise Mistake(
+                f"{said}, expected {expected[k]:.4f} for {name}, which the model got in {len(pieces)} pieces of "
+                f"{pieces[0]} to {pieces[-1]} rows: a piece counts by its rows (exercise 5.2)"
             )
     raise Mistake(f"{said}, expected train {expected[0]:.4f}, dev {expected[1]:.4f}")
 
@@ -327,8 +358,8 @@ _STATEMENTS = {
     4: "a stale forward pass",
 }
 _RUNS = {
-    "A": (3, "dev lies 0.038 below train, more than five times the 0.0067 by which random tenths scatter"),
-    "B": (1, "the two differ by 0.005, less than the 0.0067 by which random tenths of one list scatter"),
+    "A": (3, "dev lies 0.038 below train, more than five times the 0.007 by which random tenths scatter"),
+    "B": (1, "the two differ by 0.005, less than the 0.007 by which random tenths of one list scatter"),
     "C": (4, "train is fine, and dev is far above the 3.2958 of uniform guessing: no trained network is so bad"),
     "D": (2, "train is low and dev high, but dev is not absurd: it is what confident wrong guesses cost"),
 }
@@ -351,7 +382,7 @@ q4 = Exercise(
     "what went wrong here?",
     _check_diagnosis,
     hints=[
-        "Two anchors: uniform guessing costs 3.2958, and a random tenth of the list scatters by 0.0067.",
+        "Two anchors: uniform guessing costs 3.2958, and a random tenth of the list scatters by 0.007.",
         "Two of the four are worse than guessing on dev. Of these two, one has a low train loss and one has not.",
         "Of the two with dev below train, one gap is smaller than the scatter and one is not.",
     ],
@@ -368,27 +399,37 @@ def choose(results: Mapping[str, tuple[float, float]], open_test: Callable[[str]
     return name, open_test(name)
 
 
-_RESULTS = {"wide": (1.36, 3.49), "plain": (2.42, 2.43), "deeper": (2.20, 2.29), "longer": (2.25, 2.30)}
-_TEST = {"wide": 3.51, "plain": 2.42, "deeper": 2.33, "longer": 2.28}
+# Two tables of (train, dev) and of test: in each, train, dev and test would choose three different names.
+_TABLES = (
+    (
+        {"wide": (1.36, 3.49), "plain": (2.42, 2.43), "deeper": (2.20, 2.29), "longer": (2.25, 2.30)},
+        {"wide": 3.51, "plain": 2.42, "deeper": 2.33, "longer": 2.28},
+    ),
+    (
+        {"alpha": (1.90, 2.60), "base": (2.31, 2.20), "cut": (2.05, 2.35), "deep": (2.02, 2.30)},
+        {"alpha": 2.65, "base": 2.24, "cut": 2.19, "deep": 2.32},
+    ),
+)
 
 
 def _check_choose(answer: object) -> str:
     own_function(answer, "q5.check(choose)")
-    chosen_then_tested(answer, _RESULTS, _TEST, _judge)
+    for results, test in _TABLES:
+        chosen_then_tested(answer, results, test, partial(_judge, results, test))
     return "dev chose, and the test set was opened once, for the one number that goes into the report."
 
 
-def _judge(name: str) -> None:
-    train, dev = _RESULTS[name]
-    if name == min(_RESULTS, key=lambda n: _RESULTS[n][0]):
+def _judge(results: Mapping[str, tuple[float, float]], test: Mapping[str, float], name: str) -> None:
+    train, dev = results[name]
+    if name == min(results, key=lambda n: results[n][0]):
         raise Mistake(
             f"you chose {name!r}, with the lowest train loss, {train}. Its dev loss is {dev}: it has learned by heart, "
             "and train cannot tell"
         )
-    if name == min(_TEST, key=_TEST.get):
+    if name == min(test, key=test.get):
         raise Mistake(f"you chose {name!r}, dev {dev}, although another has a lower dev loss: only test could say so")
-    if name != min(_RESULTS, key=lambda n: _RESULTS[n][1]):
-        raise Mistake(f"you chose {name!r} with a dev loss of {dev}: another has a lower one")
+    if name != min(results, key=lambda n: results[n][1]):
+        raise Mistake(f"you chose {name!r} with a dev loss of {dev}: another has a lower one. Dev alone decides")
 
 
 q5 = Exercise(

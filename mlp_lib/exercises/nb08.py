@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from itertools import combinations
 
+import torch
+
 from mlp_lib.exercises.answers import brief, close, matched, number, own_function
 from mlp_lib.exercises.base import Exercise, Mistake
 
@@ -84,6 +86,8 @@ def _check_count(answer: object) -> str:
     for part, wrong, sentence in _WRONG_PARTS:
         if got == [right - _parts(*s)[part] + wrong(*s) for right, s in zip(rights, _SIZES, strict=True)]:
             raise Mistake(f"{case} {sentence}")
+    if at > 0:
+        raise Mistake(f"{case} the first network is right: is one of its numbers typed in, such as 27, 3, 2 or 34?")
     raise Mistake(f"{case} that is {got[at] - rights[at]:+g} from the right count: add up the five tensors one by one")
 
 
@@ -105,11 +109,11 @@ q1 = Exercise(
 
 def compare(small: Pairs, large: Pairs) -> tuple[float, float]:
     """By how much the mean dev loss of `large` lies below that of `small`, and the standard error of that."""
-    dev_small = [dev for _, dev in small]
-    dev_large = [dev for _, dev in large]
-    gain = statistics.mean(dev_small) - statistics.mean(dev_large)
-    error = math.sqrt(sum(statistics.variance(d) / len(d) for d in (dev_small, dev_large)))
-    return gain, error
+    dev_small = torch.tensor([dev for _, dev in small])
+    dev_large = torch.tensor([dev for _, dev in large])
+    gain = dev_small.mean() - dev_large.mean()
+    error = (dev_small.var() / len(dev_small) + dev_large.var() / len(dev_large)).sqrt()
+    return gain.item(), error.item()
 
 
 # (train, dev), one pair a seed. The best seed is one of `small`, so comparing the best turns the answer round.
@@ -191,9 +195,9 @@ q2 = Exercise(
     _check_compare,
     hints=[
         "Each pair is (train, dev). Which of them compares two sizes? Take these out of the pairs first.",
-        "The gain is one mean minus the other. statistics.mean, or torch.tensor(...).mean().",
+        "The gain is one mean minus the other: d = torch.tensor(...) has d.mean().",
         "A mean of n runs is uncertain by their standard deviation over the root of n.",
-        "The squares of two independent errors add: statistics.variance(d) / len(d) for each list, then the root.",
+        "The squares of two independent errors add: d.var() / len(d) for each list, then the root.",
     ],
     solution=compare,
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ def _tensor(value: object, what: str) -> Tensor:
     """What was returned as float64 numbers; a list or an array will do."""
     if value is None:
         raise Mistake(f"your function returned None: it should end with `return` and {what}")
-    if isinstance(value, tuple) and len(value) > 1 and isinstance(value[0], Tensor):
+    if isinstance(value, tuple) and len(value) > 1 and isinstance(value[0], Tensor) and value[0].ndim:
         raise Mistake(f"you returned {len(value)} tensors: expected one, {what}")
     try:
         return torch.as_tensor(value).detach().double()
@@ -35,11 +36,11 @@ def _same_up_to_signs(a: Tensor, b: Tensor) -> bool:
 
 # ---------------------------------------------------------------------------------------------------------- 9.1
 
-# Distances from a: b 1, c 2, d 3, e 4, "." 5. The first two columns alone, the directions from the middle, and the sums
-# of differences would each give another order.
+# Distances from a: b 1, c 2, d 3.3, e 4, "." 5. The first two columns alone, the directions from the middle, and the
+# sums of differences, with signs or without, would each give another order.
 _V1 = Vocab("abcde")
 _C1 = torch.tensor(
-    [[-2.0, 5.0, 2.0], [1.0, 1.0, 2.0], [1.0, 2.0, 2.0], [3.0, 1.0, 2.0], [1.0, 1.0, 5.0], [1.0, -3.0, 2.0]]
+    [[-2.0, 5.0, 2.0], [1.0, 1.0, 2.0], [1.0, 2.0, 2.0], [3.0, 1.0, 2.0], [2.0, 2.0, 5.0], [1.0, -3.0, 2.0]]
 )
 
 
@@ -76,7 +77,7 @@ def _check_neighbours_of(answer: Callable, C: Tensor, vocab: Vocab, c: str, k: i
     case = f"the {k} nearest to {c!r} among {len(vocab)} symbols in {C.shape[1]} dimensions"
     if got is None:
         raise Mistake("your function returned None: it should end with `return` and a list of characters")
-    if isinstance(got, Tensor):
+    if isinstance(got, Tensor | np.ndarray):
         got = got.tolist()
     if not isinstance(got, (list, tuple, str)):
         raise Mistake(f"{case}: expected a list of characters, got {brief(got)}")
@@ -105,6 +106,8 @@ def _check_neighbours_of(answer: Callable, C: Tensor, vocab: Vocab, c: str, k: i
         raise Mistake(f"{case}: got {got}, without the boundary '.', which has a row of its own like any other")
     if len(got) != k:
         raise Mistake(f"{case}: got {len(got)} characters, {brief(got)}")
+    if got == [x for x in expected if x != "."] + ["."]:
+        raise Mistake(f"{case}: got {got}, with '.' put last: the boundary has a distance like any other")
     d = (C - C[vocab.stoi[c]]).norm(dim=1)
     order = [x for x in (vocab.itos[j] for j in d.argsort(descending=True).tolist()) if x != c]
     if got == order[:k]:
@@ -248,6 +251,9 @@ def _check_pca_of(answer: Callable, C: Tensor, k: int, case: str) -> None:
             f"{case}: each column was divided by its standard deviation first. The columns are in the same unit, and a "
             "wide one is wide because the network made it so: centre only"
         )
+    for middle, name in ((D.median(0).values, "median"), (D[0], "first row")):
+        if _same_up_to_signs(got, (D - middle) @ _svd(D - middle)[2][:k].T):
+            raise Mistake(f"{case}: the middle that was subtracted is the {name}: it is the mean, C.mean(0)")
     across = D - D.mean(1, keepdim=True)
     if _same_up_to_signs(got, across @ _svd(across)[2][:k].T):
         raise Mistake(
@@ -257,12 +263,17 @@ def _check_pca_of(answer: Callable, C: Tensor, k: int, case: str) -> None:
         got, (D - D.mean()) @ _svd(D - D.mean())[2][:k].T
     ):
         raise Mistake(f"{case}: one mean over all numbers was subtracted: each column has a mean of its own, dim 0")
-    expected_width, width = (
-        expected.square().mean(0).sqrt().tolist(),
-        (got - got.mean(0)).square().mean(0).sqrt().tolist(),
-    )
-    shown = ", ".join(f"{w:.2f}" for w in width)
-    right = ", ".join(f"{w:.2f}" for w in expected_width)
+    moved = got - got.mean(0)
+    if _same_up_to_signs(moved, expected):
+        raise Mistake(f"{case}: the right map, but its middle is not 0: measure from the mean")
+    width, right = (x.square().mean(0).sqrt() for x in (moved, expected))
+    if torch.allclose(width, right, rtol=0.1):
+        off = (torch.where((moved * expected).sum(0) < 0, -got, got) - expected).abs().max()
+        raise Mistake(
+            f"{case}: the columns are about as wide as they should be, but a coordinate is off by {off:.2g}: is "
+            "something rounded, or only approximate, as pca_lowrank is?"
+        )
+    shown, right = (", ".join(f"{w:.2f}" for w in widths.tolist()) for widths in (width, right))
     raise Mistake(f"{case}: the columns scatter by {shown} about their mean, the {k} widest directions by {right}")
 
 
@@ -291,10 +302,10 @@ def explained(C: Tensor) -> Tensor:
 
 def _check_explained(answer: object) -> str:
     own_function(answer, "q3.check(explained)")
-    # Four points: 3 to each side one way, 1 to each side the other, about (5, 5).
-    cross = torch.tensor([[8.0, 5.0], [2.0, 5.0], [5.0, 6.0], [5.0, 4.0]])
-    _check_explained_of(answer, cross, "for (8, 5), (2, 5), (5, 6), (5, 4)")
-    _check_explained_of(answer, cross.flip(1), "for (5, 8), (5, 2), (6, 5), (4, 5)")
+    # Four points: 1.5 to each side one way, 0.5 to each side the other, about (5, 5).
+    cross = torch.tensor([[6.5, 5.0], [3.5, 5.0], [5.0, 5.5], [5.0, 4.5]])
+    _check_explained_of(answer, cross, "for (6.5, 5), (3.5, 5), (5, 5.5), (5, 4.5)")
+    _check_explained_of(answer, cross.flip(1), "for (5, 6.5), (5, 3.5), (5.5, 5), (4.5, 5)")
     _check_explained_of(answer, _a_table(27, 10), "for a table of 27 rows and 10 columns")
     _check_explained_of(answer, _a_table(40, 5), "for a table of 40 rows and 5 columns")
     return "squares of the singular values over the sum of all squares. What the first two hold is what a map shows."
@@ -307,8 +318,11 @@ def _check_explained_of(answer: Callable, C: Tensor, case: str) -> None:
         raise Mistake("your function changed C: the network would go on with another table. Work on a copy or a result")
     D = C.double()
     X = D - D.mean(0)
-    S, S0 = torch.linalg.svdvals(X), torch.linalg.svdvals(D)
+    S = torch.linalg.svdvals(X)
     expected = S**2 / (S**2).sum()
+
+    def shares(rows: Tensor) -> Tensor:
+        return torch.linalg.svdvals(rows) ** 2 / (rows**2).sum()
 
     def show(values: Tensor) -> str:
         few = ", ".join(f"{v:.3f}" for v in values[:3].tolist())
@@ -332,10 +346,12 @@ def _check_explained_of(answer: Callable, C: Tensor, case: str) -> None:
         (S**2 / len(D), "These are variances along each direction; a share is divided by their sum"),
         (S**2 / (len(D) - 1), "These are variances along each direction; a share is divided by their sum"),
         (S, "These are the singular values themselves: square, then divide by the sum"),
-        (S0**2 / (S0**2).sum(), "The rows were not centred: the first direction then holds how far from 0 they lie"),
+        (shares(D), "The rows were not centred: the first direction then holds how far from 0 they lie"),
         (100 * expected, "These are per cent: shares add up to 1"),
         (expected.cumsum(0), "These are running totals: the share of each direction alone is asked for"),
         (S**2 / S[0] ** 2, "These are divided by the largest: a share is divided by the sum"),
+        (shares(D - D.mean()), "One mean over all numbers was subtracted: each column has a mean of its own, dim 0"),
+        (shares(D - D.mean(1, keepdim=True)), "The mean of each row was subtracted: the columns have one each, dim 0"),
         (S**2 / S.sum() ** 2, "The sum was squared; the squares should be summed"),
         (
             columns / columns.sum(),
@@ -349,7 +365,10 @@ def _check_explained_of(answer: Callable, C: Tensor, case: str) -> None:
     ):
         if _same(got, values):
             raise Mistake(f"{case} {sentence}")
-    raise Mistake(f"{case} They should fall and add up to 1, not {got.sum():.3f}")
+    if abs(got.sum() - 1) > 1e-3:
+        raise Mistake(f"{case} They should fall and add up to 1, not {got.sum():.3f}")
+    off = (got - expected).abs().max()
+    raise Mistake(f"{case} They add up to 1, but differ by up to {off:.2g} from the squares of S over their sum")
 
 
 q3 = Exercise(

@@ -1,9 +1,11 @@
 """Exercises of notebook 10: a mean in nats, equal sizes, a standard error, a paired difference, one look at test."""
 
+import functools
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from torch import Tensor
 
 from mlp_lib.exercises.answers import brief, chosen_then_tested, close, number, own_function
@@ -18,7 +20,7 @@ def _number(value: object, what: str) -> float:
 
 
 def _two_numbers(value: object, first: str, second: str) -> tuple[float, float]:
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor | np.ndarray):
         value = list(value) if value.ndim == 1 else value
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise Mistake(f"expected two numbers, {first} and {second}, got {brief(value)}")
@@ -36,25 +38,29 @@ def mean_nats(lossi: Sequence[float]) -> float:
 
 def _check_mean_nats(answer: object) -> str:
     own_function(answer, "q1.check(mean_nats)")
-    for lossi in ([1.45], [0.0, 1.0], [0.3, 0.4, 0.5, 0.2]):
+    for lossi in ([0.3, 0.4, 0.5, 0.2], [1.45], [0.0, 1.0]):
         _check_heights(answer, lossi)
     return "each height back to its loss first, and the mean afterwards: a mean of logarithms is a lower number."
 
 
 def _check_heights(answer: Callable, lossi: list[float]) -> None:
-    got = _number(answer(list(lossi)), "the mean loss")
-    expected = mean_nats(lossi)
+    got = number(answer(list(lossi)), "the mean loss")
+    n, expected = len(lossi), mean_nats(lossi)
     if close(got, expected):
         return
-    heights = sum(lossi) / len(lossi)
-    said = f"for lossi = {lossi}: expected {expected:.4g} nats, got {got:.4g}"
+    heights = sum(lossi) / n
+    said = f"for lossi = {lossi}: expected {expected:.6g} nats, got {got:.6g}"
     named = [
         (heights, "that is the log10 of the loss, read as the loss. A curve that stands at 1.45 stands at 28.2 nats"),
-        (sum(math.exp(x) for x in lossi) / len(lossi), "the logarithms are to base 10, exp undoes those to base e"),
+        (sum(math.exp(x) for x in lossi) / n, "the logarithms are to base 10, exp undoes those to base e"),
         (math.exp(heights), "the logarithms are to base 10, exp undoes those to base e"),
         (10**heights, "10 to the power of the mean height is the geometric mean. Losses of 1 and 10 nats have the "
                       "mean 5.5, not 3.16: which comes first, the power or the mean?"),
-        (sum(10**x for x in lossi), "that is the sum of the losses: divide it"),
+        (expected * n, "that is the sum of the losses: divide it"),
+        (expected * n / max(1, n - 1), f"the sum was divided by {n - 1}, and there are {n} losses"),
+        (10 ** lossi[0], "that is the first loss alone: does `return` stand inside the loop?"),
+        (10 ** lossi[0] / n, "only the first loss was added: does `return` stand inside the loop?"),
+        *((round(expected, k), "that is rounded: return all its digits") for k in (1, 2, 3)),
         (10 ** -heights, "the sign of the exponent is turned round"),
     ]  # fmt: skip
     why = next((why for value, why in named if close(got, value)), "undo the log10 of each entry, then take the mean")
@@ -91,14 +97,17 @@ def _check_matched(answer: object) -> str:
     own_function(answer, "q2.check(matched_hidden)")
     for size in _SIZES:
         _check_size(answer, *size)
-    return "172 units beside (2, 300): 10,273 parameters against 10,281. Now the two differ in the embedding only."
+    return (
+        "348 units with two numbers per character: 11,913 parameters against 11,897. What differs now is where they "
+        "are spent."
+    )
 
 
 def _check_size(answer: Callable, n_parameters: int, n_embd: int, block_size: int, vocab_size: int) -> None:
     def count(h: float) -> float:
         return vocab_size * n_embd + block_size * n_embd * h + h + h * vocab_size + vocab_size
 
-    got = _number(answer(n_parameters, n_embd, block_size, vocab_size), "n_hidden")
+    got = number(answer(n_parameters, n_embd, block_size, vocab_size), "n_hidden")
     case = f"{n_parameters:,} parameters, n_embd {n_embd}, block_size {block_size}, {vocab_size} symbols"
     if not math.isfinite(got) or got < 1 or got != round(got):
         raise Mistake(f"{case}: expected a whole number of hidden units, at least 1, got {brief(got)}")
@@ -151,7 +160,8 @@ def mean_and_stderr(losses: Sequence[float]) -> tuple[float, float]:
 
 def _check_mean_and_stderr(answer: object) -> str:
     own_function(answer, "q3.check(mean_and_stderr)")
-    for losses in ([2.3, 2.2, 2.25, 2.41], [2.0, 2.2], [2.31, 2.29, 2.35, 2.3, 2.27]):
+    # Six first: of four seeds the deviation, of five that divided by n, is exactly two standard errors.
+    for losses in ([2.31, 2.29, 2.35, 2.3, 2.27, 2.37], [2.3, 2.2, 2.25, 2.41], [2.0, 2.2]):
         _check_stderr(answer, losses)
     return "the deviation tells what the next seed may bring, the standard error how well the mean is known."
 
@@ -187,6 +197,7 @@ def _check_stderr(answer: Callable, losses: list[float]) -> None:
         (sample**2, "that is the variance of a single seed"),
         (sample**2 / n, "that is the square of it: the root is missing"),
         (sample / (n - 1) ** 0.5, f"n - 1 belongs to the variance; the mean is one of {n} losses, so the root of {n}"),
+        (2 * expected[1], "that is two standard errors: one is asked for"),
         ((max(losses) - min(losses)), "that is the range, from the lowest seed to the highest"),
     ]  # fmt: skip
     if not close(error, expected[1]):
@@ -222,6 +233,7 @@ def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[f
 _PAIRS = (
     ({1: 2.30, 2: 2.40, 3: 2.20}, {3: 2.15, 1: 2.28, 2: 2.24}),
     ({7: 2.31, 8: 2.25, 9: 2.44, 10: 2.38}, {10: 2.30, 9: 2.35, 8: 2.20, 7: 2.22}),
+    ({5: 2.30, 6: 2.41, 7: 2.26, 8: 2.35}, {8: 2.28, 7: 2.31, 6: 2.30, 5: 2.22}),  # at seed 7 b is worse
 )
 
 
@@ -304,23 +316,38 @@ _DEV = {
     "5, 200": [2.29, 2.30, 2.28, 2.31, 2.29],
 }
 _TEST = {"2, 300": 2.37, "10, 200": 2.29, "20, 200": 2.31, "5, 200": 2.28}
+# Mean, median, highest and lowest loss would each choose another.
+_DEV_2 = {
+    "5, 100": [2.30, 2.30, 2.30, 2.30, 2.30],
+    "10, 100": [2.20, 2.24, 2.32, 2.33, 2.34],
+    "15, 100": [2.25, 2.29, 2.29, 2.39, 2.40],
+    "20, 100": [2.10, 2.40, 2.40, 2.40, 2.40],
+}
+_TEST_2 = {"5, 100": 2.31, "10, 100": 2.30, "15, 100": 2.33, "20, 100": 2.35}
 
 
 def _check_report(answer: object) -> str:
     own_function(answer, "q5.check(report)")
-    chosen_then_tested(answer, _DEV, _TEST, _judge)
+    for dev, test in ((_DEV, _TEST), (_DEV_2, _TEST_2)):
+        chosen_then_tested(answer, dev, test, functools.partial(_judge, dev))
     return "chosen by the mean over the seeds on dev; the test set was opened once, and it chose nothing."
 
 
-def _judge(name: str) -> None:
-    means = {key: sum(_DEV[key]) / len(_DEV[key]) for key in _DEV}
-    if name == min(_DEV, key=lambda key: min(_DEV[key])):
+def _judge(dev: Mapping[str, Sequence[float]], name: str) -> None:
+    means = {key: statistics.mean(dev[key]) for key in dev}
+    if name == min(means, key=means.get):
+        return
+    seen = f"mean dev loss {means[name]:.3f}: another has a lower mean"
+    if name == min(dev, key=lambda key: min(dev[key])):
         raise Mistake(
-            f"you chose {name!r} for its best seed, {min(_DEV[name])}. Over its five seeds it has a mean of "
+            f"you chose {name!r} for its best seed, {min(dev[name])}. Over its five seeds it has a mean of "
             f"{means[name]:.3f}, and another configuration a lower one: one lucky seed is no reason"
         )
-    if name != min(means, key=means.get):
-        raise Mistake(f"you chose {name!r}, mean dev loss {means[name]:.3f}: another has a lower mean")
+    if name == min(dev, key=lambda key: statistics.median(dev[key])):
+        raise Mistake(f"you chose {name!r} for its median, {statistics.median(dev[name])}, {seen}")
+    if name == min(dev, key=lambda key: max(dev[key])):
+        raise Mistake(f"you chose {name!r} for its worst seed, {max(dev[name])}, {seen}")
+    raise Mistake(f"you chose {name!r}, {seen}")
 
 
 q5 = Exercise(

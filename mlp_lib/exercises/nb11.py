@@ -161,7 +161,9 @@ def _check_slope(answer: Callable, steps: int) -> None:
             f"{said}: lr({last}) is {got[last]:g}, as in a run of 20: is a number typed in, in place of steps?"
         )
     if all(close(got[i], 0.1) for i in asked):
-        raise Mistake(f"{said}: lr({last}) is still 0.1: it never falls")
+        raise Mistake(
+            f"{said}: lr({last}) is still 0.1: it never falls, or is the page's `border` used, or a number typed in?"
+        )
     if any(got[i] < 0 for i in asked):
         i = next(i for i in asked if got[i] < 0)
         raise Mistake(
@@ -214,7 +216,7 @@ def report(parameters: Sequence[Tensor], splits: Mapping[str, tuple[Tensor, Tens
 
 
 def _report_case(
-    seed: int, sizes: Mapping[str, int], n_embd: int, block_size: int
+    seed: int, sizes: Mapping[str, int], *, n_embd: int, block_size: int
 ) -> tuple[list[Tensor], dict[str, tuple[Tensor, Tensor]]]:
     g = torch.Generator().manual_seed(seed)
     model = MLP(MLPConfig(5, block_size, n_embd, 7), g=g)
@@ -234,7 +236,17 @@ def _check_report(answer: object) -> str:
     own_function(answer, "q3.check(report)")
     # Equal sizes first: there nothing raises when the rows of one split meet the labels of another.
     _check_report_of(answer, *_report_case(1, {"train": 40, "dev": 40}, n_embd=2, block_size=3))
-    _check_report_of(answer, *_report_case(2, {"dev": 30, "train": 50, "dev without doubles": 20}, 3, 2))
+    # A row length of 6 typed in is right there, and not for these.
+    sizes = {"dev": 30, "train": 50, "dev without doubles": 20}
+    try:
+        _check_report_of(answer, *_report_case(2, sizes, n_embd=4, block_size=2))
+    except RuntimeError as error:
+        if "shape" not in str(error):
+            raise
+        raise Mistake(
+            f"right for block_size 3 and n_embd 2, but for 2 and 4 it raised: {error}. Is a row length or "
+            "a number of rows typed in, or one of the page's? emb.view(emb.shape[0], -1) needs none"
+        ) from None
     return "each loss from its own rows, its own labels, a forward pass of its own, and under its own name."
 
 
@@ -276,15 +288,26 @@ def _check_report_of(answer: Callable, parameters: list[Tensor], splits: dict[st
         raise Mistake(f"{said}: a sum over the {len(Y)} examples; the mean is asked for")
     if close(found[name], expected[name] / math.log(10)) or close(found[name], math.log10(expected[name])):
         raise Mistake(f"{said}: that is the loss through log10. Report nats")
+    if close(found[name], expected[name] / math.log(2)):
+        raise Mistake(f"{said}: that is the loss in bits. Report nats")
+    if close(found[name], math.exp(expected[name])):
+        raise Mistake(f"{said}: that is the perplexity, exp of the loss. Report nats")
     C, W1, b1, W2, b2 = (p.detach() for p in parameters)
-    emb = C[X].view(len(X), -1)
-    logits = (emb @ W1 + b1) @ W2 + b2
-    if close(found[name], F.cross_entropy(logits, Y).item()):
-        raise Mistake(f"{said}: the tanh is missing")
+    product = C[X].view(len(X), -1) @ W1
+    h = torch.tanh(product + b1)
+    for logits, sentence in (
+        ((product + b1) @ W2 + b2, "the tanh is missing"),
+        (torch.relu(product + b1) @ W2 + b2, "relu stands in the place of tanh"),
+        (torch.tanh(product) @ W2 + b2, "b1 is missing"),
+        (h @ W2, "b2 is missing"),
+        ((h @ W2 + b2).softmax(1), "the softmax was done twice. F.cross_entropy has one inside: hand it the logits"),
+    ):
+        if close(found[name], F.cross_entropy(logits, Y).item()):
+            raise Mistake(f"{said}: {sentence}")
     for n in (1, 2, 4, 8, 10, 16, 32):
         if n < len(Y) and close(found[name], _loss(parameters, X[:n], Y[:n])):
             raise Mistake(f"{said}: only the first {n} of {len(Y)} rows were asked. A report takes them all")
-    raise Mistake(f"{said}. Does the number come from the parameters and the rows that were handed in?")
+    raise Mistake(f"{said}: the forward pass differs from the page's, or has other parameters than those handed in")
 
 
 q3 = Exercise(
@@ -361,7 +384,7 @@ def _run(answer: Callable, seed: int, global_seed: int) -> tuple[list[float], _W
     state = torch.get_rng_state()
     got = answer(model, X, Y, steps=_STEPS, lr=_lr, batch_size=_BATCH, g=g)
     try:
-        losses = [float(x) for x in got]
+        losses = [float(x.detach() if isinstance(x, Tensor) else x) for x in got]
     except (TypeError, ValueError, RuntimeError):
         raise Mistake(f"expected the list of the {_STEPS} losses, got {brief(got)}") from None
     if len(losses) != _STEPS:
@@ -381,6 +404,17 @@ def _run(answer: Callable, seed: int, global_seed: int) -> tuple[list[float], _W
     return losses, model
 
 
+def _check_all_rows(answer: Callable) -> None:
+    model, X = _Watched(), torch.tensor([[0, 0], [1, 1]])
+    answer(model, X, 3 * X[:, 0], steps=24, lr=_lr, batch_size=2, g=torch.Generator().manual_seed(1))
+    seen = {row for X, _ in model.asked for row in X[:, 0].tolist()}
+    if len(seen) < 2:
+        raise Mistake(
+            f"with X of 2 rows, 24 minibatches of 2 held row {min(seen)} alone: torch.randint(0, n, ...) gives 0 to "
+            "n - 1, so n is X.shape[0]"
+        )
+
+
 def _check_fit(answer: object) -> str:
     own_function(answer, "q4.check(fit)")
     states = random.getstate(), torch.get_rng_state()
@@ -388,20 +422,21 @@ def _check_fit(answer: object) -> str:
         first, model = _run(answer, seed=1, global_seed=10)
         again, twin = _run(answer, seed=1, global_seed=11)
         other, _ = _run(answer, seed=2, global_seed=10)
+        if first != again:
+            k = next(k for k in range(_STEPS) if first[k] != again[k])
+            raise Mistake(
+                f"two runs with the same g differ: loss {first[k]:.4f} and {again[k]:.4f} at step {k}. Something "
+                "besides g chooses, draws or remembers"
+            )
+        if first == other:
+            raise Mistake("g seeded with 1 and with 2 give the same run: the minibatches do not follow from g")
+        _check_steps(first, model)
+        if any(not torch.equal(p, q) for p, q in zip(model.parameters(), twin.parameters(), strict=True)):
+            raise Mistake("two runs with the same g end with other parameters")
+        _check_all_rows(answer)
     finally:
         random.setstate(states[0])
         torch.set_rng_state(states[1])
-    if first != again:
-        k = next(k for k in range(_STEPS) if first[k] != again[k])
-        raise Mistake(
-            f"two runs with the same g differ: loss {first[k]:.4f} and {again[k]:.4f} at step {k}. Something besides g "
-            "chooses, draws or remembers"
-        )
-    if first == other:
-        raise Mistake("g seeded with 1 and with 2 give the same run: the minibatches do not follow from g")
-    _check_steps(first, model)
-    if any(not torch.equal(p, q) for p, q in zip(model.parameters(), twin.parameters(), strict=True)):
-        raise Mistake("two runs with the same g end with other parameters")
     return "the same g, the same run to the last bit; another g, another run; and every step is the lecture's."
 
 
@@ -437,6 +472,8 @@ def _check_steps(losses: Sequence[float], model: _Watched) -> None:
         if _along(moved, grads, -_lr(0)):
             raise Mistake(f"step {i}: the update uses {_lr(0):g}, but lr({i}) is {_lr(i):g}: ask lr anew in each step")
         raise Mistake(f"step {i}: the parameters did not move by -lr({i}) * p.grad, with lr({i}) = {_lr(i):g}")
+    if all(torch.equal(X, model.asked[0][0]) for X, _ in model.asked):
+        raise Mistake("every step has the same minibatch: draw ix inside the loop")
 
 
 def _along(moved: Sequence[Tensor], grads: Sequence[Tensor], factor: float) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from mlp_lib.exercises.answers import own_function
+from mlp_lib.exercises.answers import brief, number, own_function
 from mlp_lib.exercises.base import Exercise, Mistake
 
 NextProbs = Callable[[list[int]], Tensor]
@@ -20,12 +20,13 @@ _ENOUGH = 200  # calls of next_probs within one word; the longest word asked for
 
 def _context(given: object, block_size: int) -> list[int]:
     """The context that an answer passed, as a list of int, if it is one of `block_size` symbols."""
+    said = f"next_probs was called with {brief(given)}: it takes the context itself, a list of {block_size} indices"
+    if isinstance(given, Tensor) or (isinstance(given, list) and any(isinstance(i, list | tuple) for i in given)):
+        raise Mistake(said)  # the page's own makes the tensor, and the batch of one
     try:
         context = [int(i) for i in torch.as_tensor(given).flatten().tolist()]
     except (TypeError, ValueError, RuntimeError):
-        raise Mistake(
-            f"next_probs was called with {str(given)[:40]!r}: it takes the context, a list of indices"
-        ) from None
+        raise Mistake(said) from None
     if len(context) != block_size:
         raise Mistake(
             f"with block_size {block_size} next_probs was called with the context {context[:8]}, of {len(context)} "
@@ -72,17 +73,15 @@ def _chain(word: list[int], block_size: int) -> NextProbs:
     return next_probs
 
 
-def _steady(probs: list[float], block_size: int) -> NextProbs:
-    """A model with the same probabilities after every context."""
-    calls = 0
+def _steady(probs: list[float], block_size: int, asked: list[list[int]]) -> NextProbs:
+    """A model with the same probabilities after every context; the contexts are added to `asked`."""
 
     def next_probs(given: list[int]) -> Tensor:
-        nonlocal calls
-        calls += 1
-        _context(given, block_size)
-        if calls > _ENOUGH:
+        asked.append(_context(given, block_size))
+        if len(asked) > _ENOUGH:
             raise Mistake(
-                f"no end after {_ENOUGH} symbols, although 0 has probability {probs[0]}: stop when 0 is drawn"
+                f"no end after {_ENOUGH} symbols, although 0 has probability {probs[0]}: a word ends when 0 is drawn, "
+                "and without `break` the loop is endless"
             )
         return torch.tensor(probs)
 
@@ -112,6 +111,16 @@ def _check_sample(answer: object) -> str:
 
 
 def _check_sample_drawing(answer: Callable[[NextProbs, int, torch.Generator], object]) -> str:
+    # 0. Is the model asked for every symbol? A loop that asks once, before it begins, would never leave a sure one.
+    for seed in range(40):
+        asked: list[list[int]] = []
+        word = _word(answer(_steady([0.3, 0.2, 0.2, 0.2, 0.1], 2, asked), 2, torch.Generator().manual_seed(seed)))
+        if len(asked) == 1 and len(word) > 3:
+            raise Mistake(
+                f"{len(word) + 1} symbols were drawn and next_probs was asked 1 time: ask it in the loop, since each "
+                "symbol changes the context"
+            )
+
     # 1. Models that are sure: where is the window, when does it end?
     for word, block_size in (([1, 2, 3], 2), ([4, 1, 2, 3, 1, 4, 2, 4, 3, 3, 2, 2], 3), ([2, 3, 1], 1), ([], 2)):
         got = _word(answer(_chain(word, block_size), block_size, torch.Generator().manual_seed(1)))
@@ -128,12 +137,12 @@ def _check_sample_drawing(answer: Callable[[NextProbs, int, torch.Generator], ob
 
     def words(seed: int, n: int = 12) -> list[list[int]]:
         g = torch.Generator().manual_seed(seed)
-        return [_word(answer(_steady(probs, 2), 2, g)) for _ in range(n)]
+        return [_word(answer(_steady(probs, 2, []), 2, g)) for _ in range(n)]
 
     world, g = torch.get_rng_state(), torch.Generator().manual_seed(1)
     untouched = g.get_state()
     for _ in range(3):
-        answer(_steady(probs, 2), 2, g)
+        answer(_steady(probs, 2, []), 2, g)
     if not torch.equal(torch.get_rng_state(), world):
         raise Mistake(
             "the names were drawn from the global generator, so that no seed of g repeats them: pass generator=g to "
@@ -201,7 +210,14 @@ q1 = Exercise(
 
 def _probs(answer: Callable[[Tensor, float], object], logits: Tensor, T: float) -> Tensor:
     given = logits.clone()
-    out = answer(given, T)
+    try:
+        out = answer(given, T)
+    except IndexError as error:
+        if logits.ndim > 1 or "Dimension out of range" not in str(error):
+            raise
+        raise Mistake(
+            "logits of shape (vocab_size,) have one dimension, and dim=1 is the second: dim=-1 fits both"
+        ) from None
     if not torch.equal(given, logits):
         raise Mistake("your function changed its logits in place: write logits / T, not logits /= T")
     if out is None:
@@ -263,6 +279,20 @@ def _check_temperature(answer: object) -> str:
                 f"right for small logits, but for {_text(logits)} and T = {T:g} yours are {_text(got)}: exp leaves the "
                 "range of float32; what may you subtract from all logits of a row?"
             )
+    rows = torch.tensor([[0.0, 1.0], [2000.0, 2001.0]])
+    got, right = _probs(answer, rows, 1.0), torch.softmax(rows.double(), 1)
+    if not torch.allclose(got, right, atol=1e-4):
+        raise Mistake(
+            f"right for each row alone, but of logits [[0, 1], [2000, 2001]] the first row is {_text(got[0])} in place "
+            f"of {_text(right[0])}: one maximum was subtracted from all rows? Subtract each row's own (keepdim)"
+        )
+    logits = torch.tensor([0.0, 2000.0])
+    got, right = _probs(answer, logits, 1000.0), torch.softmax(logits.double() / 1000, 0)
+    if not torch.allclose(got, right, atol=1e-4):
+        raise Mistake(
+            f"right so far, but for logits [0, 2000] and T = 1000 yours are {_text(got)} in place of "
+            f"{_text(right)}: the softmax came first and lost the small ones; divide the logits"
+        )
     return "divided before exp, normalised after it, and safe where exp alone overflows."
 
 
@@ -297,13 +327,7 @@ def _share(answer: Callable[[list[str], list[str]], object], samples: Sequence[s
     out = answer(mine, theirs)
     if mine != list(samples) or theirs != list(train):
         raise Mistake("your function changed a list that it was given: make a new one")
-    if out is None:
-        raise Mistake("your function returned None: does it end with `return`?")
-    if isinstance(out, Tensor) and out.numel() == 1:
-        out = out.item()
-    if isinstance(out, bool) or not isinstance(out, (int, float)):
-        raise Mistake(f"your function returned {str(out)[:30]!r}: return one number, the share")
-    return float(out)
+    return number(out, "the share")
 
 
 def _check_novelty(answer: object) -> str:

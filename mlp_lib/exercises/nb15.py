@@ -1,20 +1,17 @@
 """Exercises of notebook 15: counts filled up, direct connections, two models mixed, and E03 itself."""
 
-import functools
 import math
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlp_lib.baselines import Interpolated, ProbabilityModel, char_probs, entropy_floor, target_probs
-from mlp_lib.data import Splits, Vocab, load_words, make_splits
+from mlp_lib.baselines import Interpolated, ProbabilityModel, char_probs
+from mlp_lib.data import Vocab, load_words, make_splits
 from mlp_lib.exercises.answers import brief, number, own_function
 from mlp_lib.exercises.base import Exercise, Mistake
-from mlp_lib.ladder import Ladder, TestVault
-from mlp_lib.model import looking_at
+from mlp_lib.exercises.rungs import context_of, measured, opened_once
 
 
 def _tensor(value: object, shape: tuple[int, ...], what: str) -> Tensor:
@@ -26,8 +23,14 @@ def _tensor(value: object, shape: tuple[int, ...], what: str) -> Tensor:
     except (TypeError, ValueError, RuntimeError):
         raise Mistake(f"expected {what}, got {brief(value)}") from None
     if t.shape != shape:
-        raise Mistake(f"expected {what} of shape {shape}, got shape {tuple(t.shape)}")
+        raise Mistake(f"expected {what}, of shape {shape}, got shape {tuple(t.shape)}")
     return t
+
+
+def _check_unchanged(given: Sequence[Tensor], before: Sequence[Tensor], names: str) -> None:
+    """Clones were handed over: they must still be what they are clones of."""
+    if not all(torch.equal(t, u) for t, u in zip(given, before, strict=True)):
+        raise Mistake(f"{names} was changed on the way: make new tensors, they are the caller's")
 
 
 def _like(got: Tensor | float, wrong: Tensor | float) -> bool:
@@ -55,22 +58,21 @@ def _check_fill_up(answer: object) -> str:
     own_function(answer, "q1.check(fill_up)")
     shorter = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
     counts = torch.tensor([6.0, 3.0, 0.0, 0.0], dtype=torch.float64)
-    before = counts.clone(), shorter.clone()
-    got = _tensor(answer(counts, shorter, 2.0), (4,), "probabilities, one a character,")
-    if not (torch.equal(counts, before[0]) and torch.equal(shorter, before[1])):
-        raise Mistake("counts or shorter was changed on the way: make new tensors, they are the caller's")
-    right = fill_up(counts, shorter, 2.0)
+    given = [counts.clone(), shorter.clone()]
+    got = _tensor(answer(*given, 3.0), (4,), "probabilities, one a character")
+    _check_unchanged(given, (counts, shorter), "counts or shorter")
+    right = fill_up(counts, shorter, 3.0)
     n, V = counts.sum(), len(counts)
-    case = "counts [6, 3, 0, 0], shorter [0.4, 0.3, 0.2, 0.1], strength 2"
+    case = "counts [6, 3, 0, 0], shorter [0.4, 0.3, 0.2, 0.1], strength 3"
     wrongs = {
         "that is the shorter context's weight on the counts and the counts' on the shorter one: exchange them": (
-            (4 * counts / n + n * shorter) / (n + 4)
+            (6 * counts / n + n * shorter) / (n + 6)
         ),
         "T seems to be how often the context was seen. It is how many different characters followed it, here 2": (
-            (counts + 2 * n * shorter) / (3 * n)
+            (counts + 3 * n * shorter) / (4 * n)
         ),
         "T seems to be the number of all characters. Count only the different ones that did follow, here 2": (
-            (counts + 2 * V * shorter) / (n + 2 * V)
+            (counts + 3 * V * shorter) / (n + 3 * V)
         ),
         "strength has no effect: it multiplies T, above and below": (counts + 2 * shorter) / (n + 2),
         "nothing is taken from the shorter context: a character that never followed gets 0 and an infinite loss": (
@@ -138,8 +140,9 @@ def _check_direct(answer: object) -> str:
         C, W1, b1, W2, b2 = randn(V, n_embd), randn(width, n_hidden), randn(n_hidden), randn(n_hidden, V), randn(V)
         W, X = randn(width, V), torch.randint(0, V, (4, block_size), generator=g)
         right = direct_logits(C, W1, b1, W2, b2, W, X).double()
+        given = [t.clone() for t in (C, W1, b1, W2, b2, W, X)]
         try:
-            got = _tensor(answer(C, W1, b1, W2, b2, W, X), tuple(right.shape), "logits, a row for each example,")
+            got = _tensor(answer(*given), tuple(right.shape), "logits, a row for each example")
         except RuntimeError as error:
             if n_hidden != width and "mat" in str(error):
                 raise Mistake(
@@ -147,6 +150,7 @@ def _check_direct(answer: object) -> str:
                     f"block_size * n_embd {width}: W has a row for each number of the embeddings, not for each neuron"
                 ) from None
             raise
+        _check_unchanged(given, (C, W1, b1, W2, b2, W, X), "C, W1, b1, W2, b2, W or X")
         x = C[X].view(4, -1)
         h = torch.tanh(x @ W1 + b1)
         hidden = (h @ W2 + b2).double()
@@ -205,7 +209,9 @@ def _check_mix(answer: object) -> str:
     q = torch.tensor([[0.1, 0.2, 0.7], [0.2, 0.6, 0.2], [0.05, 0.05, 0.9]], dtype=torch.float64)
     Y = torch.tensor([2, 1, 0])  # never the row's own number in row 0 and 2, so that rows and columns differ
     w = 0.75
-    got = number(answer(p, q, Y, w), "the mean loss")
+    given = [p.clone(), q.clone(), Y.clone()]
+    got = number(answer(*given, w), "the mean loss")
+    _check_unchanged(given, (p, q, Y), "p, q or Y")
     right = mix_loss(p, q, Y, w).item()
     rows = torch.arange(3)
     p_y, q_y = p[rows, Y], q[rows, Y]
@@ -262,24 +268,7 @@ q3 = Exercise(
 
 # --------------------------------------------------------------------------------------------------------- 15.4
 
-_ROWS = 400  # rows on which a model's habits are looked at
-_E03 = "E03: "
-
-
-@functools.cache
-def _splits(block_size: int) -> Splits:
-    return make_splits(*_words_and_vocab(), block_size)
-
-
-@functools.cache
-def _words_and_vocab() -> tuple[list[str], Vocab]:
-    words = load_words()
-    return words, Vocab.from_words(words)
-
-
-@functools.cache
-def _floor(block_size: int) -> float:
-    return entropy_floor(*_splits(block_size)[2:4])
+_ASKED = 2.2  # what E01 asks to beat; E03 goes on from there
 
 
 class _Logits(nn.Module):
@@ -287,121 +276,32 @@ class _Logits(nn.Module):
 
     def __init__(self, model: ProbabilityModel) -> None:
         super().__init__()
+        self.block_size = context_of(model)
         self.probs: Callable[[Tensor], Tensor] = lambda X: char_probs(model, X)
 
     def forward(self, X: Tensor) -> Tensor:
         return self.probs(X).log()
 
 
-def _block_size_of(model: object) -> int:
+def _check_e03(model: object, reason: object = None) -> str:
+    if isinstance(model, (bool, int, float)):
+        raise Mistake(f"hand over the model itself, not its loss: q4.check(my_model), got {brief(model)}")
     if isinstance(model, type):
         raise Mistake(f"that is the class {model.__name__}: make one and train it first")
-    own = isinstance(model, (nn.Module, types.FunctionType, types.MethodType, functools.partial))
-    if not (own or hasattr(model, "next_char_probs")):
+    if not (callable(model) or hasattr(model, "next_char_probs")):
         raise Mistake(
             "hand over a model: a module that gives logits, a count model, a mixture, or a function from X to "
             f"probabilities; got {brief(model)}"
         )
-    size = getattr(model, "block_size", getattr(getattr(model, "config", None), "block_size", None))
-    if size is None:
-        raise Mistake("how many characters of context does your model read? Say so: model.block_size = 6")
-    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 12:
-        raise Mistake(f"block_size must be a whole number from 1 to 12, got {brief(size)}")
-    return size
-
-
-def _look_at(model: ProbabilityModel, X: Tensor, V: int) -> None:
-    """Name what is wrong with the values themselves, before any loss is computed."""
-    if isinstance(model, nn.Module) and not hasattr(model, "next_char_probs"):
-        with looking_at(model):
-            logits = model(X)
-        if isinstance(logits, Tensor) and logits.shape == (len(X), V):
-            logits = logits.double()
-            if not logits.isfinite().all():
-                raise Mistake("the logits are not all finite (nan or inf): the training blew up, or a log met a 0")
-            sums = logits.exp().sum(1)
-            if (logits >= 0).all() and _like(logits.sum(1), torch.ones(len(X))):
-                raise Mistake(
-                    "your module gives probabilities (no value below 0, rows that sum to 1) where logits are due: the "
-                    "softmax would be taken twice. Return what stands before it, or the log"
-                )
-            if _like((10**logits).sum(1), torch.ones(len(X))) and not _like(sums, torch.ones(len(X))):
-                raise Mistake("your module gives log10 of its probabilities: use log, whose exp is the probability")
-        if model.training:
-            modes = [(part, part.training) for part in model.modules()]
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                in_training = model(X)
-            for part, training in modes:
-                part.training = training
-            if isinstance(in_training, Tensor) and not _like(in_training, logits):
-                raise Mistake(
-                    "your model is left in training mode, where it answers differently (dropout, or a normalisation "
-                    "that looks at the batch): call model.eval() before you measure"
-                )
-    elif not hasattr(model, "next_char_probs"):
-        values = model(X)
-        if isinstance(values, Tensor) and values.ndim == 2 and (values <= 0).all():
-            raise Mistake("your function gives log-probabilities: a function is asked for probabilities, take .exp()")
-
-
-def _check_e03(model: object, reason: object = None) -> str:
-    if isinstance(model, (bool, int, float)):
-        raise Mistake(f"hand over the model itself, not its loss: q4.check(my_model), got {brief(model)}")
-    block_size = _block_size_of(model)
-    V = len(_words_and_vocab()[1])
-    s = _splits(block_size)
-    X = s.Xdev[:_ROWS]
-    try:
-        _look_at(model, X, V)
-        probs = char_probs(model, X, vocab_size=V)
-        order = torch.arange(_ROWS - 1, -1, -1)
-        if not torch.allclose(char_probs(model, X[order])[order], probs, atol=1e-4):
-            raise Mistake(
-                "what your model says of one row depends on the rows around it: asked in another order, it answers "
-                "differently. In dev the row after ends in the answer, so that is a leak (or chance: a draw)"
-            )
-        dev = -target_probs(model, s.Xdev, s.Ydev, vocab_size=V).log().mean().item()
-        train = -target_probs(model, s.Xtr[::20], s.Ytr[::20], vocab_size=V).log().mean().item()
-    except (TypeError, ValueError) as error:
-        raise Mistake(f"{error}") from None
-    return _judged(model, block_size, dev, train, reason)
-
-
-def _judged(model: ProbabilityModel, block_size: int, dev: float, train: float, reason: object) -> str:
-    if dev < _floor(block_size):
-        raise Mistake(
-            f"dev {dev:.4f} lies below {_floor(block_size):.4f}, which is the least that any model can reach on dev "
-            f"with {block_size} characters of context: an answer leaks in"
-        )
-    if dev < train - 0.05:
-        raise Mistake(
-            f"dev {dev:.4f} lies below train, {train:.4f}, by more than luck: was it trained on dev, or are the two "
-            "exchanged?"
-        )
-    if dev > math.log(27):
-        raise Mistake(
-            f"dev {dev:.4f} is worse than uniform guessing, 3.2958: untrained, or another order of symbols than "
-            "Vocab.from_words gives"
-        )
-    words = _words_and_vocab()[0]
-    rung = Ladder(words=words).rung(dev)
-    if rung.reached is None or rung.reached.dev > 2.2:
-        raise Mistake(f"{rung}. E01 asks for 2.2, and E03 goes on from there: train longer, or try another idea")
-    if reason is None:
-        return f'{rung}. Test stays closed; q4.check(model, "why") opens it, once.'
-    return f"{rung}. {_opened(model, s_te=_splits(block_size)[4:], reason=reason)}"
-
-
-def _opened(model: ProbabilityModel, s_te: tuple[Tensor, Tensor], reason: object) -> str:
-    if not isinstance(reason, str) or not reason.strip():
+    if reason is not None and not (isinstance(reason, str) and reason.strip()):
         raise Mistake('to open the test set write down why, as a text: q4.check(model, "my final model")')
-    vault = TestVault(*s_te)
-    before = [opening for opening in vault.openings if opening.reason.startswith(_E03)]
-    if before:
-        loss = "" if before[0].loss is None else f" (loss {before[0].loss:.4f})"
-        return f"Test was opened for E03 on {before[0].at:%Y-%m-%d}{loss} and is not opened twice."
-    loss = vault.loss(_Logits(model), reason=_E03 + reason.strip())
-    return f"Test, opened once and written down: {loss:.4f}."
+    train, rung = measured(model, _ASKED)
+    said = f"train {train:.4f}, {rung}."
+    if isinstance(model, nn.Module) and model.training and next(model.parameters(), None) is not None:
+        said += " Your model is in training mode; it was measured in evaluation mode."
+    if reason is None:
+        return f'{said} Test stays closed; q4.check(model, "why") opens it, once.'
+    return f"{said} {opened_once(_Logits(model), rung.dev, exercise='E03', reason=reason)}"
 
 
 def e03() -> Interpolated:

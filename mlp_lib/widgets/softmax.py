@@ -16,6 +16,7 @@ from mlp_lib.widgets.base import PlotPanel, choice, slider
 
 _LARGEST = math.log(torch.finfo(torch.float32).max)  # 88.72; exp of more is inf in float32
 _NAMES = "abcdefghij"
+_FARTHEST = 110  # a slider's end, well beyond the overflow
 
 
 def softmax_panel(logits: Sequence[float] = (-5.0, -3.0, 0.0, 2.0), *, right: int = 3) -> PlotPanel:
@@ -23,10 +24,13 @@ def softmax_panel(logits: Sequence[float] = (-5.0, -3.0, 0.0, 2.0), *, right: in
 
     The picture shows the logits with the region where float32's exp overflows, and the probabilities by softmax
     (bars) and by the longhand of notebook 03 (diamonds, missing where it gives nan). The readout has the loss in nats
-    both ways. Raises ValueError for fewer than 2 or more than 10 logits, or a `right` that is none of them.
+    both ways. Raises ValueError for fewer than 2 or more than 10 logits, one beyond 110 either way, or a `right` that
+    is none of them.
     """
     if not 2 <= len(logits) <= len(_NAMES):
         raise ValueError(f"softmax_panel takes from 2 to {len(_NAMES)} logits, got {len(logits)}")
+    if not all(abs(x) <= _FARTHEST for x in logits):
+        raise ValueError(f"each logit must be from -{_FARTHEST} to {_FARTHEST}, as far as a slider goes, got {logits}")
     if not 0 <= right < len(logits):
         raise ValueError(f"right must be from 0 to {len(logits) - 1}, the place of a logit, got {right}")
     names = _NAMES[: len(logits)]
@@ -55,8 +59,8 @@ def softmax_panel(logits: Sequence[float] = (-5.0, -3.0, 0.0, 2.0), *, right: in
         theirs = F.cross_entropy(scores, torch.tensor([right])).item()
         return f"longhand {ours:.4f} nats, F.cross_entropy {theirs:.4f} nats. {_reason(scores[0], ours, prob[right])}"
 
-    controls = {c: slider(f"logit of {c}", x, -110, 110, 0.5) for c, x in zip(names, logits, strict=True)}
-    controls["shift"] = slider("added to all", 0.0, -110, 110, 0.5)
+    controls = {c: slider(f"logit of {c}", x, -_FARTHEST, _FARTHEST, 0.5) for c, x in zip(names, logits, strict=True)}
+    controls["shift"] = slider("added to all", 0.0, -_FARTHEST, _FARTHEST, 0.5)
     controls["right"] = choice("the right one", [(c, k) for k, c in enumerate(names)], right)
     return PlotPanel(
         "softmax_panel",

@@ -67,6 +67,30 @@ def _bad(**fault):
     return lambda X, Y: _rows(X, Y, **fault)
 
 
+def _zeros_pass(X, Y):
+    """A row of zeros is taken for the start of a word wherever it stands."""
+    expected = [0] * X.shape[1]
+    for i, (context, ix) in enumerate(zip(X.tolist(), Y.tolist(), strict=True)):
+        if context != expected and any(context):
+            return i
+        expected = [0] * X.shape[1] if ix == 0 else context[1:] + [ix]
+    return None
+
+
+def _without_the_last(X, Y):
+    return _rows(X[:-1], Y[:-1])
+
+
+def _only_with_more_than_one(X, Y):
+    return _rows(X, Y) if X.shape[1] > 1 else None
+
+
+def _looked_and_wiped(X, Y):
+    found = _rows(X, Y)
+    X.zero_()
+    return found
+
+
 def _last_bad(X, Y):
     found = None
     for i in range(len(X)):
@@ -101,6 +125,7 @@ MISTAKES = [
     (q1, _no_return, "expected a list of (context, next character) pairs"),
     (q1, lambda words, block_size: _loop(words, block_size)[: len(words[0]) + 1], "expected 8 pairs, got 5"),
     (q1, _loop(["ava"], 3), "without calling it"),
+    (q1, lambda words, block_size: [(t, c) for c, t in _loop(words, block_size)], "the wrong way round"),
     (q2, lambda words, block_size: sum(map(len, words)), "One example per word is missing"),
     (q2, _one_end, "Each word has an end of its own"),
     (q2, lambda words, block_size: sum(len(w) + block_size for w in words), "That counts the padding too"),
@@ -111,7 +136,8 @@ MISTAKES = [
     (q2, lambda words, block_size: block_size * sum(len(w) + 1 for w in words), "number of entries of X"),
     (q2, lambda words, block_size: sum(len(w) for w in words) + block_size, "for block_size 1 the answer changes"),
     (q2, lambda words, block_size: sum(len(w) + 1 for w in words if len(w) > 1), "for ['a'] got 0"),
-    (q2, lambda words, block_size: words, "expected a whole number"),
+    (q2, lambda words, block_size: words, "expected one number, the number of examples"),
+    (q2, lambda words, block_size: str(sum(len(w) + 1 for w in words)), "got '17'"),
     (q2, lambda words, block_size: 42, "Write the examples of 'emma' down"),
     (q2, 17, "without calling it"),
     (q3, _bad(reset=False), "it starts afresh"),
@@ -122,7 +148,12 @@ MISTAKES = [
     (q3, _bad(shift=1), "off by one"),
     (q3, _last_bad, "Is it the number of the first wrong row?"),
     (q3, _no_return, "rows 2 and 7 are written backwards: your function says that nothing is wrong"),
-    (q3, lambda X, Y: True, "expected the number of a row, or None, got True"),
-    (q3, lambda X, Y: X[0], "expected a whole number"),
+    (q3, lambda X, Y: True, "the number of a row, got True"),
+    (q3, lambda X, Y: X[0], "expected one number"),
+    (q3, lambda X, Y: _rows(X, Y) and str(_rows(X, Y)), "got '2'"),
+    (q3, _zeros_pass, "X is all zeros, so from row 1 on"),
+    (q3, _without_the_last, "the last row, 12, repeats"),
+    (q3, _only_with_more_than_one, "with block_size 1, row 9"),
+    (q3, _looked_and_wiped, "changed what it was given"),
     (q3, lambda X, Y: 0.5, "got 0.5"),
 ]

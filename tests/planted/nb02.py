@@ -46,6 +46,15 @@ def indexed_by_embedding(X, C):
     return F.embedding(X, C)
 
 
+def table_made_whole(X, C):
+    return F.one_hot(X, C.shape[0]) @ C.long()
+
+
+def table_doubled_in_place(X, C):
+    C *= 2
+    return F.one_hot(X, C.shape[0]).float() @ C
+
+
 # ---- 2.2: join (C9, C10)
 
 
@@ -80,6 +89,22 @@ def three_by_hand(emb):
 
 def two_by_hand(emb):
     return torch.cat([emb[:, 0, :], emb[:, 1, :]], 1)
+
+
+def rows_from_the_wrong_axis(emb):
+    return emb.view(emb.shape[1], -1)
+
+
+def first_number_of_each(emb):
+    return emb[:, :, 0]
+
+
+def newest_first(emb):
+    return emb.flip(1).reshape(emb.shape[0], -1)
+
+
+def table_turned(emb):
+    return emb.view(emb.shape[0], -1).T
 
 
 def added_up(emb):
@@ -126,6 +151,14 @@ def summed_over_neurons(joined, W1, b1):
     return torch.tanh((joined @ W1 + b1).sum(1))
 
 
+def sides_exchanged(joined, W1, b1):
+    return torch.tanh(W1 @ joined + b1)
+
+
+def weights_transposed(joined, W1, b1):
+    return torch.tanh(joined @ W1.T + b1)
+
+
 def elementwise(joined, W1, b1):
     return torch.tanh(joined * W1 + b1)
 
@@ -143,6 +176,8 @@ MISTAKES = [
     (q1, one_hot_along_the_wrong_axis, "X[0, 0] is 0, whose row of C is [0.0, 1.0]; got [40.0, 41.0]"),
     (q1, product_turned_round, "shape right, numbers wrong: X[0, 0]"),
     (q1, indexed, "but C was indexed"),
+    (q1, table_made_whole, "make the one-hot float instead"),
+    (q1, table_doubled_in_place, "not as it was before the call"),
     (q2, cat_on_axis_0, "(6, 2): the pieces stand below one another"),
     (q2, transposed_then_reshaped, "the examples are mixed: row 0 should be [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]"),
     (q2, permuted_then_reshaped, "the order within a row is not"),
@@ -151,6 +186,10 @@ MISTAKES = [
     (q2, thirty_two_by_hand, "for emb of shape (2, 3, 2) it raised"),
     (q2, three_by_hand, "for emb of shape (5, 4, 2) expected (5, 8), got (5, 6): only the first characters"),
     (q2, two_by_hand, "expected (2, 6), got (2, 4): only the first characters"),
+    (q2, rows_from_the_wrong_axis, "3 rows for 2 examples, and no error. Is a length written as a number, or taken"),
+    (q2, first_number_of_each, "one number for each character, but all 2 of them"),
+    (q2, newest_first, "and the characters keep the order of the context"),
+    (q2, table_turned, "expected (2, 6), got (6, 2): the table is transposed"),
     (q2, added_up, "the characters were added or dropped"),
     (q2, one_long_row, "everything is in one row"),
     (q3, no_tanh, "the squashing into (-1, 1) is missing"),
@@ -161,5 +200,7 @@ MISTAKES = [
     (q3, sigmoid, "this is the sigmoid"),
     (q3, summed_over_neurons, "expected shape (2, 4), got (2,)"),
     (q3, elementwise, "Did you use `@`"),
+    (q3, sides_exchanged, "(3x4 and 2x3). Which of the two stands on the left"),
+    (q3, weights_transposed, "(2x3 and 4x3). Which of the two stands on the left, and is one transposed?"),
     (q3, no_return, "is there a `return`?"),
 ]

@@ -75,9 +75,25 @@ def no_normalising(logits, Y):
     return -logits.exp()[torch.arange(len(Y)), Y].log().mean()
 
 
-def in_place(logits, Y):
-    counts = logits.exp_()
-    return -(counts / counts.sum(1, keepdim=True))[torch.arange(len(Y)), Y].log().mean()
+def shifted_in_place(logits, Y):
+    logits -= logits.max(1, keepdim=True).values
+    return -_picked(logits, Y).log().mean()
+
+
+def with_prob(logits, Y):
+    return -_picked(logits, Y).log().mean(), _prob(logits)
+
+
+def product_first(logits, Y):
+    return -_picked(logits, Y).prod().log() / len(Y)
+
+
+def of_probabilities(logits, Y):
+    return F.cross_entropy(_prob(logits), Y)
+
+
+def one_call(logits, Y):
+    return F.cross_entropy(logits, Y)
 
 
 def no_return(logits, Y):
@@ -211,6 +227,26 @@ def ready_made(logits, Y):
     return F.cross_entropy(logits, Y)
 
 
+def double_softmax(logits, Y):
+    return -logits.double().softmax(1)[torch.arange(len(Y)), Y].log().mean()
+
+
+def double_softmax_clamped(logits, Y):
+    return -logits.double().softmax(1)[torch.arange(len(Y)), Y].clamp(min=1e-300).log().mean()
+
+
+def mean_shift(logits, Y):
+    return double(logits - logits.mean(1, keepdim=True), Y)
+
+
+def ready_made_in_a_lambda(logits, Y):
+    return -(lambda t: t.log_softmax(1))(logits)[torch.arange(len(Y)), Y].mean()
+
+
+def ready_made_distribution(logits, Y):
+    return -torch.distributions.Categorical(logits=logits).log_prob(Y).mean()
+
+
 def stable_no_minus(logits, Y):
     shifted = logits - logits.max(1, keepdim=True).values
     return (shifted[torch.arange(len(Y)), Y] - shifted.exp().sum(1).log()).mean()
@@ -230,7 +266,11 @@ MISTAKES = [
     (q1, rows_written_in, "number of rows written in it"),
     (q1, no_exp, "exponentiated"),
     (q1, no_normalising, "not divided by their row's sum"),
-    (q1, in_place, "in place"),
+    (q1, shifted_in_place, "`x = x - m` and not `x -= m`"),
+    (q1, with_prob, "expected one number, the loss, got (tensor(1.0945), tensor([["),
+    (q1, product_first, "a product of 32 probabilities is too small for float32"),
+    (q1, of_probabilities, "wants logits, not probabilities"),
+    (q1, one_call, "F.cross_entropy comes later on this page"),
     (q1, no_return, "returned None"),
     (q1, without_keepdim(torch.zeros(3, 3), torch.zeros(3, dtype=torch.int64)), "without calling it"),
     (q2, math.log2(21), "log2"),
@@ -262,9 +302,14 @@ MISTAKES = [
     (q4, shift_without_keepdim, "keep the dimension"),
     (q4, shift_flattened, "for 3 rows of 3"),
     (q4, double, "709"),
+    (q4, double_softmax, "at logits [0, -10000] with right answer 1 the loss is 10000, yours is inf"),
+    (q4, double_softmax_clamped, "the loss is 10000, yours is 690.8: a floor under"),
+    (q4, mean_shift, "subtract what makes the largest logit of a row 0"),
     (q4, forms_prob, "underflows"),
     (q4, epsilon, "floor under the probability"),
     (q4, stable_sum, "take the mean"),
     (q4, stable_no_minus, "sign is missing"),
     (q4, ready_made, "uses cross_entropy"),
+    (q4, ready_made_in_a_lambda, "uses log_softmax"),
+    (q4, ready_made_distribution, "uses logsumexp"),
 ]

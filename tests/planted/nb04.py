@@ -120,6 +120,14 @@ def unrecorded(parameters, X, Y, lr):
     return loss.item()
 
 
+def unflagged(parameters, X, Y, lr):
+    loss = cleared(parameters, X, Y)
+    for p in parameters:
+        p.requires_grad = False
+        p -= lr * p.grad
+    return loss.item()
+
+
 def log10_of_it(parameters, X, Y, lr):
     loss = cleared(parameters, X, Y)
     for p in parameters:
@@ -175,6 +183,14 @@ def last_character(X, Y):
 
 def minus_forgotten(X, Y):
     return -sum(sum(c.values()) * entropy(c) for c in counts_by_context(X, Y).values()) / len(Y)
+
+
+def zeros_logged(X, Y):
+    contexts, inverse = torch.unique(X, dim=0, return_inverse=True)
+    counts = torch.zeros(len(contexts), int(Y.max()) + 1)
+    counts.index_put_((inverse, Y), torch.ones(len(Y)), accumulate=True)
+    P = counts / counts.sum(1, keepdim=True)
+    return -(counts.sum(1) * (P * P.log()).sum(1)).sum() / len(Y)
 
 
 def uniform(X, Y):
@@ -241,6 +257,16 @@ def global_generator(g, vocab_size, block_size, n_embd, n_hidden):
     return flagged([C * 0.1, *others])
 
 
+def own_generator(g, *sizes):
+    C, *others = draws(torch.Generator().manual_seed(2147483647), *sizes)
+    return flagged([C * 0.1, *others])
+
+
+def in_float64(g, *sizes):
+    C, *others = draws(g, *sizes)
+    return flagged([p.double() for p in (C * 0.1, *others)])
+
+
 def other_order(g, vocab_size, block_size, n_embd, n_hidden):
     W1 = torch.randn((block_size * n_embd, n_hidden), generator=g)
     C = torch.randn((vocab_size, n_embd), generator=g) * 0.1
@@ -263,12 +289,13 @@ MISTAKES = [
     (q1, in_place_on_a_leaf, "autograd records what is done to a leaf"),
     (q1, loss_after, "the loss after the update"),
     (q1, no_return, "returned None"),
-    (q1, no_backward, "where is loss.backward()"),
+    (q1, no_backward, "where is loss.backward(), or did you train copies?"),
     (q1, cleared_too_late, "clear, then backward, then update"),
     (q1, fixed_rate, "use the argument lr"),
     (q1, summed, "mean loss, not sum"),
     (q1, only_the_last_layer, "only W2, b2 moved"),
     (q1, unrecorded, "nothing that was recorded"),
+    (q1, unflagged, "the parameters no longer require a gradient"),
     (q1, log10_of_it, "the parameters moved as they should"),
     (q2, zero, "cannot be right both times"),
     (q2, of_y_alone, "the entropy of Y alone"),
@@ -278,6 +305,7 @@ MISTAKES = [
     (q2, ambiguous_only, "the others are part of the batch too"),
     (q2, last_character, "only the last character was used"),
     (q2, minus_forgotten, "right but for the sign"),
+    (q2, zeros_logged, "expected 0.2310: 0 * log(0) is nan"),
     (q2, uniform, "what share has each follower"),
     (q3, flag_before_c_is_remade, "after loss.backward() C.grad is None"),
     (q3, flag_before_c_is_drawn_anew, "Was it made anew after the flag was set"),
@@ -287,6 +315,8 @@ MISTAKES = [
     (q3, all_scaled, "only C was asked for"),
     (q3, uniform_draws, "torch.rand draws between 0 and 1"),
     (q3, global_generator, "pass generator=g to every draw"),
+    (q3, own_generator, "do not follow from a g seeded with 1"),
+    (q3, in_float64, "C is torch.float64, and float32 is asked for"),
     (q3, other_order, "in this order"),
     (q3, transposed, "W1 has shape"),
 ]

@@ -54,6 +54,17 @@ def seeded_inside(X, Y, batch_size, g):
     return X[ix], Y[ix]
 
 
+def one_start(X, Y, batch_size, g):
+    start = torch.randint(0, X.shape[0], (1,), generator=g)
+    ix = (start + torch.arange(batch_size)) % X.shape[0]
+    return X[ix], Y[ix]
+
+
+def one_slice(X, Y, batch_size, g):
+    s = int(torch.randint(0, max(1, X.shape[0] - batch_size + 1), (1,), generator=g))
+    return X[s : s + batch_size], Y[s : s + batch_size]
+
+
 def permutation(X, Y, batch_size, g):
     ix = torch.randperm(X.shape[0], generator=g)[:batch_size]
     return X[ix], Y[ix]
@@ -102,6 +113,11 @@ def sums(model, X, Y, chunk):
 
 def sum_of_means(model, X, Y, chunk):
     return sum(F.cross_entropy(model(x), y).item() for x, y in zip(X.split(chunk), Y.split(chunk), strict=True))
+
+
+def mean_times_chunk(model, X, Y, chunk):
+    pieces = zip(X.split(chunk), Y.split(chunk), strict=True)
+    return sum(F.cross_entropy(model(x), y).item() * chunk for x, y in pieces) / X.shape[0]
 
 
 def per_piece(model, X, Y, chunk):
@@ -194,6 +210,8 @@ MISTAKES = [
     (q1, first_rows, "every call returns the first rows"),
     (q1, always_32, "batch_size=7, but you returned 32 rows"),
     (q1, seeded_inside, "is g seeded or made anew inside"),
+    (q1, one_start, "rows 7, 8, 9 and so on: one start was drawn"),
+    (q1, one_slice, "rows 1, 2, 3 and so on: one start was drawn"),
     (q1, permutation, "a permutation gives each row once"),
     (q1, only_x, "expected two tensors"),
     (q1, rounded_normal, "all should be equally likely"),
@@ -203,6 +221,7 @@ MISTAKES = [
     (q2, rest_left_out, "the last 2 examples were left out"),
     (q2, sums, "the sum over the examples"),
     (q2, sum_of_means, "the sum of the pieces' means"),
+    (q2, mean_times_chunk, "the last piece has fewer than 4 rows"),
     (q2, per_piece, "divide by the number of examples"),
     (q2, all_at_once, "the model was given 10 rows at once"),
     (q2, recorded, "carries the record of every piece"),

@@ -42,6 +42,10 @@ def bent(lo, hi, steps):
     return [lo + (hi - lo) * (i / (steps - 1)) ** 2 for i in range(steps)]
 
 
+def as_text(lo, hi, steps):
+    return [str(rate) for rate in q1.solve(lo, hi, steps).tolist()]
+
+
 # 6.2 a sweep
 
 
@@ -102,6 +106,26 @@ def last_rate_throughout(make_model, X, Y, lrs, g):
 def one_step_late(make_model, X, Y, lrs, g):
     model = make_model()
     return [_step(model, X, Y, lrs[max(i - 1, 0)], g)[0].item() for i in range(len(lrs))]
+
+
+def a_model_for_every_step(make_model, X, Y, lrs, g):
+    return [_step(make_model(), X, Y, lr, g)[0].item() for lr in lrs]
+
+
+def rates_of_its_own(make_model, X, Y, lrs, g):
+    return q2.solve(make_model, X, Y, 10 ** torch.linspace(-3, 0, len(lrs)), g)
+
+
+def rates_taken_twice_to_the_power(make_model, X, Y, lrs, g):
+    return q2.solve(make_model, X, Y, 10**lrs, g)
+
+
+def rates_from_the_end(make_model, X, Y, lrs, g):
+    return q2.solve(make_model, X, Y, lrs.flip(0), g)
+
+
+def model_from_g(make_model, X, Y, lrs, g):
+    return q2.solve(lambda: make_model(g), X, Y, lrs, g)
 
 
 def gradients_piled_up(make_model, X, Y, lrs, g):
@@ -178,6 +202,32 @@ def never_the_third(i):
     return 0.1
 
 
+def step_10_000_left_out(i):
+    if i < 10_000:
+        return 0.1
+    if 10_000 < i < 15_000:
+        return 0.01
+    return 0.001
+
+
+def counted_from_one(i):
+    if 1 <= i <= 10_000:
+        return 0.1
+    return 0.01 if 10_001 <= i <= 15_000 else 0.001
+
+
+def constant(i):
+    return 1.0
+
+
+def ten_times(i):
+    return 10 * q3.solve(i)
+
+
+def text(i):
+    return str(q3.solve(i))
+
+
 def no_return_at_the_end(i):
     if i < 10_000:
         return 0.1
@@ -194,12 +244,18 @@ MISTAKES = [
     (q1, without_the_end, "with both ends included"),
     (q1, one_too_many, "5 rates, expected 4"),
     (q1, bent, "the factor is not always the same"),
+    (q1, as_text, "not a row of numbers"),
     (q2, update_uses_a_tenth, "the rate is swept, but the update does not use it"),
     (q2, model_kept, "the model that the first one left blown up"),
     (q2, a_model_from_elsewhere, "make_model was never called"),
     (q2, losses_after_the_update, "measured after the update"),
     (q2, last_rate_throughout, "all steps used the last rate"),
     (q2, one_step_late, "one step late or early"),
+    (q2, a_model_for_every_step, "a new model for every step, 12 in all"),
+    (q2, rates_of_its_own, "rates from 0.001 to 1"),
+    (q2, rates_taken_twice_to_the_power, "lrs holds rates already"),
+    (q2, rates_from_the_end, "you went through lrs from its end"),
+    (q2, model_from_g, "TypeError: make_model() takes 0 positional arguments"),
     (q2, gradients_piled_up, "gradients pile up"),
     (q2, uphill, "which sign has the update"),
     (q2, global_generator, "torch's global generator has"),
@@ -210,7 +266,12 @@ MISTAKES = [
     (q3, rises, "the rate goes up"),
     (q3, turned_round, "It should fall as i grows"),
     (q3, stateful, "remembers what it was asked before"),
-    (q3, counts_calls, "counts its calls"),
-    (q3, never_the_third, "which of your conditions is asked first"),
+    (q3, counts_calls, "lr(i) is 0.1 for every i, early or late"),
+    (q3, constant, "lr(i) is 1 for every i, early or late"),
+    (q3, step_10_000_left_out, "lr(10,000) is 0.001, expected 0.01, and the steps beside it are right"),
+    (q3, counted_from_one, "lr(0) is 0.001, expected 0.1, and lr(1) is right"),
+    (q3, ten_times, "lr(0) is 1, expected 0.1"),
+    (q3, text, "expected one number, lr(0), got '0.1'"),
+    (q3, never_the_third, "which of your conditions is asked first, or is there no third rate"),
     (q3, no_return_at_the_end, "a way through your function without `return`"),
 ]

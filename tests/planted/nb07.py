@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -26,6 +27,23 @@ def _global_generator(words, seed):
     shuffled = list(words)
     random.seed(seed)
     random.shuffle(shuffled)
+    return _cut(shuffled)
+
+
+def _global_generator_of_numpy(words, seed):
+    shuffled = list(words)
+    np.random.seed(seed)  # noqa: NPY002 - the mistake is meant
+    np.random.shuffle(shuffled)  # noqa: NPY002
+    return _cut(shuffled)
+
+
+def _sorted_in_place(words, seed):
+    words.sort()
+    return _cut(_shuffled(words, seed))
+
+
+def _name_for_none(words, seed):
+    shuffled = random.Random(seed).shuffle(list(words))
     return _cut(shuffled)
 
 
@@ -55,6 +73,17 @@ def _gap(words, seed):
     s = _shuffled(words, seed)
     n1, n2 = int(0.8 * len(s)), int(0.9 * len(s))
     return s[:n1], s[n1 + 1 : n2], s[n2 + 1 :]
+
+
+def _a_line_lost_to_rounding(words, seed):
+    s = _shuffled(words, seed)
+    n1, k = int(0.8 * len(s)), int(0.1 * len(s))
+    return s[:n1], s[n1 : n1 + k], s[int(0.9 * len(s)) :]
+
+
+def _last_line_forgotten(words, seed):
+    s = _shuffled(words[:-1], seed)  # the last line is a name that stands in the list once more
+    return _cut(s)
 
 
 def _drawn_three_times(words, seed):
@@ -101,6 +130,32 @@ def _dev_minibatch(model, splits):
     return train_loss, F.cross_entropy(model(splits.Xdev[:32]), splits.Ydev[:32]).item()
 
 
+def _mean_of_pieces(model, splits):
+    def mean(X, Y):
+        losses = [F.cross_entropy(model(x), y) for x, y in zip(X.split(32), Y.split(32), strict=True)]
+        return sum(losses) / len(losses)
+
+    return mean(splits.Xtr, splits.Ytr), mean(splits.Xdev, splits.Ydev)
+
+
+def _dev_in_pieces(model, splits):
+    train_loss = F.cross_entropy(model(splits.Xtr), splits.Ytr).item()
+    losses = [F.cross_entropy(model(x), y) for x, y in zip(splits.Xdev.split(32), splits.Ydev.split(32), strict=True)]
+    return train_loss, sum(losses) / len(losses)
+
+
+def _dev_as_perplexity(model, splits):
+    pieces = zip(splits.Xtr.split(32), splits.Ytr.split(32), strict=True)
+    train_loss = sum(F.cross_entropy(model(x), y, reduction="sum").item() for x, y in pieces) / len(splits.Ytr)
+    return train_loss, F.cross_entropy(model(splits.Xdev), splits.Ydev).exp()
+
+
+def _together(model, splits):
+    """One forward pass for both splits, and one loss."""
+    loss = F.cross_entropy(model(torch.cat([splits.Xtr, splits.Xdev])), torch.cat([splits.Ytr, splits.Ydev]))
+    return loss, loss
+
+
 def _with_test(model, splits):
     return tuple(F.cross_entropy(model(X), Y) for X, Y in ((splits.Xtr, splits.Ytr), (splits.Xte, splits.Yte)))
 
@@ -135,6 +190,18 @@ def _by_dev(results):
     return min(results, key=lambda n: results[n][1])
 
 
+def _choose_by(key):
+    def choose(results, open_test):
+        name = min(results, key=lambda n: key(*results[n]))
+        return name, open_test(name)
+
+    return choose
+
+
+def _first_name(results, open_test):
+    return min(results), open_test(min(results))
+
+
 def _dev_reported(results, open_test):
     return _by_dev(results), results[_by_dev(results)][1]
 
@@ -151,13 +218,19 @@ def _dev_reported_after_opening(results, open_test):
 
 MISTAKES = [
     (q1, _in_place, "the caller's list was shuffled in place"),
-    (q1, _global_generator, "the state of the global random generator is another after the call"),
+    (q1, _sorted_in_place, "the caller's list was changed in place"),
+    (q1, _name_for_none, "place and returns None"),
+    (q1, _global_generator, "the state of Python's global random generator is another after the call"),
+    (q1, _global_generator_of_numpy, "the state of NumPy's global random generator is another after the call"),
     (q1, _unseeded, "two calls with seed 42 gave two splits"),
     (q1, _seed_typed_in, "seeds 42 and 43 give the same split"),
+    (q1, lambda words, seed: _cut(_shuffled(words, seed % 2)), "seeds 42 and 44 give the same split"),
     (q1, lambda words, seed: _cut(list(words)), "nothing was shuffled"),
     (q1, lambda words, seed: _cut(_shuffled(words, seed))[:2], "expected three lists"),
-    (q1, _overlapping, "are in two splits"),
-    (q1, _gap, "are in no split"),
+    (q1, _overlapping, "lines in two splits: 6"),
+    (q1, _gap, "lines in no split: 2"),
+    (q1, _a_line_lost_to_rounding, "lines in no split: 1"),
+    (q1, _last_line_forgotten, "lines in no split: 1, 'mila' for instance"),
     (q1, _drawn_three_times, "is lost and"),
     (q1, _from_a_set, "stands in the list twice and came back once"),
     (q1, lambda words, seed: _cut(_shuffled(words, seed), 0.1, 0.2), "in this order"),
@@ -179,17 +252,25 @@ MISTAKES = [
     (q3, _stale, "the number for dev is the logits of Xtr with the labels of Ydev. A stale forward pass"),
     (q3, _minibatch, "asked about 32 of train's 70 rows"),
     (q3, _dev_minibatch, "asked about 32 of dev's 70 rows"),
+    (q3, _mean_of_pieces, "for train, which the model got in 3 pieces of 32 to 6 rows"),
+    (q3, _dev_in_pieces, "for dev, which the model got in 3 pieces of 32 to 6 rows"),
+    (q3, _dev_as_perplexity, "you say train 0.4461, dev 2.7150, expected train"),
+    (q3, _together, ", expected train"),
+    (q3, lambda model, splits: F.cross_entropy(model(splits.Xtr), splits.Ytr), "expected two numbers"),
     (q3, _with_test, "the model was asked about Xte"),
     (q3, _train_twice, "the loss on Xtr and Ytr, a second time"),
     (q3, _summed, "is a sum over 70 examples"),
     (q3, lambda model, splits: 2.4, "expected two numbers"),
-    (q4, [1, 3, 4, 2], "run A is not 1"),
-    (q4, [3, 2, 4, 1], "run B is not 2"),
+    (q4, [1, 3, 4, 2], "more than five times the 0.007 by which"),
+    (q4, [3, 2, 4, 1], "less than the 0.007 by which"),
     (q4, [3, 1, 2, 4], "run C is not 2"),
     (q4, [2, 1, 4, 3], "run A is not 2"),
     (q4, [1, 1, 4, 2], "each fits once"),
     (q4, "swapped", "expected 4 numbers from 1 to 4"),
     (q5, _by_train, "with the lowest train loss, 1.36"),
+    (q5, _choose_by(lambda train, dev: train + dev), "you chose 'deep' with a dev loss of 2.3: another has"),
+    (q5, _first_name, "you chose 'alpha', with the lowest train loss, 1.9"),
+    (q5, lambda results, open_test: ("deeper", open_test("deeper")), "'cut', 'deep'], got 'deeper'"),
     (q5, _by_test, "opened for 4 candidates"),
     (q5, _dev_reported, "never opened the test set"),
     (q5, _opened_twice, "the test set was opened 2 times"),

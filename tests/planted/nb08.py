@@ -126,6 +126,8 @@ MISTAKES = [
     (q1, _count(W2=lambda v, k, d, n: n * n), "n_hidden x n_hidden"),
     (q1, lambda vocab_size, block_size, n_embd, n_hidden: 3481, "is a number typed in?"),
     (q1, lambda v, k, d, n: _count()(v, k, d, n) + 1, "+1 from the right count"),
+    (q1, _count(C=lambda v, k, d, n: 27 * d), "the first network is right: is one of its numbers typed in"),
+    (q1, lambda v, k, d, n: 81 + 34 * n, "you count 319, and the first network is right"),
     (q1, 3481, "without calling it"),
     (q2, _turned_round, "the sign is turned round"),
     (q2, _train_losses, "these are the train losses"),

@@ -62,6 +62,10 @@ def taxi(C, vocab, c, k):
     return _by(-(C - C[vocab.stoi[c]]).abs().sum(1), vocab, c, k)
 
 
+def boundary_last(C, vocab, c, k):
+    return _by(torch.where(torch.arange(len(C)) == vocab.stoi["."], -1e9, -_distances(C, vocab, c)), vocab, c, k)
+
+
 def always_three(C, vocab, c, k):
     return q1.solve(C, vocab, c, 3)
 
@@ -144,6 +148,24 @@ def one_mean(C, k):
     return X @ torch.linalg.svd(X, full_matrices=False).Vh[:k].T
 
 
+def centred_on_the_median(C, k):
+    X = C - C.median(0).values
+    return X @ torch.linalg.svd(X, full_matrices=False).Vh[:k].T
+
+
+def centred_on_the_first_row(C, k):
+    X = C - C[0]
+    return X @ torch.linalg.svd(X, full_matrices=False).Vh[:k].T
+
+
+def measured_from_elsewhere(C, k):
+    return q2.solve(C, k) + 1
+
+
+def rounded_map(C, k):
+    return (q2.solve(C, k) * 100).round() / 100
+
+
 def centred_in_place(C, k):
     C -= C.mean(0)
     return C @ torch.linalg.svd(C, full_matrices=False).Vh[:k].T
@@ -205,6 +227,26 @@ def columns_sorted(C):
     return columns_as_they_stand(C).sort(descending=True).values
 
 
+def _shares(X):
+    return torch.linalg.svdvals(X) ** 2 / (X**2).sum()
+
+
+def one_mean_for_all(C):
+    return _shares(C - C.mean())
+
+
+def a_mean_for_each_row(C):
+    return _shares(C - C.mean(1, keepdim=True))
+
+
+def softmax_of_s(C):
+    return torch.softmax(_s(C), 0)
+
+
+def halved(C):
+    return q3.solve(C) / 2
+
+
 def first_two_together(C):
     return q3.solve(C)[:2].sum()
 
@@ -221,6 +263,7 @@ MISTAKES = [
     (q1, signed_sum, "a distance is never negative"),
     (q1, sum_cancels, "+1 in one column and -1 in another cancel"),
     (q1, taxi, "the way of a taxi"),
+    (q1, boundary_last, "with '.' put last"),
     (q1, always_three, "got 3 characters"),
     (q1, letters_only, "without the boundary '.'"),
     (q1, in_place, "your function changed C"),
@@ -238,6 +281,10 @@ MISTAKES = [
     (q2, standardised, "centre only"),
     (q2, row_means, "the mean of each row was subtracted"),
     (q2, one_mean, "one mean over all numbers was subtracted"),
+    (q2, centred_on_the_median, "is the median"),
+    (q2, centred_on_the_first_row, "is the first row"),
+    (q2, measured_from_elsewhere, "its middle is not 0"),
+    (q2, rounded_map, "off by 0.0048: is something rounded"),
     (q2, centred_in_place, "your function changed C"),
     (q3, not_squared, "square them first"),
     (q3, not_divided, "which grow with every row"),
@@ -251,5 +298,9 @@ MISTAKES = [
     (q3, square_of_the_sum, "the squares should be summed"),
     (q3, columns_as_they_stand, "the columns of C as they stand"),
     (q3, columns_sorted, "A direction may mix columns"),
+    (q3, one_mean_for_all, "One mean over all numbers was subtracted"),
+    (q3, a_mean_for_each_row, "The mean of each row was subtracted"),
+    (q3, softmax_of_s, "They add up to 1, but differ by up to"),
+    (q3, halved, "add up to 1, not 0.500"),
     (q3, first_two_together, "got one number"),
 ]

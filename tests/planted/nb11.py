@@ -1,5 +1,6 @@
 """The mistakes that learners make in notebook 11, each with a phrase of the message it must get."""
 
+import math
 import random
 
 import torch
@@ -138,6 +139,32 @@ def _no_tanh(parameters, splits):
     }
 
 
+def _typed_row_length(parameters, splits):
+    C, W1, b1, W2, b2 = parameters
+    return {
+        name: F.cross_entropy(torch.tanh(C[X].view(-1, 6) @ W1 + b1) @ W2 + b2, Y).item()
+        for name, (X, Y) in splits.items()
+    }
+
+
+def _without(k):
+    """The parameter k left out, which is to say zero."""
+
+    def report(parameters, splits):
+        zeroed = [torch.zeros_like(p) if i == k else p for i, p in enumerate(parameters)]
+        return _reported(zeroed, splits, F.cross_entropy)
+
+    return report
+
+
+def _relu(parameters, splits):
+    C, W1, b1, W2, b2 = parameters
+    return {
+        name: F.cross_entropy((C[X].view(len(X), -1) @ W1 + b1).relu() @ W2 + b2, Y).item()
+        for name, (X, Y) in splits.items()
+    }
+
+
 def _other_parameters(parameters, splits):
     g = torch.Generator().manual_seed(5)
     return _reported([torch.randn(p.shape, generator=g) for p in parameters], splits, F.cross_entropy)
@@ -228,6 +255,15 @@ def _full_batch(model, X, Y, *, steps, lr, batch_size, g):
     return _fit(model, X, Y, steps, lr, lambda: torch.randperm(len(X), generator=g))
 
 
+def _one_minibatch(model, X, Y, *, steps, lr, batch_size, g):
+    ix = torch.randint(0, len(X), (batch_size,), generator=g)
+    return _fit(model, X, Y, steps, lr, lambda: ix)
+
+
+def _last_row_left_out(model, X, Y, *, steps, lr, batch_size, g):
+    return _fit(model, X, Y, steps, lr, lambda: torch.randint(0, len(X) - 1, (batch_size,), generator=g))
+
+
 def _last_loss(model, X, Y, *, steps, lr, batch_size, g):
     return _lecture()(model, X, Y, steps=steps, lr=lr, batch_size=batch_size, g=g)[-1]
 
@@ -250,7 +286,7 @@ MISTAKES = [
     (q2, _schedule(lambda i, half, steps: max(0, i - half) / (steps - half)), "the line is one step too"),
     (q2, _schedule(lambda i, half, steps: 0 if i < half else 2 * i / steps), "A negative rate climbs"),
     (q2, _schedule(lambda i, half, steps: 1 - max(0, i - half) / (steps - 1 - half), 0.1, 0.2), "above 0.1"),
-    (q2, _schedule(lambda i, half, steps: 0), "it never falls"),
+    (q2, lambda steps: _right(200_000), "it never falls, or is the page's `border`"),
     (q2, _geometric, "it falls by equal factors"),
     (q2, _border_early, "lr(10) is 0.091, expected 0.1"),
     (q2, _border_late, "lr(11) is 0.1, expected 0.09"),
@@ -264,7 +300,14 @@ MISTAKES = [
     (q3, _no_tanh, "the tanh is missing"),
     (q3, lambda p, s: _reported(p, s, lambda z, Y: F.cross_entropy(z, Y, reduction="sum")), "a sum over the 40"),
     (q3, lambda p, s: _reported(p, s, lambda z, Y: F.cross_entropy(z, Y).log10()), "through log10"),
-    (q3, _other_parameters, "Does the number come from the parameters"),
+    (q3, lambda p, s: _reported(p, s, lambda z, Y: F.cross_entropy(z, Y) / math.log(2)), "the loss in bits"),
+    (q3, lambda p, s: _reported(p, s, lambda z, Y: F.cross_entropy(z, Y).exp()), "that is the perplexity"),
+    (q3, lambda p, s: _reported(p, s, lambda z, Y: F.cross_entropy(z.softmax(1), Y)), "the softmax was done twice"),
+    (q3, _relu, "relu stands in the place of tanh"),
+    (q3, _without(2), "b1 is missing"),
+    (q3, _without(4), "b2 is missing"),
+    (q3, _typed_row_length, "right for block_size 3 and n_embd 2, but for 2 and 4 it raised"),
+    (q3, _other_parameters, "or has other parameters than those handed in"),
     (q3, _trains_on, "a report looks, it does not train"),
     (q3, lambda p, s: 2.17, "expected a dict with the names"),
     (q4, _global_minibatches, "the minibatches are drawn from the global one"),
@@ -274,6 +317,8 @@ MISTAKES = [
     (q4, _reseeds_g, "g seeded with 1 and with 2 give the same run"),
     (q4, _two_draws, "do X[ix] and Y[ix] have the same ix"),
     (q4, _full_batch, "the model was given X of shape (36, 2)"),
+    (q4, _one_minibatch, "every step has the same minibatch: draw ix inside the loop"),
+    (q4, _last_row_left_out, "held row 0 alone: torch.randint(0, n, ...) gives 0 to n - 1"),
     (q4, _last_loss, "expected the list of the 6 losses"),
     (q4, _lecture(clear=False), "the gradients of all steps so far"),
     (q4, _lecture(sign=1), "moved up the gradient"),

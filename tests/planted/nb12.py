@@ -109,6 +109,23 @@ def no_return(next_probs, block_size, g):
     _loop(next_probs, block_size, lambda probs: _draw(probs, g))
 
 
+def asked_once(next_probs, block_size, g):
+    out, probs = [], next_probs([0] * block_size)
+    while True:
+        ix = _draw(probs, g)
+        if ix == 0:
+            return out
+        out.append(ix)
+
+
+def batch_of_one(next_probs, block_size, g):
+    return _loop(lambda context: next_probs([context]), block_size, lambda probs: _draw(probs, g))
+
+
+def tensor_context(next_probs, block_size, g):
+    return _loop(lambda context: next_probs(torch.tensor(context)), block_size, lambda probs: _draw(probs, g))
+
+
 def sharpened(next_probs, block_size, g):
     return _loop(next_probs, block_size, lambda probs: _draw(probs**2, g))
 
@@ -145,6 +162,20 @@ def by_hand_no_shift(logits, T):
 def power_normalised(logits, T):
     probs = torch.softmax(logits, -1) ** (1 / T)
     return probs / probs.sum()
+
+
+def one_maximum(logits, T):
+    counts = ((logits - logits.max()) / T).exp()
+    return counts / counts.sum(-1, keepdim=True)
+
+
+def power_of_the_softmax(logits, T):
+    probs = torch.softmax(logits, -1) ** (1 / T)
+    return probs / probs.sum(-1, keepdim=True)
+
+
+def dim_1(logits, T):
+    return torch.softmax(logits / T, dim=1)
 
 
 def columns(logits, T):
@@ -199,6 +230,9 @@ MISTAKES = [
     (q1, grows, "keeps its length"),
     (q1, starts_with_a_letter, "a word starts from [0, 0]"),
     (q1, three_written_in, "with block_size 2 next_probs was called with the context [0, 0, 0]"),
+    (q1, asked_once, "next_probs was asked 1 time"),
+    (q1, batch_of_one, "called with [[0, 0]]: it takes the context itself"),
+    (q1, tensor_context, "called with tensor([0, 0]): it takes the context itself"),
     (q1, generator_left_out, "pass generator=g"),
     (q1, own_generator, "a generator made anew"),
     (q1, seeded_inside, "is g seeded in your function?"),
@@ -214,6 +248,9 @@ MISTAKES = [
     (q2, power_not_normalised, "divide by the sum"),
     (q2, by_hand_no_shift, "exp leaves the range of float32"),
     (q2, power_normalised, "normalise each row by itself"),
+    (q2, one_maximum, "one maximum was subtracted from all rows"),
+    (q2, power_of_the_softmax, "the softmax came first and lost the small ones"),
+    (q2, dim_1, "dim=-1 fits both"),
     (q2, columns, "normalise each row by itself"),
     (q2, still_logits, "softmax is missing"),
     (q2, in_place, "in place"),

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import nn
 
-from mlp_lib.baselines import Interpolated
+from mlp_lib.baselines import Interpolated, NGram
 from mlp_lib.data import Vocab, build_dataset, load_words, split_words
 from mlp_lib.exercises.nb13 import q1, q2, q3, q4
 from mlp_lib.model import MLP, MLPConfig
@@ -66,6 +66,14 @@ def _one(n, low, high, g):
     return _uniform(1, low, high, g)
 
 
+def _shuffled_grid(n, low, high, g):
+    return _grid(n, low, high, g)[torch.randperm(n, generator=g)]
+
+
+def _log_of_negative(n, low, high, g):
+    return torch.log(torch.rand(n, generator=g) - 0.5)
+
+
 # 13.3 a winner that may be reported
 
 
@@ -85,6 +93,12 @@ def _blown_up(search, again):
 def _single_lowest(search, again):
     row = again.min(1).values.argmin()
     return search.nan_to_num(math.inf).argsort()[row].item(), again.min().item()
+
+
+def _sorts_in_place(search, again):
+    right = q3.solve(search, again)
+    again.copy_(again.sort().values)
+    return right
 
 
 def _row_number(search, again):
@@ -140,6 +154,12 @@ def _counted(*parts, context=5):
     return Interpolated(context).fit(X, Y, len(vocab))
 
 
+def _bigram():
+    words = load_words()
+    vocab = Vocab.from_words(words)
+    return NGram(1).fit(*build_dataset(split_words(words)[0], vocab), len(vocab))
+
+
 class _Leaks(nn.Module):
     """Reads the answers off the order of the rows."""
 
@@ -183,6 +203,8 @@ MISTAKES = [
     (q1, _exp_of_log10, "where each is to get a quarter"),
     (q1, _bell, "where each is to get a quarter"),
     (q1, _one, "got 1 numbers"),
+    (q1, _shuffled_grid, "a shuffled grid"),
+    (q1, _log_of_negative, "some are nan or inf"),
     (q2, 20, "36 %"),
     (q2, 19, "cannot be divided"),
     (q2, 58, "just under 95 %"),
@@ -199,7 +221,9 @@ MISTAKES = [
     (q3, _reports_best, "the luckiest of"),
     (q3, _reports_all, "among the new ones"),
     (q3, lambda search, again: 1, "expected a number of a configuration and a loss"),
-    (q4, _network(), "The exercise asks for a dev loss under 2.2"),
+    (q3, _sorts_in_place, "have been changed"),
+    (q4, _bigram(), "The exercise asks for a dev loss under 2.2"),
+    (q4, _network(), "worse than uniform guessing"),
     (q4, (_network(), 3), "the reason for opening the test set"),
     (q4, MLP, "is a class"),
     (q4, 2.07, "hand over the model itself"),
@@ -210,7 +234,10 @@ MISTAKES = [
     (q4, _Says(lambda X: torch.zeros(len(X), 30)), "expected (64, 27)"),
     (q4, _Says(lambda X: nn.functional.embedding(X[:, -1], torch.zeros(20, 27))), "knows fewer symbols"),
     (q4, _Says(lambda X: torch.zeros(27)), "one row a context"),
-    (q4, _nan(), "not finite"),
+    (q4, _nan(), "not all finite"),
+    (q4, _Says(lambda X: torch.full((len(X), 27), 1 / 27)), "your module gives probabilities"),
+    (q4, _Says(lambda X: nn.functional.dropout(9 * torch.eye(27)[X[:, -1]])), "F.dropout wants training=self.training"),
+    (q4, _Says(lambda X: X, block_size=2.5), "a whole number from 1 to 64, got 2.5"),
     (q4, _BatchStatistics(), "change with the rows beside it"),
     (q4, _counted("dev"), "this model has seen the dev names"),
     (q4, _counted("train", "dev", context=3), "is hardly above train"),

@@ -28,6 +28,14 @@ def _random_is_fine(loss, vocab_size):  # C3: "17.8 is what random weights give"
     return "low" if loss < math.log(vocab_size) - 0.1 else "fine"
 
 
+def _wider_below(loss, vocab_size):
+    return "fine" if -0.3 <= loss - math.log(vocab_size) <= 0 else _judge(math.log)(loss, vocab_size)
+
+
+def _three_per_cent(loss, vocab_size):
+    return _judge(math.log, wide=max(0.1, 0.03 * math.log(vocab_size)))(loss, vocab_size)
+
+
 def _never_low(loss, vocab_size):
     return "fine" if loss <= math.log(vocab_size) + 0.1 else "high"
 
@@ -60,6 +68,13 @@ def _per_cent(fan_in, w_scale, b_scale):
 
 def _inside(fan_in, w_scale, b_scale):
     return 1 - _share(_std)(fan_in, w_scale, b_scale)
+
+
+def _simulated(fan_in, w_scale, b_scale):
+    g = torch.Generator().manual_seed(2147483647)
+    x, w = (torch.randn(40_000, fan_in, generator=g) for _ in range(2))
+    z = (x * w).sum(1) * w_scale + torch.randn(40_000, generator=g) * b_scale
+    return (z.tanh().abs() > 0.99).double().mean()
 
 
 # 14.3 who gets no gradient?
@@ -149,7 +164,10 @@ MISTAKES = [
     (q1, _judge(math.log10), "base 10"),
     (q1, _judge(lambda V: math.log(27)), "is the 27 typed in?"),
     (q1, _judge(lambda V: 1 / V), "1 / vocab_size is a probability"),
-    (q1, _judge(math.log, wide=0.5), "for 3.74 with 27 symbols"),
+    (q1, _judge(math.log, wide=0.5), "for 3.7 with 27 symbols"),
+    (q1, _judge(math.log, wide=0.3), "for 3.44 with 27 symbols"),
+    (q1, _wider_below, "for 3.16 with 27 symbols"),
+    (q1, _three_per_cent, "for 11 with 50,257 symbols"),
     (q1, _never_low, 'for 3.2958 with 61 symbols (61 symbols) you say "fine"'),
     (q1, _says_yes, 'expected "fine", "high" or "low", got True'),
     (q2, _hardly_any, "beyond .99 in 33 % and 62 %"),
@@ -160,6 +178,8 @@ MISTAKES = [
     (q2, _share(lambda n, w, b: math.sqrt(n) * w + b), "add their variances"),
     (q2, _share(lambda n, w, b: math.sqrt(w**2 + b**2)), "fan_in has no effect"),
     (q2, _share(lambda n, w, b: math.sqrt(n * w + b)), "w_scale squared"),
+    (q2, _share(lambda n, w, b: math.sqrt(n * w**2 + b)), "its square is the bias's variance"),
+    (q2, _simulated, "the page takes it for normal"),
     (q2, _inside, "the share within .99"),
     (q2, _per_cent, "yours is in per cent"),
     (q3, _the_zeroed, "you return the tensors that are 0"),

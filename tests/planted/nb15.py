@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mlp_lib import MLP, MLPConfig, Vocab, load_words, make_splits
-from mlp_lib.baselines import Interpolated, NGram, entropy_floor
+from mlp_lib.baselines import Interpolated, NGram
 from mlp_lib.exercises.nb15 import direct_logits, mix_loss, q1, q2, q3, q4
 
 # 15.1 fill up the counts
@@ -43,6 +43,14 @@ def _back_off(counts, shorter, strength):  # asks the shorter one for what never
 def _nan_when_unseen(counts, shorter, strength):
     n, T = counts.sum(), (counts > 0).sum()
     return (counts + strength * T * shorter) / (n + strength * T)
+
+
+def _strength_squared(counts, shorter, strength):
+    return q1.solve(counts, shorter, strength**2)
+
+
+def _column(counts, shorter, strength):
+    return q1.solve(counts, shorter, strength)[:, None]
 
 
 def _in_place(counts, shorter, strength):
@@ -100,6 +108,12 @@ def _wrong_order(C, W1, b1, W2, b2, W, X):  # C10: right shape, wrong order
     return torch.tanh(x @ W1 + b1) @ W2 + b2 + x @ W
 
 
+def _b2_cleared(C, W1, b1, W2, b2, W, X):
+    logits = direct_logits(C, W1, b1, W2, b2, W, X)
+    b2.zero_()
+    return logits
+
+
 # 15.3 the loss of a mixture
 
 
@@ -147,13 +161,17 @@ def _one_number_only(p, q, Y, weight):
     return mix_loss(p, q, Y, float(weight))
 
 
+def _p_scaled(p, q, Y, weight):
+    p *= weight
+    return -(_of_targets(p, Y) + (1 - weight) * _of_targets(q, Y)).log().mean()
+
+
 # 15.4 E03 itself
 
 _WORDS = load_words()
 _V = Vocab.from_words(_WORDS)
 _SPLITS = make_splits(_WORDS, _V, 3)
 _COUNTS = NGram(context=3, add=0.1).fit(_SPLITS.Xtr, _SPLITS.Ytr, len(_V))
-_FLOOR = entropy_floor(_SPLITS.Xdev, _SPLITS.Ydev)
 
 
 class _Counted(nn.Module):
@@ -169,15 +187,6 @@ class _Counted(nn.Module):
         return self.change(_COUNTS(X[:, -3:]))
 
 
-class _Dropping(_Counted):
-    def __init__(self):
-        super().__init__()
-        self.dropout = nn.Dropout(0.2)
-
-    def forward(self, X):
-        return self.dropout(_COUNTS(X))
-
-
 class _Peeking(_Counted):
     """The row after ends in this row's answer."""
 
@@ -185,17 +194,9 @@ class _Peeking(_Counted):
         return _COUNTS(X) + 5 * F.one_hot(X.roll(-1, 0)[:, -1], len(_V))
 
 
-class _KnowsDev(nn.Module):
-    """Gives dev's own shares to dev's contexts, and even more where it can."""
-
-    block_size = 3
-
-    def __init__(self):
-        super().__init__()
-        self.counts = NGram(context=3, add=1e-3).fit(_SPLITS.Xdev, _SPLITS.Ydev, len(_V))
-
-    def forward(self, X):
-        return self.counts(X)
+def _counted_on_dev_too(counts):
+    Xtr, Ytr, Xdev, Ydev, *_ = make_splits(_WORDS, _V, counts.context)
+    return counts.fit(torch.cat([Xtr, Xdev]), torch.cat([Ytr, Ydev]), len(_V))
 
 
 class _Impossible(nn.Module):
@@ -239,6 +240,8 @@ MISTAKES = [
     (q1, _back_off, "not to 1"),
     (q1, _nan_when_unseen, "nan for a context that never occurred"),
     (q1, _uniform_when_unseen, "expected the shorter one's"),
+    (q1, _strength_squared, "expected a first probability of"),
+    (q1, _column, "expected probabilities, one a character, of shape (4,), got shape (4, 1)"),
     (q1, _in_place, "changed on the way"),
     (q2, _from_h, "past it, from the embeddings"),
     (q2, _direct_from_h_at_these_sizes, "not for each neuron"),
@@ -248,6 +251,8 @@ MISTAKES = [
     (q2, _b2_twice, "b2 is added twice"),
     (q2, _softmax, "leave out the softmax"),
     (q2, _wrong_order, "wrong order"),
+    (q2, _b2_cleared, "was changed on the way"),
+    (q3, _p_scaled, "was changed on the way"),
     (q3, _losses_mixed, "you mixed the losses"),
     (q3, _geometric, "normalised again"),
     (q3, _wrong_one, "on the wrong one"),
@@ -263,17 +268,18 @@ MISTAKES = [
     (q4, _Counted(lambda logits: logits.exp()), "your module gives probabilities"),
     (q4, _Counted(lambda logits: logits / math.log(10)), "log10 of its probabilities"),
     (q4, _Counted(lambda logits: logits * math.nan), "not all finite"),
-    (q4, _Counted(lambda logits: logits[:, 1:]), "expected (400, 27)"),
-    (q4, _Dropping(), "left in training mode"),
-    (q4, _Peeking(), "depends on the rows around it"),
-    (q4, _Impossible(), "an answer leaks in"),
-    (q4, _KnowsDev(), "was it trained on dev"),
+    (q4, _Counted(lambda logits: logits[:, 1:]), "expected (64, 27)"),
+    (q4, _Counted(F.dropout), "F.dropout wants training=self.training"),
+    (q4, _Peeking(), "the next row is read, which ends in the answer"),
+    (q4, _Impossible(), "the answers leak in"),
+    (q4, _counted_on_dev_too(NGram(3)), "was this model trained on dev, on all names"),
+    (q4, _counted_on_dev_too(Interpolated(5)), "this model has seen the dev names"),
     (q4, _log_probs, "your function gives log-probabilities"),
     (q4, _half_sums, "not to 1"),
-    (q4, nn.Linear(3, 27), "model.block_size = 6"),
-    (q4, _Counted(block_size=0), "from 1 to 12"),
+    (q4, nn.Linear(3, 27), "how many characters of context"),
+    (q4, _Counted(block_size=0), "from 1 to 64, got 0"),
     (q4, Interpolated(5), "counted nothing yet"),
     (q4, _network(), "worse than uniform guessing"),
-    (q4, NGram(1, 0.3).fit(_SPLITS.Xtr, _SPLITS.Ytr, len(_V)), "E03 goes on from there"),
+    (q4, NGram(1, 0.3).fit(_SPLITS.Xtr, _SPLITS.Ytr, len(_V)), "asks for a dev loss under 2.2"),
     (q4, (_COUNTS, 5), "write down why"),
 ]

@@ -176,6 +176,27 @@ def not_a_number(dh, emb, W1, b1):
     return tuple(torch.full_like(t, float("nan")) for t in q3.solve(dh, emb, W1, b1))
 
 
+def masked_from(least):
+    def relu_backward(dh, emb, W1, b1):
+        return _rest(dh * (emb @ W1 + b1 > least), emb, W1)
+
+    return relu_backward
+
+
+def right_for_square_w1(dh, emb, W1, b1):
+    grads = q3.solve(dh, emb, W1, b1)
+    return grads if W1.shape[0] == W1.shape[1] else tuple(torch.zeros_like(t) for t in grads)
+
+
+def with_autograd(dh, emb, W1, b1):
+    given = [t.requires_grad_() for t in (emb, W1, b1)]
+    return torch.autograd.grad((emb @ W1 + b1).relu(), given, dh)
+
+
+def numpy_arrays(dh, emb, W1, b1):
+    return tuple(t.numpy() for t in q3.solve(dh, emb, W1, b1))
+
+
 MISTAKES = [
     (q1, forward_only, "the forward pass alone"),
     (q1, one_product_back, "and so does the layer's input"),
@@ -188,7 +209,7 @@ MISTAKES = [
     (q1, biases_too, "they are added, not multiplied"),
     (q1, first_layer, "the first layer alone"),
     (q1, last_layer, "the last layer alone"),
-    (q1, a_list, "expected one number, got list"),
+    (q1, a_list, "expected one number, the multiply-adds, got [140"),
     (q2, overwritten, "adds only once to a row that X names twice"),
     (q2, row_for_each_look_up, "that is a row for each look-up"),
     (q2, only_those_that_occur, "symbols that do not occur have a row too"),
@@ -209,6 +230,11 @@ MISTAKES = [
     (q3, not_transposed, "which fits by chance"),
     (q3, weights_transposed, "dW1 is transposed"),
     (q3, changed_in_place, "dh *= mask does not"),
+    (q3, masked_from(0.3), "a batch of 8, 4 inputs, 4 units: demb is wrong"),
+    (q3, masked_from(0.1), "a batch of 12, 3 inputs, 5 units: demb is wrong"),
+    (q3, right_for_square_w1, "one of its entries is 0.0000"),
+    (q3, with_autograd, "no autograd here"),
+    (q3, numpy_arrays, "among yours is one ndarray"),
     (q3, another_order, "demb has shape"),
     (q3, not_a_number, "demb is wrong"),
 ]
