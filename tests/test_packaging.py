@@ -46,6 +46,14 @@ def test_the_exact_torch_stands_in_the_makefile_and_in_ci_alone():
     assert "torch==" not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
+def test_a_python_that_is_not_there_is_not_called_old(tmp_path):
+    call = ["make", "setup", f"PYTHON={tmp_path / 'python3.99'}", f"VENV={tmp_path / 'venv'}"]
+    run = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode != 0
+    assert "python3.99 cannot be run here: make setup PYTHON=/path/to/python3.11" in run.stdout
+    assert not (tmp_path / "venv").exists()
+
+
 def test_an_old_python_is_told_what_to_do(tmp_path):
     old = tmp_path / "python3.9"
     old.write_text("#!/bin/sh\nexit 1\n")
