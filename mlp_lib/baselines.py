@@ -553,7 +553,7 @@ def _check_same_symbols(p_size: int, q_size: int) -> None:
 def _checked_weight(weight: float | Tensor, examples: int) -> Tensor:
     if isinstance(weight, bool) or not isinstance(weight, Real | Tensor):
         raise TypeError(f"weight must be a number from 0 to 1 or a tensor of them, got {weight!r}")
-    weight = torch.as_tensor(weight).detach().to("cpu", torch.float64)
+    weight = torch.as_tensor(float(weight) if isinstance(weight, Real) else weight).detach().to("cpu", torch.float64)
     if weight.ndim and weight.shape != (examples,):
         raise ValueError(
             f"weight has shape {tuple(weight.shape)}: give one number, or one for each of {examples} examples"

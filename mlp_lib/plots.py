@@ -56,7 +56,6 @@ def plot_loss(
     Raises TypeError or ValueError if `window` is no whole number from 1 to the number of steps, and ValueError if steps
     and losses are not of one length.
     """
-    ax = _axes(ax)
     stepi, lossi = _array(stepi), _array(lossi)
     if stepi.shape != lossi.shape:
         raise ValueError(f"stepi and lossi must be of one length, got shapes {stepi.shape} and {lossi.shape}")
@@ -65,6 +64,7 @@ def plot_loss(
         raise TypeError(f"window must be a whole number of steps, got {window!r}")
     if not 1 <= window <= max(len(lossi), 1):
         raise ValueError(f"window must be from 1 to the {len(lossi)} steps there are, got {window}")
+    ax = _axes(ax)
     if window == 1:
         ax.plot(stepi, lossi, color=BLUE, linewidth=1.2, label=label)
     else:

@@ -241,7 +241,7 @@ def _checked_range(lo: float, hi: float) -> tuple[float, float]:
     if lo >= hi:
         raise ValueError(f"lo must be below hi, got lo={lo:g} and hi={hi:g}: the sweep goes from the low rate upwards")
     if hi > torch.finfo(torch.float32).max:
-        raise ValueError(f"hi must be a rate that float32 can hold, got {hi:g}: no training goes on above 100 anyhow")
+        raise ValueError(f"hi must be a rate that float32 can hold, got {hi:g}: end the range lower")
     return lo, hi
 
 

@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -499,3 +500,9 @@ def test_refusals(call, error, sentence):
     with pytest.raises(error) as info:
         call()
     assert str(info.value) == sentence
+
+
+def test_a_weight_may_be_any_kind_of_number():
+    p, q = NGram(1).fit(X, Y, V), NGram(2).fit(X, Y, V)
+    losses = {mixture_loss(p, q, DEV_X, DEV_Y, weight=w) for w in (0.5, np.float32(0.5), Fraction(1, 2))}
+    assert len(losses) == 1

@@ -250,3 +250,4 @@ def test_refusals(call, sentence):
 def test_a_window_is_counted_in_steps():
     with pytest.raises(TypeError, match="window must be a whole number of steps"):
         plots.plot_loss([0, 1], [3.0, 2.0], window=2.0)
+    assert plt.get_fignums() == []  # nor is an empty figure left
