@@ -1,8 +1,8 @@
 """Is everything here that the course needs? Asked by `python -m mlp_lib` and by the first cell of notebook 00.
 
-The answers are for people whose installation is broken, so this file needs nothing but the standard library: torch and
-the others are what is looked at, each through `importlib.import_module`, and a package that is missing, too old or
-damaged becomes a line with a remedy instead of a traceback.
+The answers are for people whose installation is broken, so this file (like `mlp_lib.cores`) needs nothing but the
+standard library: torch and the others are what is looked at, each through `importlib.import_module`, and a package that
+is missing, too old or damaged becomes a line with a remedy instead of a traceback.
 """
 
 from __future__ import annotations  # an old Python must get as far as the line that says so
@@ -22,6 +22,8 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
+
+from mlp_lib.cores import usable_cores
 
 WORDS_SHA256 = "a311634f5113663f131a60cd0c76afb8420199991dbd9045773b8a2949ada835"  # as in data/README.md
 
@@ -232,7 +234,7 @@ def _notebooks() -> Item:
 
 
 def _cores() -> Item:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     try:
         threads = importlib.import_module("torch").get_num_threads()
     except Exception:  # said above, in torch's own line

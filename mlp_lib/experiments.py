@@ -8,7 +8,6 @@ notebook 16 (many models at once).
 import difflib
 import hashlib
 import json
-import os
 import threading
 import warnings
 from array import array
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from mlp_lib.cores import usable_cores
 from mlp_lib.data import Splits, check_count
 from mlp_lib.fast import fast_steps
 from mlp_lib.ladder import Entry, Ladder, checked_text, fingerprint
@@ -168,7 +168,7 @@ def run_grid(
         return _collect(submit(executor), book, stop, progress, elsewhere=True)
 
     settings["stepper"] = _Stoppable(stepper, stop)
-    with _one_torch_thread(), ThreadPoolExecutor(workers or _cores(), thread_name_prefix="run_grid") as pool:
+    with _one_torch_thread(), ThreadPoolExecutor(workers or usable_cores(), thread_name_prefix="run_grid") as pool:
         return _collect(submit(pool), book, stop, progress)
 
 
@@ -413,12 +413,6 @@ def _one_torch_thread() -> Iterator[None]:
             before = _threads_before.pop()
             if not _threads_before:
                 torch.set_num_threads(before)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))  # those this process may use, which in a container are not all
-    return os.cpu_count() or 1
 
 
 def _check_configs(configs: Iterable[MLPConfig | Mapping[str, int]]) -> list[MLPConfig]:

@@ -5,7 +5,6 @@ Taught in: notebook 06.
 
 import copy
 import math
-import os
 import threading
 import warnings
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -15,6 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from mlp_lib.cores import usable_cores
 from mlp_lib.data import check_count
 from mlp_lib.model import MLP, device_of
 from mlp_lib.train import Stepper, check_training, train_steps
@@ -193,7 +193,7 @@ def lr_sweep(
 
     generators = _generators(g, seeds)
     if threads is None:
-        threads = 1 if stepper is train_steps else _cores()
+        threads = 1 if stepper is train_steps else usable_cores()
     if min(threads, seeds) == 1:
         runs = [run(own) for own in generators]
     else:
@@ -267,14 +267,6 @@ def _generators(g: torch.Generator, n: int) -> list[torch.Generator]:
         seed = torch.randint(2**63 - 1, (1,), generator=draw, device=g.device).item()
         generators.append(torch.Generator(device=g.device).manual_seed(seed))
     return generators
-
-
-def _cores() -> int:
-    """How many cores this process may use, which in a container are fewer than the machine has."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        return os.cpu_count() or 1
 
 
 def _failed_first(futures: list) -> list:

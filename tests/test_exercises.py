@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import random
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -353,3 +354,26 @@ def test_two_numbers_may_be_stacked_and_one_may_have_a_shape():
     assert stacked.status == "right", stacked.message
     shaped = nb16.q1.evaluate(lambda widths, batch_size: torch.tensor([nb16.multiply_adds(widths, batch_size)]))
     assert shaped.status == "right", shaped.message
+
+
+def test_an_answer_that_takes_long_is_told_how_to_be_stopped(capsys, monkeypatch):
+    monkeypatch.setattr("mlp_lib.exercises.base._PATIENCE", 0.1)
+
+    def checker(answer):
+        answer()
+        return "at last."
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    q = Exercise("9.9", "patience", checker, hints=["a hint"], solution=lambda: None)
+    q.check(lambda: time.sleep(1.0))
+    told, verdict = capsys.readouterr().out.splitlines()
+    assert told.startswith("(9.9 has been running for")
+    assert "button above stops it" in told
+    assert verdict == "[ok] 9.9 at last."
+    q.check(lambda: time.sleep(0.0))
+    with pytest.raises(KeyboardInterrupt):
+        q.check(interrupted)
+    time.sleep(0.3)
+    assert capsys.readouterr().out == "[ok] 9.9 at last.\n"

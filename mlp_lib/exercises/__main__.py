@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from mlp_lib.cores import usable_cores
 from mlp_lib.exercises.grade import Graded, as_csv, grade, table
 from mlp_lib.exercises.progress import catalogue, solved
 
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("folder", metavar="FOLDER", type=Path, help="searched to any depth; or one notebook")
     one.add_argument("--timeout", metavar="SECONDS", type=float, default=600.0, help="for each notebook (600)")
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     one.add_argument("--jobs", metavar="N", type=int, default=cores, help=f"notebooks at once (one a core: {cores})")
     one.add_argument("--csv", metavar="FILE", type=Path, help="write the table for a spreadsheet, too")
     one.add_argument("--json", action="store_true", help="print JSON in place of the table")

@@ -3,14 +3,17 @@
 import ast
 import inspect
 import textwrap
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from mlp_lib.exercises.progress import note_solved
 
 Status = Literal["open", "right", "wrong"]
+_PATIENCE = 20.0  # seconds; to measure a model (15.4) takes up to 10
 _MARKS: dict[Status, str] = {"open": "[ ]", "right": "[ok]", "wrong": "[no]"}
 
 
@@ -86,9 +89,11 @@ class Exercise:
     def check(self, *answers: object) -> None:
         """Print the verdict on an answer in one line. An exercise of the course, solved, is marked on the board.
 
-        The board is that of notebook 00. If it cannot be written, a second line says so, once in a kernel.
+        The board is that of notebook 00. If it cannot be written, a second line says so, once in a kernel. An answer
+        that takes long is not stopped, but a line says how to.
         """
-        verdict = self.evaluate(*answers)
+        with _patience(self.number):
+            verdict = self.evaluate(*answers)
         print(verdict.message)
         if verdict.status == "right" and _of_the_course(self._checker):
             _note(self.number)
@@ -138,6 +143,19 @@ def _without_annotations(source: str) -> str:
             node.annotation = None
     function.body = [ast.Pass()]
     return "\n".join([ast.unparse(function).splitlines()[0], *source.splitlines()[first - 1 :]])
+
+
+@contextmanager
+def _patience(number: str) -> Iterator[None]:
+    """Say something if what is done here takes long: a loop that never ends looks like a kernel that has died."""
+    told = f"({number} has been running for {_PATIENCE:.0f} s. Does your loop end? The square button above stops it)"
+    timer = threading.Timer(_PATIENCE, lambda: print(told, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 _complained = False

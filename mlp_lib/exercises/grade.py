@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from mlp_lib.cores import usable_cores
 from mlp_lib.exercises.progress import catalogue, read_record
 
 if TYPE_CHECKING:
@@ -272,7 +273,7 @@ def _environment(place: Path, jobs: int) -> dict[str, str]:
         "TMP": str(place / "temp"),
     }
     if "OMP_NUM_THREADS" not in os.environ:
-        own["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+        own["OMP_NUM_THREADS"] = str(max(1, usable_cores() // jobs))
     return own
 
 
