@@ -353,6 +353,10 @@ def char_probs(model: ProbabilityModel, X: Tensor, *, vocab_size: int | None = N
     read = _reader(model)
     if not isinstance(X, Tensor):
         raise TypeError(f"X must be a torch.Tensor, got {type(X).__name__}: write torch.tensor(X)")
+    if X.ndim != 2:
+        raise ValueError(f"X must have two dimensions, (examples, block_size), got shape {tuple(X.shape)}")
+    if X.is_floating_point() or X.is_complex() or X.dtype == torch.bool:
+        raise TypeError(f"X must hold integer indices, got {X.dtype}: build it with build_dataset")
     parts = []
     for rows in X.split(_ROWS):
         probs = read(rows)

@@ -120,7 +120,13 @@ def _lecture_bytes() -> bytes:
 def _cache_folder() -> Path:
     if os.environ.get("MLP_LIB_CACHE"):
         return Path(os.environ["MLP_LIB_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlp_lib"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlp_lib"
+    except RuntimeError:  # pathlib's word for a user without a home
+        raise FileNotFoundError(
+            "no home folder was found to keep the lecture's list in: name a folder in the environment variable "
+            "MLP_LIB_CACHE, or a copy of the file in MLP_LECTURE_NAMES"
+        ) from None
 
 
 def _download(url: str) -> bytes:

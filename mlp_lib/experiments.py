@@ -33,6 +33,7 @@ from mlp_lib.train import (
     Stepper,
     check_eval_on,
     check_examples,
+    close_steps,
     rate_function,
     train,
     train_steps,
@@ -390,10 +391,13 @@ class _Stoppable:
         return self._steps(self.stepper(model, X, Y, **arguments))
 
     def _steps(self, run: Iterator[Step]) -> Iterator[Step]:
-        for step in run:
-            yield step
-            if self.stop.is_set():
-                raise _Stopped
+        try:
+            for step in run:
+                yield step
+                if self.stop.is_set():
+                    raise _Stopped
+        finally:
+            close_steps(run)
 
 
 _threads_lock = threading.Lock()

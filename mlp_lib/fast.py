@@ -460,7 +460,7 @@ def _check_fast(caller: str, model: MLP, **others: Tensor | torch.Generator) -> 
             f"{caller} works for mlp_lib's own MLP only, got {type(model).__name__}: use train_steps for it"
         )
     parameters = dict(model.named_parameters())
-    found, expected = {name: tuple(p.shape) for name, p in parameters.items()}, _shapes(model.config)
+    found, expected = {name: tuple(p.shape) for name, p in parameters.items()}, model.config.shapes
     if found != expected:
         raise ValueError(
             f"{caller} works for the five tensors of an MLP only, here {expected}, got {found}: "
@@ -482,16 +482,6 @@ def _check_fast(caller: str, model: MLP, **others: Tensor | torch.Generator) -> 
             f"none of the model's tensors requires a gradient, so that neither {caller} nor train_steps has anything "
             "to do: call model.requires_grad_()"
         )
-
-
-def _shapes(c: MLPConfig) -> dict[str, tuple[int, ...]]:
-    return {
-        "C": (c.vocab_size, c.n_embd),
-        "W1": (c.block_size * c.n_embd, c.n_hidden),
-        "b1": (c.n_hidden,),
-        "W2": (c.n_hidden, c.vocab_size),
-        "b2": (c.vocab_size,),
-    }
 
 
 def _whole(X: Tensor, Y: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -543,13 +533,8 @@ def _fast_steps(
             twin.store()
             seconds = time.perf_counter() - clock
             for s in range(n):
-                step = Step(i + s, rates[s], losses[s])
-                try:
-                    yield step
-                except BaseException:  # closed or interrupted while the caller had this step
-                    handed_out = s + 1
-                    raise
-                handed_out = s + 1
+                handed_out = s + 1  # set first: closed or interrupted at the yield, the caller has had this step
+                yield Step(i + s, rates[s], losses[s])
         finally:
             if handed_out < n:
                 # Back to the start of the chunk, and again as far as the caller has seen: the same steps, bit for bit.

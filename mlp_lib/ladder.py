@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from mlp_lib.data import LECTURE_SHA256, check_count
+from mlp_lib.places import kept_in
 from mlp_lib.train import check_examples, eval_loss
 
 # The file is SQLite, which several programs may use at once. Two numbers in its header say that it is ours and of which
@@ -102,7 +103,7 @@ class TestVault:
         # Copies: what was sealed stays what it was.
         self._Xte, self._Yte = Xte.detach().clone(), Yte.detach().clone()
         self._fingerprint, self._answers = fingerprint(Xte, Yte), fingerprint(Yte)
-        self.path = _default_path() if path is None else Path(path).expanduser().absolute()
+        self.path = kept_in("ladder.sqlite", "MLP_LIB_LADDER") if path is None else Path(path).expanduser().absolute()
         self._unwritten: list[Opening] = []
         if self.path is not None:
             self._read()  # a file of another format is refused now, not at the end of the work
@@ -310,6 +311,23 @@ class Rung(NamedTuple):
         return f"dev {self.dev:.4f} {beats}; {ahead}"
 
 
+def rung_of(dev: float, *, split: str = "clean") -> Rung:
+    """What a dev loss beats among the `KNOWN` results of a split, and which comes next: `Ladder.rung` without a ladder.
+
+    >>> print(rung_of(2.1))
+    dev 2.1000 beats 2.1018 (4-gram counts, add 0.1); next is 2.0913 (embedding 20, 400k steps, small init, L2)
+    """
+    if _checked_split(split) == "other":
+        raise ValueError('a dev loss on a split of your own compares with none: use "clean" or "de-duplicated"')
+    dev = _checked_loss("dev", dev)
+    if math.isnan(dev):
+        raise ValueError("dev is nan: the run blew up and reached no rung")
+    known = sorted((k for k in KNOWN if k.split == split), reverse=True)  # from the highest loss to the lowest
+    beaten = [k for k in known if dev < k.dev]
+    ahead = known[len(beaten) :]
+    return Rung(dev, beaten[-1] if beaten else None, ahead[0] if ahead else None)
+
+
 class Ladder:
     """The scoreboard: every run you put on it, beside what others reached, lowest dev loss first.
 
@@ -343,7 +361,7 @@ class Ladder:
     def __init__(
         self, path: str | Path | None = None, *, words: Sequence[str] | str | None = None, split: str = "clean"
     ) -> None:
-        self.path = _default_path() if path is None else Path(path).expanduser().absolute()
+        self.path = kept_in("ladder.sqlite", "MLP_LIB_LADDER") if path is None else Path(path).expanduser().absolute()
         self.words = _checked_words(words)
         self.split = _checked_split(split)
         self._unwritten: list[Entry] = []
@@ -435,16 +453,7 @@ class Ladder:
         >>> print(Ladder("ladder.sqlite").rung(2.1))
         dev 2.1000 beats 2.1018 (4-gram counts, add 0.1); next is 2.0913 (embedding 20, 400k steps, small init, L2)
         """
-        split = self.split if split is None else _checked_split(split)
-        if split == "other":
-            raise ValueError('a dev loss on a split of your own compares with none: use "clean" or "de-duplicated"')
-        dev = _checked_loss("dev", dev)
-        if math.isnan(dev):
-            raise ValueError("dev is nan: the run blew up and reached no rung")
-        known = sorted((k for k in KNOWN if k.split == split), reverse=True)  # from the highest loss to the lowest
-        beaten = [k for k in known if dev < k.dev]
-        ahead = known[len(beaten) :]
-        return Rung(dev, beaten[-1] if beaten else None, ahead[0] if ahead else None)
+        return rung_of(dev, split=self.split if split is None else split)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -635,23 +644,6 @@ def _checked_config(config: object) -> dict[str, object]:
 
 
 # ---- the file --------------------------------------------------------------------------------------------------------
-
-
-def _default_path() -> Path | None:
-    """Where the record is kept if no path is given; None for nowhere."""
-    named = os.environ.get("MLP_LIB_LADDER")
-    if named:
-        return Path(named).expanduser().absolute()
-    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
-        return None
-    try:
-        data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    except RuntimeError:
-        raise FileNotFoundError(
-            "no home folder was found to keep the record in: give path=, or name a file in the environment variable "
-            "MLP_LIB_LADDER"
-        ) from None
-    return Path(data).absolute() / "mlp_lib" / "ladder.sqlite"
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import math
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -120,7 +121,7 @@ class TrainSession:
 
     def start(self) -> None:
         """Run until `pause`, the last step, or an error; does nothing if it runs already."""
-        with self._commands:
+        with self._command():
             self._check_open()
             if not self.running:
                 self._halt()
@@ -129,13 +130,13 @@ class TrainSession:
 
     def pause(self) -> None:
         """Stop after the step under way, and come back when it is done; does nothing if nothing runs."""
-        with self._commands:
+        with self._command():
             self._halt()
 
     def step(self, n: int = 1) -> None:
         """Take n steps and come back (fewer if the run ends before); a run under way is paused first."""
         check_count("n", n)
-        with self._commands:
+        with self._command():
             self._check_open()
             self._halt()
             self.error = None
@@ -147,7 +148,7 @@ class TrainSession:
 
     def reset(self) -> None:
         """Pause, put `model` and `g` where they were at first, and begin an empty record; settings stay."""
-        with self._commands:
+        with self._command():
             self._check_open()
             self._halt()
             state, g_state = self._first
@@ -162,7 +163,7 @@ class TrainSession:
 
     def close(self) -> None:
         """Pause for good: model and record stay, commands raise from now on."""
-        with self._commands:
+        with self._command():
             self._halt()
             self._closed = True
 
@@ -246,12 +247,20 @@ class TrainSession:
 
     # ---- the worker --------------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def _command(self) -> Iterator[None]:
+        """One command at a time; refused to the worker, before it could wait for one that waits for it."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("on_look may read the session but give it no command: it is called by the worker itself")
+        with self._commands:
+            yield
+
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("this session is closed: make a new one (in a notebook, run the cell again)")
 
     def _change(self, name: str, value: object) -> None:
-        with self._commands:
+        with self._command():
             was_running = self.running
             self._halt()
             setattr(self, name, value)
@@ -278,8 +287,6 @@ class TrainSession:
             raise
 
     def _halt(self) -> None:
-        if threading.current_thread() is self._thread:
-            raise RuntimeError("on_look may read the session but give it no command: it is called by the worker itself")
         self._stop.set()
         if self._thread is not None:
             wait_for(self._ended)

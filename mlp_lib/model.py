@@ -3,6 +3,7 @@
 Taught in: notebook 02 (embedding and hidden layer) and notebook 03 (output layer and loss).
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,17 +38,18 @@ class MLPConfig:
     @property
     def n_parameters(self) -> int:
         """How many numbers the five tensors hold together."""
-        return sum(rows * columns for rows, columns in self._shapes())
+        return sum(math.prod(shape) for shape in self.shapes.values())
 
-    def _shapes(self) -> tuple[tuple[int, int], ...]:
-        inputs = self.block_size * self.n_embd
-        return (
-            (self.vocab_size, self.n_embd),
-            (inputs, self.n_hidden),
-            (1, self.n_hidden),
-            (self.n_hidden, self.vocab_size),
-            (1, self.vocab_size),
-        )
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the five tensors by their names, in the lecture's order."""
+        return {
+            "C": (self.vocab_size, self.n_embd),
+            "W1": (self.block_size * self.n_embd, self.n_hidden),
+            "b1": (self.n_hidden,),
+            "W2": (self.n_hidden, self.vocab_size),
+            "b2": (self.vocab_size,),
+        }
 
 
 class Trace(NamedTuple):

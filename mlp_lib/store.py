@@ -32,7 +32,6 @@ from mlp_lib.train import History, Step
 
 FORMAT = "mlp_lib run 1"
 _JSON, _TENSORS = "run.json", "tensors.npz"
-_NAMES = ("C", "W1", "b1", "W2", "b2")
 _DTYPES = {"<f4": torch.float32, "<f8": torch.float64}
 _MOST_JSON = 10_000_000  # bytes; a real one has a few thousand
 
@@ -90,6 +89,8 @@ def save_run(
     np.savez(content, **arrays)
     about["sha256"] = hashlib.sha256(content.getvalue()).hexdigest()
     facts = _json(about)  # before anything is written
+    if len(facts) > _MOST_JSON:
+        raise ValueError(f"{_JSON} would have {len(facts):,} bytes, more than load_run reads: shorten the note")
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         partial.mkdir(parents=True)
@@ -175,7 +176,7 @@ def _packed(
     dtypes = {p.dtype for p in model.tensors()}
     if len(dtypes) > 1 or dtypes - set(_DTYPES.values()):
         raise ValueError("only parameters that are all float32 or all float64 can be saved: call model.float() first")
-    arrays = {name: _array(p) for name, p in zip(_NAMES, model.tensors(), strict=True)}
+    arrays = {name: _array(p) for name, p in zip(model.config.shapes, model.tensors(), strict=True)}
     about: dict[str, object] = {
         "format": FORMAT,
         "config": asdict(model.config),
@@ -215,8 +216,7 @@ def _unpacked(about: object, content: bytes) -> Run:
     if len(vocab) != config.vocab_size:
         raise _Refused(f"{len(vocab)} symbols for a model of vocab_size={config.vocab_size}")
     record = about.get("history")
-    shapes = dict(zip(_NAMES, config._shapes(), strict=True))
-    shapes |= {"b1": (config.n_hidden,), "b2": (config.vocab_size,)}
+    shapes = config.shapes
     arrays = _arrays(content)
     known = {*shapes, "symbols", "stepi", "lri", "lossi", "eval_stepi", "g"}
     for name in arrays:

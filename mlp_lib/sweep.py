@@ -7,9 +7,10 @@ import copy
 import math
 import threading
 import warnings
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from mlp_lib.cores import usable_cores
 from mlp_lib.data import check_count
 from mlp_lib.model import MLP, device_of
-from mlp_lib.train import Stepper, check_training, train_steps
+from mlp_lib.train import Stepper, check_training, close_steps, train_steps
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -149,7 +150,7 @@ def lr_sweep(
         window = steps // 20
     else:
         check_count("window", window)
-    if not (isinstance(blow_up, (int, float)) and blow_up > 1):
+    if not (isinstance(blow_up, Real) and blow_up > 1):
         raise ValueError(
             f"blow_up must be above 1, got {blow_up!r}: it says how many times the lowest loss is too much"
         )
@@ -186,9 +187,7 @@ def lr_sweep(
                 if stop.is_set():
                     break
         finally:
-            close = getattr(taken, "close", None)
-            if close is not None:
-                close()
+            close_steps(taken)
         return losses, None
 
     generators = _generators(g, seeds)
@@ -269,7 +268,7 @@ def _generators(g: torch.Generator, n: int) -> list[torch.Generator]:
     return generators
 
 
-def _failed_first(futures: list) -> list:
+def _failed_first(futures: list[Future]) -> list[Future]:
     """The futures themselves, unless one has raised: then that one alone, so that its error is the one seen."""
     failed = [f for f in futures if not f.cancelled() and f.exception() is not None]
     return failed[:1] or futures

@@ -343,17 +343,17 @@ class History:
     @property
     def stepi(self) -> Tensor:
         """The number of each step (n,), int64."""
-        return torch.from_numpy(np.array(self._i))
+        return _column(self._i)
 
     @property
     def lri(self) -> Tensor:
         """The learning rate of each step (n,), float64."""
-        return torch.from_numpy(np.array(self._lr))
+        return _column(self._lr)
 
     @property
     def lossi(self) -> Tensor:
         """The minibatch loss of each step in nats, before its update (n,), float64."""
-        return torch.from_numpy(np.array(self._loss))
+        return _column(self._loss)
 
     def __len__(self) -> int:
         return min(len(self._i), len(self._lr), len(self._loss))
@@ -369,6 +369,11 @@ class History:
         n = len(self)
         for column in (self._i, self._lr, self._loss):
             del column[n:]
+
+
+def _column(values: array) -> Tensor:
+    # A slice, not the array itself: while NumPy reads one, another thread that appends to it gets a BufferError.
+    return torch.from_numpy(np.asarray(values[:]))
 
 
 def train(

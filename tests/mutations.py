@@ -183,7 +183,7 @@ fault(
     "a rate that decays to 0 is refused at the last step", "train::test_a_rate_of_zero_is_a_rate",
 )  # fmt: skip
 fault(
-    "train.py", "return torch.from_numpy(np.array(self._loss))",
+    "train.py", "return torch.from_numpy(np.asarray(values[:]))",
     "return torch.from_numpy(np.array(self._loss, np.float32))",
     "a loss read from the record is not the loss that was printed",
     "properties::test_a_history_holds_what_was_entered",
@@ -234,8 +234,8 @@ fault(
     "fast::test_an_early_stop_leaves_what_a_shorter_run_leaves",
 )  # fmt: skip
 fault(
-    "fast.py", "                    handed_out = s + 1\n                    raise",
-    "                    handed_out = s\n                    raise",
+    "fast.py", "handed_out = s + 1  # set first",
+    "handed_out = s  # set first",
     "leaving the loop undoes the step that was seen", "fast::test_an_early_stop_leaves_what_a_shorter_run_leaves",
 )  # fmt: skip
 fault(
@@ -421,7 +421,7 @@ fault(
     "a write that fails half-way leaves half of it", "ladder::test_a_write_that_fails_half_way_leaves_nothing",
 )  # fmt: skip
 fault(
-    "ladder.py", 'os.environ.get("CI", "").lower() not in ("", "0", "false")', 'os.environ.get("CI")',
+    "places.py", 'os.environ.get("CI", "").lower() not in ("", "0", "false")', 'os.environ.get("CI")',
     "with CI=false nothing is kept", "ladder::test_CI_set_to_no_is_no_CI",
 )  # fmt: skip
 fault(

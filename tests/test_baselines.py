@@ -474,6 +474,10 @@ FITTED = NGram(1).fit(X, Y, V)
             f"the NGram gave values of shape ({len(X)}, 5) for {len(X)} contexts, expected ({len(X)}, 27): one row a "
             "context, one column a symbol",
         ),
+        (lambda: char_probs(module(lambda X: torch.zeros(len(X), V)), X[0]), ValueError,
+         "X must have two dimensions, (examples, block_size), got shape (8,)"),
+        (lambda: char_probs(module(lambda X: torch.zeros(len(X), V)), X.float()), TypeError,
+         "X must hold integer indices, got torch.float32: build it with build_dataset"),
         (lambda: char_probs(FITTED, [[0, 0]]), TypeError,
          "X must be a torch.Tensor, got list: write torch.tensor(X)"),
         (lambda: char_probs(module(lambda X: None), X), TypeError,

@@ -235,6 +235,17 @@ def test_a_failed_move_leaves_nothing_half_written(no_copy, serve, monkeypatch):
     assert list(no_copy.iterdir()) == []
 
 
+def test_without_a_home_a_folder_or_a_copy_is_asked_for(no_copy, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("MLP_LIB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(data.Path, "home", homeless)
+    with pytest.raises(FileNotFoundError, match=r"no home folder .* MLP_LIB_CACHE, or a copy of the file in MLP_LEC"):
+        load_words("lecture")
+
+
 def test_a_named_copy_is_checked(no_copy, monkeypatch, tmp_path):
     copy = tmp_path / "copy.txt"
     monkeypatch.setenv("MLP_LECTURE_NAMES", str(copy))

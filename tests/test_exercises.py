@@ -4,6 +4,7 @@ import ast
 import functools
 import importlib.util
 import inspect
+import math
 import random
 import sys
 import time
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from mlp_lib.exercises import Exercise, Mistake, all_exercises, nb02, nb03, nb06, nb07, nb13, nb16
-from mlp_lib.exercises.answers import own_function
+from mlp_lib.exercises.answers import matched, own_function
 from mlp_lib.model import MLPConfig
 
 PLANTED = Path(__file__).parent / "planted"
@@ -250,7 +251,7 @@ def test_every_exercise_has_planted_mistakes():
         assert len(set(messages)) == len(messages), f"{q!r}: two mistakes get the same message"
 
 
-def test_numbers_are_unique_and_in_order():
+def test_numbers_are_unique():
     numbers = [q.number for q in EXERCISES]
     assert len(set(numbers)) == len(numbers)
 
@@ -377,3 +378,17 @@ def test_an_answer_that_takes_long_is_told_how_to_be_stopped(capsys, monkeypatch
         q.check(interrupted)
     time.sleep(0.3)
     assert capsys.readouterr().out == "[ok] 9.9 at last.\n"
+
+
+def test_where_no_thread_can_be_had_the_verdict_comes_all_the_same(capsys, monkeypatch):
+    def no_thread(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", no_thread)
+    Exercise("9.9", "alone", lambda answer: "Right.", hints=["a hint"], solution=lambda: None).check(1)
+    assert capsys.readouterr().out == "[ok] 9.9 Right.\n"
+
+
+def test_infinity_is_none_of_the_numbers_asked_for():
+    with pytest.raises(Mistake, match="expected 2 numbers from 1 to 2, for a and b"):
+        matched([math.inf, 2], {"a": (1, "x"), "b": (2, "y")}, {1: "x", 2: "y"}, "{} is not {}")

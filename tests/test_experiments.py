@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlp_lib import MLP, MLPConfig, Splits, Vocab, eval_loss, load_words, make_splits, train, train_steps
+from mlp_lib import MLP, MLPConfig, Splits, Step, Vocab, eval_loss, load_words, make_splits, train, train_steps
 from mlp_lib import ladder as ladder_module
 from mlp_lib.experiments import Result, run_grid
 from mlp_lib.fast import fast_steps
@@ -522,3 +522,20 @@ NOWHERE = Ladder("no/such/folder/ladder.sqlite")
 def test_bad_settings_are_refused_before_any_run_starts(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_a_stepper_of_ones_own_is_closed():
+    closed = []
+
+    class Own:
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return Step(0, 0.1, math.nan)  # ends the run
+
+        def close(self):
+            closed.append(self)
+
+    run_grid(CONFIGS[:1], [1], X=X, Y=Y, steps=3, stepper=lambda *data, **settings: Own())
+    assert len(closed) == 1

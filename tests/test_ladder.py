@@ -305,7 +305,7 @@ def test_a_reason_is_asked_for_by_name(path):
     vault = TestVault(*examples(), path=path)
     with pytest.raises(TypeError, match="reason"):
         vault.open()
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="positional"):
         vault.open("final loss")
     assert not path.exists()
 

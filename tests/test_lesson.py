@@ -28,7 +28,7 @@ def test_a_number_of_the_whole_list(capsys):
     assert capsys.readouterr().out == "[ok] examples: 229,201 here, 228,146 in the video (145 fewer names)\n"
     at(words_file="lecture")("examples", 228_146, 228_146, bundled=229_201)
     assert capsys.readouterr().out == "[ok] examples: 228,146, as in the video\n"
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="examples is 229201, expected 228146"):
         at(words_file="lecture")("examples", 229_201, 228_146, bundled=229_201)
 
 
@@ -56,7 +56,7 @@ def test_bands(capsys):
     assert capsys.readouterr().out == "[ok] dev loss: between 2.15 and 2.19\n"
     with pytest.raises(AssertionError, match=r"dev loss is 2\.3, outside 2\.15 to 2\.19"):
         at().band("dev loss", 2.3, 2.15, 2.19)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="dev loss is nan, outside"):
         at().band("dev loss", float("nan"), 2.15, 2.19)
     at(now=7).band("dev loss", 2.3, 2.15, 2.19)
     assert capsys.readouterr().out == (

@@ -431,3 +431,25 @@ def test_random_commands_from_several_threads_leave_a_consistent_state(stepper):
 @each_stepper
 def test_random_commands_for_thirty_seconds(stepper):
     hammer(30, stepper, seed=2)
+
+
+def test_a_command_by_the_one_who_looks_is_refused_while_another_waits():
+    model, g = new_model()
+    looking, went_on = threading.Event(), threading.Event()
+
+    def look(session):
+        looking.set()
+        went_on.wait(10)
+        session.pause()
+
+    session = TrainSession(model, X, Y, g=g, on_look=look)
+    session.start()
+    assert looking.wait(10)
+    other = threading.Thread(target=session.pause, daemon=True)
+    other.start()
+    until(session._stop.is_set)  # it holds the lock, and waits for the worker
+    went_on.set()
+    other.join(10)
+    assert not other.is_alive(), "the two wait for each other"
+    assert "give it no command" in str(session.error)
+    session.close()

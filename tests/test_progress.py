@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mlp_lib.exercises import Exercise, all_exercises, base, nb00, progress
+from mlp_lib.exercises.__main__ import main
 from mlp_lib.exercises.progress import catalogue, forget_solved, note_solved, record_path, solved
 
 
@@ -157,6 +158,10 @@ def test_without_a_home_the_answer_is_judged(record, monkeypatch, capsys):
     monkeypatch.setattr(Path, "home", homeless)
     nb00.toy.check(27)
     assert capsys.readouterr().out.startswith("[ok] 0.1")
+    assert main([]) == 0
+    said = capsys.readouterr().out
+    assert "which are solved is not known: no home folder was found" in said
+    assert "name a file in the environment variable MLP_LIB_EXERCISES" in said
 
 
 def test_check_marks_what_is_right_and_nothing_else(record, capsys):

@@ -454,3 +454,9 @@ def test_half_and_mixed_precision_are_refused(tmp_path):
     for model in (trained()[0].half(), trained()[0].bfloat16(), mixed):
         with pytest.raises(ValueError, match="only parameters that are all float32 or all float64 can be saved"):
             save_run(tmp_path / "run", model, VOCAB)
+
+
+def test_a_note_that_could_not_be_read_again_is_not_saved(tmp_path):
+    with pytest.raises(ValueError, match=r"would have 10,0.* bytes, more than load_run reads: shorten the note"):
+        saved(tmp_path / "run", note="x" * 10_000_001)
+    assert list(tmp_path.iterdir()) == []

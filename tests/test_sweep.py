@@ -6,6 +6,7 @@ import math
 import threading
 import time
 
+import numpy as np
 import pytest
 import torch
 from lecture_reference import initial, training
@@ -376,7 +377,7 @@ def test_several_stopped_runs_are_counted():
 
 def test_it_can_be_told_never_to_stop():
     model, g = fresh()
-    result = lr_sweep(model, X, Y, hi=100, steps=200, blow_up=math.inf, g=g)
+    result = lr_sweep(model, X, Y, hi=100, steps=200, blow_up=np.float32(math.inf), g=g)
     assert result.stopped is None
     assert torch.isfinite(result.lossi).all()
 

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import threading
 import warnings
 from types import SimpleNamespace
 
@@ -637,3 +638,26 @@ def test_a_rate_of_zero_is_a_rate():
     steps = list(train_steps(model, X, Y, steps=3, lr=lambda i: 0.0, g=g))
     assert [step.lr for step in steps] == [0.0] * 3
     assert same(model, before)
+
+
+def test_a_record_that_is_looked_at_goes_on():
+    history = History()
+    for column in (history._i, history._lr, history._loss):
+        column.extend([1] * 300_000)  # NumPy lets other threads run while it copies that much
+    trouble = []
+
+    def recording():
+        try:
+            for i in range(20_000):
+                history.record(Step(i, 0.1, 3.0))
+        except BufferError as error:
+            trouble.append(error)
+
+    thread = threading.Thread(target=recording)
+    thread.start()
+    while thread.is_alive():
+        assert len(history.stepi) >= 300_000
+        assert len(history.lri) >= 300_000
+        assert len(history.lossi) >= 300_000
+    assert trouble == []
+    assert {len(history.stepi), len(history.lri), len(history.lossi)} == {320_000}

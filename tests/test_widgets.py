@@ -436,9 +436,17 @@ def test_softmax_says_why_the_longhand_fails(make, values, said):
     assert panel.error is None
 
 
-@pytest.mark.parametrize("how", [{"logits": [1.0]}, {"logits": [0.0] * 11}, {"right": 4}, {"logits": [0] * 4 + [200]}])
-def test_softmax_refuses_what_it_cannot_show(how):
-    with pytest.raises(ValueError):
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"logits": [1.0]}, "takes from 2 to 10 logits, got 1"),
+        ({"logits": [0.0] * 11}, "takes from 2 to 10 logits, got 11"),
+        ({"right": 4}, "right must be from 0 to 3"),
+        ({"logits": [0] * 4 + [200]}, "each logit must be from -110 to 110"),
+    ],
+)
+def test_softmax_refuses_what_it_cannot_show(how, said):
+    with pytest.raises(ValueError, match=said):
         softmax_panel(**how)
 
 
@@ -563,6 +571,11 @@ def test_another_seed_gives_other_names(make):
     panel.buttons["another seed"].click()
     assert panel.controls["seed"].value == 2147483647 + 11
     assert [t.get_text() for t in panel.figure.axes[1].texts] != names
+    panel.controls["seed"].value = 2**53 - 1
+    panel.buttons["another seed"].click()
+    assert panel.controls["seed"].value == 2**53
+    panel.buttons["another seed"].click()
+    assert panel.controls["seed"].value == 0
 
 
 def test_names_that_are_cut_are_told_by_the_readout_and_not_by_a_warning(monkeypatch):

@@ -137,6 +137,14 @@ def test_the_map_shows_c_at_the_moment_chosen_and_lines_to_the_nearest(maps, upd
     assert panel.figure.axes[0].get_title() == f"C after {updates} updates"
 
 
+def test_a_table_of_one_column_is_drawn_on_a_line(maps):
+    panel = embedding_panel({k: C[:, :1] for k, C in maps[2].items()}, VOCAB)
+    ax = panel.figure.axes[0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("the number of the row", "")
+    assert {y for _, y in places(panel).values()} == {0.0}
+    panel.close()
+
+
 def test_more_columns_are_shown_by_pca_of_the_last_table(maps):
     panel = embedding_panel(maps[5], VOCAB, pick="a")
     panel.controls["updates"].value = 100

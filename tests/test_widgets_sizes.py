@@ -273,9 +273,17 @@ def test_noise_changes_no_model_and_draws_from_no_generator_of_others(make):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("how", [{"batch_size": 0}, {"batch_size": 2000}, {"draws": 1}, {"largest": 1}])
-def test_noise_refuses_what_it_cannot_show(how):
-    with pytest.raises(ValueError):
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batch_size": 2000}, "batch_size is 2000, but largest is 1024"),
+        ({"draws": 1}, "draws must be at least 2"),
+        ({"largest": 1}, "largest must be at least 2"),
+    ],
+)
+def test_noise_refuses_what_it_cannot_show(how, said):
+    with pytest.raises(ValueError, match=said):
         new_noise(**how)
     with pytest.raises(ValueError, match="models is empty"):
         noise_panel({}, X, Y)

@@ -36,7 +36,7 @@ def number(value: object, what: str) -> float:
         if isinstance(value, str | bool):
             raise TypeError
         return float(value)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         raise Mistake(f"expected one number, {what}, got {brief(value)}") from None
 
 
@@ -71,7 +71,7 @@ def matched(answer: object, reports: Mapping[str, tuple[int, str]], statements: 
         answer = [c for c in answer if c not in " ,"]
     try:
         given = [int(value) for value in answer if not isinstance(value, bool) and float(value) == int(value)]
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         given = []
     if len(given) != len(reports) or any(n not in statements for n in given):
         *some, last = reports
@@ -102,7 +102,12 @@ def chosen_then_tested(
         _choose_and_test(answer, {name: results[name] for name in names}, test, judge)
 
 
-def _choose_and_test(answer: Callable, results: Mapping, test: Mapping[str, float], judge: Callable) -> None:
+def _choose_and_test(
+    answer: Callable[..., object],
+    results: Mapping[str, object],
+    test: Mapping[str, float],
+    judge: Callable[[str], None],
+) -> None:
     opened: list[str] = []
 
     def open_test(name: str = "") -> float:

@@ -6,7 +6,7 @@ import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -151,7 +151,8 @@ def _patience(number: str) -> Iterator[None]:
     told = f"({number} has been running for {_PATIENCE:.0f} s. Does your loop end? The square button above stops it)"
     timer = threading.Timer(_PATIENCE, lambda: print(told, flush=True))
     timer.daemon = True
-    timer.start()
+    with suppress(RuntimeError):  # the system has no thread left: then nothing is said
+        timer.start()
     try:
         yield
     finally:

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from mlp_lib.places import kept_in
+
 _FORMAT = "mlp_lib exercises"
 _VERSION = 1
 _WAIT_SECONDS = 5.0  # for another notebook that is writing, which takes it some milliseconds
@@ -29,13 +31,7 @@ _unwritten: dict[str, str] = {}  # the record where no file is kept
 
 def record_path() -> Path | None:
     """Where the record is kept; None for nowhere."""
-    named = os.environ.get("MLP_LIB_EXERCISES")
-    if named:
-        return Path(named).expanduser().absolute()
-    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
-        return None
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data).absolute() / "mlp_lib" / "exercises.json"
+    return kept_in("exercises.json", "MLP_LIB_EXERCISES")
 
 
 def catalogue() -> list[tuple[str, str]]:

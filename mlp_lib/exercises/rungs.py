@@ -4,9 +4,9 @@ import functools
 import inspect
 import math
 import operator
-import tempfile
 import types
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from mlp_lib.baselines import ProbabilityModel, char_probs, entropy_floor, targe
 from mlp_lib.data import Splits, Vocab, load_words, make_splits
 from mlp_lib.exercises.answers import brief
 from mlp_lib.exercises.base import Mistake
-from mlp_lib.ladder import Ladder, Opening, Rung, TestVault
+from mlp_lib.ladder import Opening, Rung, TestVault, rung_of
 from mlp_lib.model import device_of, looking_at
 
 _KNOWN_TO_BE_HARD = 1.85  # far below all that is known, on any split
@@ -52,7 +52,7 @@ def measured(model: ProbabilityModel, asked: float) -> tuple[float, Rung]:
             f"dev {dev:.4f} is worse than uniform guessing, {math.log(len(vocab)):.4f}: untrained, or another order of "
             "symbols than Vocab.from_words gives"
         )
-    rung = _rung(dev)
+    rung = rung_of(dev)
     if not dev < asked:
         raise Mistake(f"{rung}. The exercise asks for a dev loss under {asked:g}")
     train_loss = _loss(model, splits.Xtr, splits.Ytr, len(vocab))
@@ -155,7 +155,7 @@ def _check_values(values: Tensor, are_logits: bool) -> None:
         raise Mistake("your module gives log10 of its probabilities: use log, whose exp is the probability")
 
 
-def _asked(call: object, vocab_size: int) -> Tensor:
+def _asked(call: Callable[[], Any], vocab_size: int) -> Any:
     """What the model answers; what is wrong with it as a Mistake."""
     try:
         return call()
@@ -204,11 +204,6 @@ def _check_against_train(train_loss: float, dev: float) -> None:
             f"dev {dev:.4f} {where} train {train_loss:.4f}: was this model trained on dev, on all names, or on "
             "another split? Here counts train of the bundled list, make_splits(words, vocab, block_size)"
         )
-
-
-def _rung(dev: float) -> Rung:
-    with tempfile.TemporaryDirectory() as folder:  # no ladder is needed to look one up
-        return Ladder(Path(folder) / "ladder.sqlite").rung(dev, split="clean")
 
 
 _of_this_process: list[Opening] = []  # where no record is kept, in CI

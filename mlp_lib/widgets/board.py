@@ -33,7 +33,7 @@ def board_panel() -> PlotPanel:
     def draw(figure: Figure, notebook: str) -> str:
         try:
             done, trouble = set(solved()) & set(titles), None
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, ValueError) as error:
             done, trouble = set(), error
         ax = figure.add_axes((0.01, 0.01, 0.98, 0.9))
         if notebook == _ALL:

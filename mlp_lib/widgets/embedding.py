@@ -60,7 +60,8 @@ def embedding_panel(
             ax.plot(*P[[i, j]].T.tolist(), color=RED, linewidth=1.6, zorder=0.5)
         ax.plot(*P[i].tolist(), "o", color="none", markeredgecolor=RED, markeredgewidth=2, markersize=17)
         ax.plot(*P[near].T.tolist(), "o", color="none", markeredgecolor=RED, markeredgewidth=1, markersize=14)
-        axes = ("first number of the row", "second number of the row") if n_embd == 2 else ("widest", "second widest")
+        plain = {1: ("the number of the row", ""), 2: ("first number of the row", "second number of the row")}
+        axes = plain.get(n_embd, ("widest", "second widest"))
         plot_embedding(P, vocab.itos, vowels=vowels, size=90, legend=False, title=title, labels=axes, ax=ax)
         ax.set_title(title, fontsize=11)
         _look(ax, whole if frame == _ALL else _frame(P))

@@ -111,7 +111,7 @@ def noise_panel(
         )
 
     def fresh() -> None:
-        seed_box.value = 0 if seed_box.value == seed_box.max else seed_box.value + 1
+        seed_box.value = (seed_box.value + 1) % (seed_box.max + 1)
 
     sizes = log_slider("batch size", float(batch_size), 0, math.log2(largest), 1, continuous=False)
     sizes.base, sizes.readout_format = 2.0, ".0f"

@@ -60,7 +60,7 @@ def sampling_panel(
         return f"likeliest next: {', '.join(f'{c} {probs[vocab.stoi[c]]:.3f}' for c in likeliest)}. {said}"
 
     def another() -> None:
-        seed_box.value = (seed_box.value + 1) % seed_box.max
+        seed_box.value = (seed_box.value + 1) % (seed_box.max + 1)
 
     return PlotPanel(
         "sampling_panel",

@@ -19,7 +19,6 @@ from mlp_lib.widgets.base import PlotPanel, choice_slider
 
 _SCALES = (0.0, *(10 ** (k / 10) for k in range(-30, 11)))  # 0, and 0.001 to 10 in even steps of the exponent
 _DRAWN = (*_SCALES[::2], _SCALES[-1])  # enough for a smooth curve
-_NAMES = ("C", "W1", "b1", "W2", "b2")
 _SATURATED = 0.99
 _ASKED = 512  # rows for which gradients are taken: whether one is 0 everywhere shows in fewer
 
@@ -106,7 +105,7 @@ def _without_gradient(model: MLP, X: Tensor, Y: Tensor) -> list[str]:
     """The names of the tensors whose gradient is 0 in every number."""
     with torch.enable_grad():
         gradients = torch.autograd.grad(F.cross_entropy(model(X), Y), model.tensors())
-    return [name for name, d in zip(_NAMES, gradients, strict=True) if not d.any()]
+    return [name for name, d in zip(model.config.shapes, gradients, strict=True) if not d.any()]
 
 
 def _closest(name: str, scale: float) -> float:
