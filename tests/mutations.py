@@ -421,6 +421,10 @@ fault(
     "a write that fails half-way leaves half of it", "ladder::test_a_write_that_fails_half_way_leaves_nothing",
 )  # fmt: skip
 fault(
+    "cores.py", "math.ceil(min(cores, _share()))", "int(min(cores, _share()))",
+    "one and a half cores count as one", "cores::test_a_container_uses_its_share",
+)  # fmt: skip
+fault(
     "places.py", 'os.environ.get("CI", "").lower() not in ("", "0", "false")', 'os.environ.get("CI")',
     "with CI=false nothing is kept", "ladder::test_CI_set_to_no_is_no_CI",
 )  # fmt: skip

@@ -9,7 +9,8 @@ from mutations import FAULTS
 ROOT = Path(__file__).resolve().parent.parent
 CORE = {
     "data.py", "model.py", "train.py", "sample.py", "fast.py", "sweep.py", "experiments.py", "baselines.py",
-    "ladder.py", "store.py", "live.py", "lesson.py", "exercises/base.py", "exercises/progress.py",
+    "ladder.py", "store.py", "live.py", "lesson.py", "cores.py", "places.py",
+    "exercises/base.py", "exercises/progress.py",
 }  # fmt: skip
 
 
@@ -17,6 +18,10 @@ def test_there_are_many_and_in_every_module():
     assert len(FAULTS) >= 40
     assert {f.file for f in FAULTS} == CORE
     assert len({(f.file, f.old, f.new) for f in FAULTS}) == len(FAULTS)
+
+
+def test_the_readme_says_how_many_there_are():
+    assert f"plants {len(FAULTS)} faults" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("number", range(len(FAULTS)))

@@ -191,3 +191,16 @@ def test_every_number_in_the_prose_stands_in_a_cell(path):
             as_said = {float(digits), float(digits) / 100}  # a share may be shown as such and read as per cent
             close = any(round(n, places) in as_said or round(100 * n, places) in as_said for n in shown)
             assert close, f"{path.name} says {number} in prose: {cell.source[:80]!r}..., and no cell shows it"
+
+
+def test_twelve_pages_have_a_panel_under_a_figure():
+    with_panel = [p for p in PATHS if any(re.search(r"\w+_panel\(", c.source) for c in code_cells(load(p)))]
+    assert len(with_panel) == 12
+    assert "Under a figure of twelve of these pages stands a panel" in prose(load(PATHS[0]))
+
+
+def test_a_stored_list_is_the_same_on_both_pages_that_show_it():
+    pages = ["\n".join(c.source for c in code_cells(load(PATHS[k]))) for k in (11, 14)]
+    [five] = re.findall(r'"this list": (\[[\d., ]+\])', pages[0])
+    [copied] = re.findall(r'"lecture": (\[[\d., ]+\])', pages[1])
+    assert copied == five

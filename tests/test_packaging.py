@@ -46,6 +46,21 @@ def test_the_exact_torch_stands_in_the_makefile_and_in_ci_alone():
     assert "torch==" not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
+def test_the_readmes_speeds_are_those_that_were_measured():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    results = (ROOT / "benchmarks" / "results.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| ([\d.]+ \| [\d.]+ ×) \|", readme)
+    assert len(rows) == 7
+    assert all(f"| {row} |" in results for row in rows)
+    assert "27 µs per model and step" in readme
+    assert "| 27.3 |" in results
+    for ratio, work in re.findall(
+        r"\((\d+) times as fast as the loop\), sampling 10,000 names \((\d+) times\)", readme
+    ):
+        assert f"| {ratio} × |" in results
+        assert f"| {work} × |" in results
+
+
 def test_a_python_that_is_not_there_is_not_called_old(tmp_path):
     call = ["make", "setup", f"PYTHON={tmp_path / 'python3.99'}", f"VENV={tmp_path / 'venv'}"]
     run = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
