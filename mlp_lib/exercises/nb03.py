@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import astuple
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from mlp_lib.data import Vocab, build_dataset
 from mlp_lib.exercises.answers import number, own_function
 from mlp_lib.exercises.base import Exercise, Mistake
-from mlp_lib.model import MLP
+from mlp_lib.model import MLP, MLPConfig
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -204,32 +204,17 @@ q2 = Exercise(
 
 # --- 3.3 the five tensors --------------------------------------------------------------------------------------------
 
-
-class _Sizes(NamedTuple):
-    vocab_size: int
-    block_size: int
-    n_embd: int
-    n_hidden: int
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {
-            "C": (self.vocab_size, self.n_embd),
-            "W1": (self.block_size * self.n_embd, self.n_hidden),
-            "b1": (self.n_hidden,),
-            "W2": (self.n_hidden, self.vocab_size),
-            "b2": (self.vocab_size,),
-        }
-
-
-_VIDEO = _Sizes(27, 3, 2, 100)
+_VIDEO = MLPConfig(27, 3, 2, 100)
 _FIVE = ("emma", "olivia", "ava", "isabella", "sophia")
 _SEED = 2147483647
 
 
-def _drawn(sizes: _Sizes, flat: tuple[str, ...] = (), order: tuple[str, ...] = ("C", "W1", "b1", "W2", "b2")) -> tuple:
+def _drawn(
+    sizes: MLPConfig, flat: tuple[str, ...] = (), order: tuple[str, ...] = ("C", "W1", "b1", "W2", "b2")
+) -> tuple:
     """The five tensors, those named in `flat` by `rand`, drawn in `order`."""
     g = torch.Generator().manual_seed(_SEED)
-    shapes = sizes.shapes()
+    shapes = sizes.shapes
     drawn = {name: (torch.rand if name in flat else torch.randn)(shapes[name], generator=g) for name in order}
     return tuple(drawn[name] for name in shapes)
 
@@ -244,11 +229,11 @@ def _first_loss(tensors: tuple) -> float:
 def _check_init(answer: object) -> str:
     own_function(answer, "q3.check(init)")
 
-    def run(sizes: _Sizes, seed: int = _SEED) -> tuple:
-        out = answer(torch.Generator().manual_seed(seed), *sizes)
+    def run(sizes: MLPConfig, seed: int = _SEED) -> tuple:
+        out = answer(torch.Generator().manual_seed(seed), *astuple(sizes))
         if not isinstance(out, (tuple, list)) or len(out) != 5 or not all(isinstance(t, Tensor) for t in out):
             raise Mistake("return the five tensors in the lecture's order: `return C, W1, b1, W2, b2`")
-        for (name, shape), t in zip(sizes.shapes().items(), out, strict=True):
+        for (name, shape), t in zip(sizes.shapes.items(), out, strict=True):
             if tuple(t.shape) != shape:
                 raise Mistake(
                     f"for vocab_size {sizes.vocab_size}, block_size {sizes.block_size}, n_embd {sizes.n_embd}, "
@@ -262,27 +247,27 @@ def _check_init(answer: object) -> str:
 
     tensors = run(_VIDEO)
     again, other = run(_VIDEO), run(_VIDEO, seed=_SEED + 1)
-    for name, a, b, c in zip(_VIDEO.shapes(), tensors, again, other, strict=True):
+    for name, a, b, c in zip(_VIDEO.shapes, tensors, again, other, strict=True):
         if not torch.equal(a, b):
             raise Mistake(f"{name} differs between two calls with the same seed: pass `generator=g` to draw it")
         if bool((a == a.flatten()[0]).all()):
             raise Mistake(f"{name} holds the same number everywhere: draw it; a better start is for notebook 14")
         if torch.equal(a, c):
             raise Mistake(f"{name} is the same for every seed: draw it from the generator that is handed in")
-    run(_Sizes(5, 4, 3, 7))
+    run(MLPConfig(5, 4, 3, 7))
 
     loss, expected = _first_loss(tensors), _first_loss(_drawn(_VIDEO))
     if _close(loss, expected):
         return f"first loss {expected:.4f} on the 32 examples, as in the video."
     # From `rand` every number lies between 0 and 1; from `randn`, in tensors of this size, that does not happen.
-    flat = [name for name, t in zip(_VIDEO.shapes(), tensors, strict=True) if t.min() >= 0 and t.max() <= 1]
+    flat = [name for name, t in zip(_VIDEO.shapes, tensors, strict=True) if t.min() >= 0 and t.max() <= 1]
     if flat and _close(loss, _first_loss(_drawn(_VIDEO, flat=tuple(flat)))):
         which = " and ".join(filter(None, (", ".join(flat[:-1]), flat[-1])))
         raise Mistake(
             f"first loss {loss:.4f}, not {expected:.4f}: {which} came from `rand` (0 to 1, never negative) "
             "where the lecture uses `randn`"
         )
-    for order in itertools.permutations(_VIDEO.shapes()):
+    for order in itertools.permutations(_VIDEO.shapes):
         if all(torch.equal(a, b) for a, b in zip(tensors, _drawn(_VIDEO, order=order), strict=True)):
             raise Mistake(
                 f"first loss {loss:.4f}, not {expected:.4f}: one generator gives other numbers when the tensors are "

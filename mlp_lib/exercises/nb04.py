@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mlp_lib.exercises.answers import close, number, own_function
 from mlp_lib.exercises.base import Exercise, Mistake
+from mlp_lib.model import MLPConfig
 
 _NAMES = ("C", "W1", "b1", "W2", "b2")
 _SEED = 2147483647
@@ -287,7 +288,7 @@ def _check_parameters(answer: object) -> str:
 def _check_parameters_at(answer: Callable[..., object], sizes: tuple[int, int, int, int], seed: int) -> None:
     vocab_size, block_size, n_embd, n_hidden = sizes
     shown = f"for vocab_size={vocab_size}, block_size={block_size}, n_embd={n_embd}, n_hidden={n_hidden}"
-    shapes = ((vocab_size, n_embd), (block_size * n_embd, n_hidden), (n_hidden,), (n_hidden, vocab_size), (vocab_size,))
+    shapes = tuple(MLPConfig(*sizes).shapes.values())
     drawn = _draw(shapes, seed, torch.randn)
     made = answer(torch.Generator().manual_seed(seed), *sizes)
     if not isinstance(made, (list, tuple)) or len(made) != 5 or not all(isinstance(t, Tensor) for t in made):
