@@ -33,7 +33,7 @@ $(VENV)/.ready: pyproject.toml Makefile
 	@touch $@
 
 lab: setup
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/00_start_here.ipynb
 
 # One worker a core, each with one torch thread:
 # threads that share a core slow each other down.

@@ -184,7 +184,7 @@ fault(
 )  # fmt: skip
 fault(
     "train.py", "return torch.from_numpy(np.asarray(values[:]))",
-    "return torch.from_numpy(np.array(self._loss, np.float32))",
+    "return torch.from_numpy(np.asarray(values[:], np.float32))",
     "a loss read from the record is not the loss that was printed",
     "properties::test_a_history_holds_what_was_entered",
 )  # fmt: skip

@@ -66,7 +66,7 @@ def test_a_share_that_may_not_be_read_is_none(machine, tmp_path):
     assert usable_cores() == 16
 
 
-def test_grading_and_the_report_use_that_number(machine, monkeypatch, capsys):
+def test_grading_and_the_report_use_that_number(machine, monkeypatch):
     from mlp_lib import check
     from mlp_lib.exercises import __main__, grade
 

@@ -54,11 +54,8 @@ def test_the_readmes_speeds_are_those_that_were_measured():
     assert all(f"| {row} |" in results for row in rows)
     assert "27 µs per model and step" in readme
     assert "| 27.3 |" in results
-    for ratio, work in re.findall(
-        r"\((\d+) times as fast as the loop\), sampling 10,000 names \((\d+) times\)", readme
-    ):
-        assert f"| {ratio} × |" in results
-        assert f"| {work} × |" in results
+    [faster] = re.findall(r"\((\d+) times as fast as the loop\), sampling 10,000 names \((\d+) times\)", readme)
+    assert all(f"| {ratio} × |" in results for ratio in faster)
 
 
 def test_a_python_that_is_not_there_is_not_called_old(tmp_path):
