@@ -3,7 +3,6 @@
 # make quick    the tests, and the pages that you changed
 # make refresh  re-run the notebooks and store their outputs
 # make torture  what takes longer than make test: pages with changed numbers, cells in any order, thousands of inputs
-# make mutations  plant faults in a copy of the library and see the tests notice them
 # make coverage  which lines of the library the tests and the notebooks reach
 # make bench    measure the speed of the training loop against what else one could run, and of the panels
 # make book     the reading edition: all pages as they are stored, as a site that needs no network
@@ -16,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup lab test quick torture mutations coverage lint refresh bench book clean
+.PHONY: setup lab test quick torture coverage lint refresh bench book clean
 
 setup: $(VENV)/.ready
 
@@ -50,9 +49,6 @@ quick: setup lint
 
 torture: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m torture -n $(WORKERS) --dist worksteal $(or $(PYTEST_ARGS),tests)
-
-mutations: setup
-	OMP_NUM_THREADS=1 $(BIN)/python tests/run_mutations.py --jobs $(or $(JOBS),1)
 
 coverage: export COVERAGE_FILE = $(CURDIR)/.coverage
 coverage: setup

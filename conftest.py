@@ -21,7 +21,6 @@ LONGEST = (
     "11_",
     "05_",
     "14_",
-    "test_widgets",
     "16_",
     "test_notebooks_tweaked",
     "test_fast",

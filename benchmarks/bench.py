@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from mlp_lib import MLP, MLPConfig, Vocab, build_dataset, load_words, make_splits, sample_words, train
-from mlp_lib.experiments import run_grid
-from mlp_lib.fast import fast_steps
+from mlp_lib.lab.fast import fast_steps
+from mlp_lib.lab.grid import run_grid
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -14,16 +14,17 @@ from pathlib import Path
 import ipywidgets
 import torch
 
-from mlp_lib import MLP, MLPConfig, Vocab, load_words, make_splits, train, widgets
-from mlp_lib.fast import fast_steps
-from mlp_lib.widgets import PlotPanel
+from mlp_lib import MLP, MLPConfig, Vocab, load_words, make_splits, train
+from mlp_lib.course import panels
+from mlp_lib.course.panels import PlotPanel
+from mlp_lib.lab.fast import fast_steps
 
 HERE = Path(__file__).resolve().parent
 NOTICED = 0.1  # seconds
 MOVES = 8  # of each control
 
 
-def panels() -> Iterator[tuple[str, PlotPanel]]:
+def each_panel() -> Iterator[tuple[str, PlotPanel]]:
     """Each panel as its page makes it, one after another."""
     words = load_words()
     vocab = Vocab.from_words(words)
@@ -39,21 +40,21 @@ def panels() -> Iterator[tuple[str, PlotPanel]]:
     before, _ = fresh(2, 100)
     train(small, Xtr, Ytr, steps=3000, g=g, stepper=fast_steps)
 
-    yield "00", widgets.board_panel()
-    yield "00", widgets.network_panel(small, vocab, words)
-    yield "03", widgets.softmax_panel()
+    yield "00", panels.board_panel()
+    yield "00", panels.network_panel(small, vocab, words)
+    yield "03", panels.softmax_panel()
     model, g = fresh(2, 100)
-    yield "04", widgets.train_panel(model, Xtr[:32], Ytr[:32], g=g, lr=0.1, batch_size=None, first=200)
-    yield "05", widgets.noise_panel({"before": before, "after": small}, Xtr, Ytr)
+    yield "04", panels.train_panel(model, Xtr[:32], Ytr[:32], g=g, lr=0.1, batch_size=None, first=200)
+    yield "05", panels.gradient_noise_panel({"before": before, "after": small}, Xtr, Ytr)
     model, g = fresh(2, 100)
-    yield "06", widgets.sweep_panel(model, Xtr, Ytr, g=g)
-    yield "07, 08, 10", widgets.sizes_panel(trained.config, Xtr, Ytr, Xdev, Ydev)
-    yield "09", widgets.embedding_panel({0: before.C.detach(), 3000: small.C.detach()}, vocab)
-    yield "09, more dimensions", widgets.embedding_panel({0: fresh()[0].C.detach(), 5000: trained.C.detach()}, vocab)
+    yield "06", panels.sweep_panel(model, Xtr, Ytr, g=g)
+    yield "07, 08, 10", panels.sizes_panel(trained.config, Xtr, Ytr, Xdev, Ydev)
+    yield "09", panels.embedding_panel({0: before.C.detach(), 3000: small.C.detach()}, vocab)
+    yield "09, more dimensions", panels.embedding_panel({0: fresh()[0].C.detach(), 5000: trained.C.detach()}, vocab)
     model, g = fresh()
-    yield "11", widgets.train_panel(model, Xtr, Ytr, g=g, first=2000, batch_size=32, stepper=fast_steps)
-    yield "12", widgets.sampling_panel(trained, vocab, words=words)
-    yield "14", widgets.start_panel(Xdev[::5], Ydev[::5], MLPConfig(len(vocab), 3, 10, 200), seed=2147483647)
+    yield "11", panels.train_panel(model, Xtr, Ytr, g=g, first=2000, batch_size=32, stepper=fast_steps)
+    yield "12", panels.sampling_panel(trained, vocab, words=words)
+    yield "14", panels.init_panel(Xdev[::5], Ydev[::5], MLPConfig(len(vocab), 3, 10, 200), seed=2147483647)
 
 
 def another_value(control: ipywidgets.ValueWidget) -> object:
@@ -98,7 +99,7 @@ def main() -> None:
         "| notebook | panel | slowest control | answer | picture | answer, share of the limit |",
         "|---|---|---|---:|---:|---:|",
     ]
-    for where, panel in panels():
+    for where, panel in each_panel():
         slowest = (0.0, 0.0, "")
         for control in panel.controls.values():
             times = [moved(panel, control, another_value(control)) for _ in range(MOVES)]

@@ -129,9 +129,10 @@ def help_of(cell: nbformat.NotebookNode, number: str) -> str:
     Raises ExtensionError if the cell checks no exercise of its page.
     """
     called = _EXERCISE.search(cell.source)
-    exercise = called and getattr(importlib.import_module(f"mlp_lib.exercises.nb{number}"), called[1], None)
+    exercise = called and getattr(importlib.import_module(f"mlp_lib.course.exercises.nb{number}"), called[1], None)
     if exercise is None:
-        raise ExtensionError(f"the exercise cell {cell.source!r} checks nothing that mlp_lib.exercises.nb{number} has")
+        module = f"mlp_lib.course.exercises.nb{number}"
+        raise ExtensionError(f"the exercise cell {cell.source!r} checks nothing that {module} has")
     steps = [
         folded(f"Hint {k} of {len(exercise.hints)}", literally(hint), "hint")
         for k, hint in enumerate(exercise.hints, start=1)

@@ -5,7 +5,7 @@ from __future__ import annotations  # an old Python must get as far as the line 
 import argparse
 import sys
 
-from mlp_lib.check import advice, check_environment
+from mlp_lib.course.environment import advice, check_environment
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -192,11 +192,11 @@ def check_generator(g: torch.Generator) -> None:
 
 
 @contextmanager
-def looking_at(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards every part of the model is in the mode it was in before.
 
     >>> layer = nn.Dropout()
-    >>> with looking_at(layer):
+    >>> with eval_mode(layer):
     ...     layer.training
     False
     >>> layer.training

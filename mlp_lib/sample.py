@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlp_lib.data import BOUNDARY, Vocab, check_count, check_vocab
-from mlp_lib.model import check_generator, device_of, looking_at
+from mlp_lib.model import check_generator, device_of, eval_mode
 
 _TOGETHER = 10_000  # words drawn at once
 
@@ -33,7 +33,7 @@ def next_char_probs(model: nn.Module, vocab: Vocab, context: str = "", *, temper
     temperature = _check_sampling(model, vocab, temperature)
     indices = [0] * model.block_size + vocab.encode(context)
     X = torch.tensor([indices[-model.block_size :]], device=device_of(model))
-    with looking_at(model):
+    with eval_mode(model):
         return _probs(model, X, vocab, temperature)[0]
 
 
@@ -77,7 +77,7 @@ def sample_words(
     if len(start) >= max_len:
         raise ValueError(f"prefix has {len(start)} characters and max_len is {max_len}: nothing is left to draw")
     draw = _draw_together if batched else _draw_in_turn
-    with looking_at(model):
+    with eval_mode(model):
         drawn, cut = draw(model, vocab, n, temperature, start, max_len, g)
     if cut:
         warnings.warn(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mlp_lib.data import check_count
-from mlp_lib.model import check_generator, device_of, looking_at
+from mlp_lib.model import check_generator, device_of, eval_mode
 
 LearningRate = float | Callable[[int], float]
 
@@ -398,7 +398,7 @@ def train(
     The arguments up to `g` are those of `train_steps`. `eval_on={"dev": (Xdev, Ydev)}` names splits whose exact loss is
     measured before the first step, whenever the number of updates is a multiple of `eval_every`, and after the last.
     `progress=True` draws a bar on stderr. `on_step(step)` is called after each step. `stepper` does the steps:
-    `train_steps`, or `mlp_lib.fast.fast_steps` for the same run in an eighth of the time.
+    `train_steps`, or `mlp_lib.lab.fast.fast_steps` for the same run in an eighth of the time.
 
     Only the steps draw from `g`: evaluating, watching or drawing a bar changes nothing in the run. A loss that is not
     finite stops the run; an interrupted kernel (KeyboardInterrupt) ends it early. Either way the record so far is
@@ -507,7 +507,7 @@ def eval_loss(model: nn.Module, X: Tensor, Y: Tensor) -> float:
     check_examples(model, X, Y)
     device = device_of(model)
     total = 0.0
-    with looking_at(model):
+    with eval_mode(model):
         for Xb, Yb in zip(X.split(_EVAL_ROWS), Y.split(_EVAL_ROWS), strict=True):
             logits = model(Xb.to(device, torch.int64))
             losses = F.cross_entropy(logits, Yb.to(device, torch.int64), reduction="none")

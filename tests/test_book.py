@@ -16,11 +16,9 @@ import nbformat
 import pytest
 from browser.conftest import BROWSERS, FLAGS, missing
 from bs4 import BeautifulSoup
-from test_architecture import PUBLIC
 from test_notebooks import CHAPTERS, VIDEO
 
-import mlp_lib.widgets
-from mlp_lib.exercises import all_exercises
+from mlp_lib.course.exercises import all_exercises
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -202,31 +200,6 @@ def test_formulas_are_drawn_by_the_browser_itself(book):
     assert not any("$" in said(p) for p in page.select("article p"))
 
 
-# ---- the library -----------------------------------------------------------------------------------------------------
-
-
-def test_the_library_stands_in_the_readmes_order(book):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    [paragraph] = re.findall(r"## The library in reading order\n\n(.*?)\[CONTRIBUTING", readme, re.S)
-    in_readme = re.findall(r"`(\w+)`", paragraph)
-    listed = book.pages["book/library.html"].select("ol li")
-    in_book = [code.get_text() for item in listed for code in item.select("code")]
-    order = [name for name in in_book if name in in_readme]
-    assert order == in_readme
-    assert {"data", "train", "exercises"} <= set(order)
-    for item in listed:
-        headings = [said(h).rstrip("#") for h in book.pages[f"book/{item.a['href']}"].select("article h2")]
-        assert headings == [code.get_text() for code in item.select("code")]
-
-
-def test_every_public_name_is_in_the_reference(book):
-    pages = [page for name, page in book.pages.items() if name.startswith("book/library")]
-    there = {tag["id"] for page in pages for tag in page.select("dt[id]")}
-    names = {name for name, _ in PUBLIC if name.count(".") == 2}  # mlp_lib.module.name
-    names |= {f"mlp_lib.widgets.{name}" for name in mlp_lib.widgets.__all__}
-    assert names - there == set()
-
-
 # ---- what edition.py raises ------------------------------------------------------------------------------------------
 
 
@@ -236,7 +209,7 @@ def test_an_exercise_cell_that_checks_nothing_stops_the_build():
     sys.modules["edition"] = edition
     spec.loader.exec_module(edition)
     cell = nbformat.v4.new_code_cell("answer = ...\nq9.check(answer)")
-    with pytest.raises(edition.ExtensionError, match=r"checks nothing that mlp_lib\.exercises\.nb03 has"):
+    with pytest.raises(edition.ExtensionError, match=r"checks nothing that mlp_lib\.course\.exercises\.nb03 has"):
         edition.help_of(cell, "03")
     assert edition.literally("a * b, `c * d` and $e_f$") == r"a \* b\, `c * d` and \$e\_f\$"
 

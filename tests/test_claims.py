@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from mlp_lib import MLP, MLPConfig, Vocab, eval_loss, load_words, make_splits, train
-from mlp_lib.exercises.nb11 import sloped
-from mlp_lib.experiments import run_grid
-from mlp_lib.fast import fast_steps
+from mlp_lib.course.exercises.nb11 import sloped
+from mlp_lib.lab.fast import fast_steps
+from mlp_lib.lab.grid import run_grid
 
 pytestmark = pytest.mark.torture
 ROOT = Path(__file__).resolve().parent.parent

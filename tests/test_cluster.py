@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from mlp_lib import Vocab, load_words, make_splits
-from mlp_lib.experiments import run_grid
-from mlp_lib.fast import fast_steps
-from mlp_lib.ladder import Ladder
+from mlp_lib.lab.fast import fast_steps
+from mlp_lib.lab.grid import run_grid
+from mlp_lib.lab.ladder import Ladder
 
 WORDS = load_words()[:600]
 SPLITS = make_splits(WORDS, Vocab.from_words(load_words()))

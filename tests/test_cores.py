@@ -67,12 +67,12 @@ def test_a_share_that_may_not_be_read_is_none(machine, tmp_path):
 
 
 def test_grading_and_the_report_use_that_number(machine, monkeypatch):
-    from mlp_lib import check
-    from mlp_lib.exercises import __main__, grade
+    from mlp_lib.course import environment
+    from mlp_lib.course.exercises import __main__, grade
 
     machine(max="300000 100000\n")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert __main__._parser().parse_args(["grade", "a folder"]).jobs == 3
     assert grade._environment(cores._CGROUP, jobs=1)["OMP_NUM_THREADS"] == "3"
     monkeypatch.setattr("torch.get_num_threads", lambda: 16)
-    assert "set OMP_NUM_THREADS=3" in check._cores().line()
+    assert "set OMP_NUM_THREADS=3" in environment._cores().line()

@@ -17,8 +17,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mlp_lib.exercises import Exercise, Mistake, all_exercises, nb02, nb03, nb06, nb07, nb13, nb16
-from mlp_lib.exercises.answers import matched, own_function
+from mlp_lib.course.exercises import Exercise, Mistake, all_exercises, nb02, nb03, nb06, nb07, nb13, nb16
+from mlp_lib.course.exercises.answers import matched, own_function
 from mlp_lib.model import MLPConfig
 
 PLANTED = Path(__file__).parent / "planted"
@@ -358,7 +358,7 @@ def test_two_numbers_may_be_stacked_and_one_may_have_a_shape():
 
 
 def test_an_answer_that_takes_long_is_told_how_to_be_stopped(capsys, monkeypatch):
-    monkeypatch.setattr("mlp_lib.exercises.base._PATIENCE", 0.1)
+    monkeypatch.setattr("mlp_lib.course.exercises.base._PATIENCE", 0.1)
 
     def checker(answer):
         answer()

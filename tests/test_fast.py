@@ -29,7 +29,7 @@ from mlp_lib import (
     train,
     train_steps,
 )
-from mlp_lib.fast import fast_gradients, fast_steps
+from mlp_lib.lab.fast import fast_gradients, fast_steps
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -459,7 +459,7 @@ def test_an_interrupt_ends_a_long_run_at_once_and_keeps_the_history():
 SETUP = """
         import torch
         from mlp_lib import MLP, MLPConfig, Vocab, build_dataset, load_words, train
-        from mlp_lib.fast import fast_steps
+        from mlp_lib.lab.fast import fast_steps
         X, Y = build_dataset(load_words()[:2000], Vocab.from_words(load_words()))
         def fresh():
             g = torch.Generator().manual_seed(2147483647)
@@ -492,7 +492,7 @@ def test_memory_stays_flat():
 COLD = """
         import time, torch
         from mlp_lib import MLP, MLPConfig, train
-        from mlp_lib.fast import fast_steps
+        from mlp_lib.lab.fast import fast_steps
         g = torch.Generator().manual_seed(1)
         X, Y = torch.randint(0, 27, (999, 3), generator=g), torch.randint(0, 27, (999,), generator=g)
         history = train(MLP(MLPConfig(), g=g), X, Y, steps=500, g=g, stepper=fast_steps)

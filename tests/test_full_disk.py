@@ -19,10 +19,10 @@ import hashlib, io, os, resource, sqlite3, sys, urllib.request, warnings
 from pathlib import Path
 import torch
 from mlp_lib import MLP, MLPConfig, Vocab, data, load_words
-from mlp_lib.exercises import nb00
-from mlp_lib.exercises.progress import note_solved, solved
-from mlp_lib.ladder import Ladder, TestVault
-from mlp_lib.store import load_run, save_run
+from mlp_lib.course.exercises import nb00
+from mlp_lib.course.exercises.progress import note_solved, solved
+from mlp_lib.lab.ladder import Ladder, TestVault
+from mlp_lib.lab.store import load_run, save_run
 
 folder = Path(sys.argv[1])
 vocab = Vocab("abc")

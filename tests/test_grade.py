@@ -13,10 +13,10 @@ import time
 import psutil
 import pytest
 
-from mlp_lib.exercises import __main__ as command
-from mlp_lib.exercises import grade as module
-from mlp_lib.exercises import nb00, nb01, progress
-from mlp_lib.exercises.grade import Graded, as_csv, find_notebooks, grade, read_cells, table
+from mlp_lib.course.exercises import __main__ as command
+from mlp_lib.course.exercises import grade as module
+from mlp_lib.course.exercises import nb00, nb01, progress
+from mlp_lib.course.exercises.grade import Graded, as_csv, find_notebooks, grade, read_cells, table
 
 # Marks an exercise as its check does when it is right, but without torch, which takes seconds to start.
 SOLVE = f"""
@@ -154,7 +154,7 @@ def test_what_a_notebook_started_is_ended_with_it(graded):
 def test_the_exercises_of_the_course_are_solved_by_their_solutions(tmp_path):
     sources = [
         "from collections.abc import Sequence\n\nfrom torch import Tensor\n\n"
-        "from mlp_lib.exercises.nb00 import toy\nfrom mlp_lib.exercises.nb01 import q1, q2, q3",
+        "from mlp_lib.course.exercises.nb00 import toy\nfrom mlp_lib.course.exercises.nb01 import q1, q2, q3",
         f"{nb00.toy.solution_source()}\n\ntoy.check({nb00.toy.solve.__name__}())",
         f"{nb01.q1.solution_source()}\n\nq1.check({nb01.q1.solve.__name__})",
         "q2.check(lambda words, block_size: len(words))",
@@ -370,7 +370,7 @@ def test_when_the_grading_ends_early_no_kernel_goes_on(tmp_path, how):
     # A shell lets its background jobs ignore SIGINT, and those hand it on.
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from mlp_lib.exercises.__main__ import main; sys.exit(main(sys.argv[1:]))"
+        "from mlp_lib.course.exercises.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
     grading = subprocess.Popen(
         [sys.executable, "-c", code, "grade", str(tmp_path / "in")],

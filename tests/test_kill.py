@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from mlp_lib.exercises import progress
-from mlp_lib.exercises.progress import note_solved, solved
-from mlp_lib.ladder import Ladder
+from mlp_lib.course.exercises import progress
+from mlp_lib.course.exercises.progress import note_solved, solved
+from mlp_lib.lab.ladder import Ladder
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +54,7 @@ print(len(reported))
 
 LADDER = """
 import sqlite3, torch
-from mlp_lib.ladder import Ladder, TestVault
+from mlp_lib.lab.ladder import Ladder, TestVault
 
 def write(name):
     board.add(name, config={"name": name, "more": "x" * random.choice([0, 100, 9000])}, seed=1, dev=2.0)
@@ -89,7 +89,7 @@ import json, os, sys
 from pathlib import Path
 path = Path(sys.argv[1]) / "exercises.json"
 os.environ["MLP_LIB_EXERCISES"] = str(path)
-from mlp_lib.exercises.progress import note_solved, solved
+from mlp_lib.course.exercises.progress import note_solved, solved
 
 seen = 0
 

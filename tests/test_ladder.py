@@ -17,8 +17,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pytest
 import torch
 
-from mlp_lib import MLP, MLPConfig, Vocab, build_dataset, eval_loss, ladder, load_words
-from mlp_lib.ladder import KNOWN, Entry, Ladder, Opening, TestVault, words_sha256
+from mlp_lib import MLP, MLPConfig, Vocab, build_dataset, eval_loss, load_words
+from mlp_lib.lab import ladder
+from mlp_lib.lab.ladder import KNOWN, Entry, Ladder, Opening, TestVault, words_sha256
 
 WORDS = ["emma", "ava", "mae", "eva", "amma"]
 VOCAB = Vocab.from_words(WORDS)
@@ -223,7 +224,8 @@ def test_a_file_of_any_name_is_that_file(tmp_path):
 
 WRITER = """
 import sys, torch
-from mlp_lib.ladder import TestVault
+from mlp_lib.lab import ladder
+from mlp_lib.lab.ladder import TestVault
 vault = TestVault(torch.tensor([[0], [1]]), torch.tensor([1, 0]), path=sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -701,7 +703,8 @@ def test_what_the_file_cannot_hold(path, call, sentence):
 
 CLIMBER = """
 import sys
-from mlp_lib.ladder import Ladder
+from mlp_lib.lab import ladder
+from mlp_lib.lab.ladder import Ladder
 board = Ladder(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -749,7 +752,8 @@ def test_two_programs_that_put_1000_runs_each_lose_none(quick):
 # Importing torch takes seconds, so one program does it and the ones to be killed branch off from it.
 FORKING = """
 import os, sys
-from mlp_lib.ladder import Ladder
+from mlp_lib.lab import ladder
+from mlp_lib.lab.ladder import Ladder
 for n in range(10):
     child = os.fork()
     if child == 0:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mlp_lib import MLP, MLPConfig
-from mlp_lib.model import device_of, looking_at
+from mlp_lib.model import device_of, eval_mode
 
 
 def generator(seed=1):
@@ -162,12 +162,12 @@ def test_refusals(call, error, sentence):
     assert str(caught.value) == sentence
 
 
-def test_looking_at_restores_the_mode_of_every_part_even_after_an_error():
+def test_eval_mode_restores_the_mode_of_every_part_even_after_an_error():
     model = nn.Sequential(nn.Dropout(), nn.Linear(2, 2), nn.Dropout())
     model[2].eval()
 
     def look():
-        with looking_at(model):
+        with eval_mode(model):
             assert not model[0].training
             assert not torch.is_grad_enabled()
             raise RuntimeError

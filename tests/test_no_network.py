@@ -50,13 +50,13 @@ from pathlib import Path
 import torch
 import mlp_lib
 from mlp_lib import *
-from mlp_lib.baselines import Interpolated
-from mlp_lib.check import *
-from mlp_lib.experiments import run_grid
-from mlp_lib.fast import fast_steps
-from mlp_lib.ladder import Ladder, TestVault
-from mlp_lib.live import TrainSession
-from mlp_lib.store import load_run, save_run
+from mlp_lib.lab.counts import Interpolated
+from mlp_lib.course.environment import *
+from mlp_lib.lab.grid import run_grid
+from mlp_lib.lab.fast import fast_steps
+from mlp_lib.lab.ladder import Ladder, TestVault
+from mlp_lib.course.panels.session import TrainSession
+from mlp_lib.lab.store import load_run, save_run
 from mlp_lib.sweep import lr_sweep
 
 for module in pkgutil.walk_packages(mlp_lib.__path__, "mlp_lib."):
@@ -80,8 +80,8 @@ sample_words(model, vocab, n=5, g=g)
 with TrainSession(model, splits.Xtr, splits.Ytr, g=g) as session:
     session.step(3)
 load_run(save_run(folder / "run", model, vocab, history=history, g=g))
-for question in vars(mlp_lib.exercises.nb01).values():
-    if isinstance(question, mlp_lib.exercises.Exercise):
+for question in vars(mlp_lib.course.exercises.nb01).values():
+    if isinstance(question, mlp_lib.course.exercises.Exercise):
         question.check(None)
 assert not asked, asked
 

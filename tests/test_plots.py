@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mlp_lib import plots
-from mlp_lib.ladder import Row
+from mlp_lib.lab.ladder import Row
 
 ITOS = {0: ".", 1: "a", 2: "b"}
 

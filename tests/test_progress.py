@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mlp_lib.exercises import Exercise, all_exercises, base, nb00, progress
-from mlp_lib.exercises.__main__ import main
-from mlp_lib.exercises.progress import catalogue, forget_solved, note_solved, record_path, solved
+from mlp_lib.course.exercises import Exercise, all_exercises, base, nb00, progress
+from mlp_lib.course.exercises.__main__ import main
+from mlp_lib.course.exercises.progress import catalogue, forget_solved, note_solved, record_path, solved
 
 
 @pytest.fixture

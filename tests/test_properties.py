@@ -36,10 +36,10 @@ from mlp_lib import (
     train,
     train_steps,
 )
-from mlp_lib.baselines import Interpolated, NGram
-from mlp_lib.exercises import Exercise
-from mlp_lib.ladder import Entry, Ladder, TestVault
-from mlp_lib.store import load_run, save_run
+from mlp_lib.course.exercises import Exercise
+from mlp_lib.lab.counts import Interpolated, NGram
+from mlp_lib.lab.ladder import Entry, Ladder, TestVault
+from mlp_lib.lab.store import load_run, save_run
 from mlp_lib.sweep import lr_sweep
 
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "mlp_lib_hypothesis")  # its tables, not in the checkout

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from mlp_lib import MLP, MLPConfig, Vocab, build_dataset, sample_words, train
-from mlp_lib.store import Run, load_run, save_run
+from mlp_lib.lab.store import Run, load_run, save_run
 
 WORDS = ["emma", "ava", "mia", "eva", "amy"]
 VOCAB = Vocab.from_words(WORDS)

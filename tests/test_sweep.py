@@ -13,7 +13,7 @@ from lecture_reference import initial, training
 from torch import nn
 
 from mlp_lib import MLP, MLPConfig, Step, Vocab, build_dataset, load_words, train_steps
-from mlp_lib.fast import fast_steps
+from mlp_lib.lab.fast import fast_steps
 from mlp_lib.sweep import SweepResult, lr_sweep
 
 WORDS = load_words()[:200]

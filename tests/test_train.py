@@ -24,8 +24,8 @@ from mlp_lib import (
     train,
     train_steps,
 )
-from mlp_lib.baselines import NGram
-from mlp_lib.fast import fast_steps
+from mlp_lib.lab.counts import NGram
+from mlp_lib.lab.fast import fast_steps
 
 WORDS = load_words()[:200]
 VOCAB = Vocab.from_words(load_words())

@@ -14,11 +14,11 @@ SETUP = """
 import itertools, os, tempfile, torch
 os.environ["MLP_LIB_EXERCISES"] = tempfile.mkdtemp() + "/exercises.json"
 from mlp_lib import MLP, MLPConfig, Vocab, build_dataset, load_words, make_splits, train
-from mlp_lib.exercises.progress import note_solved
-from mlp_lib.fast import fast_steps
-from mlp_lib.widgets import (
-    board_panel, embedding_panel, network_panel, noise_panel, sampling_panel, sizes_panel, softmax_panel, start_panel,
-    sweep_panel, train_panel,
+from mlp_lib.course.exercises.progress import note_solved
+from mlp_lib.lab.fast import fast_steps
+from mlp_lib.course.panels import (
+    board_panel, embedding_panel, gradient_noise_panel, init_panel, network_panel, sampling_panel, sizes_panel,
+    softmax_panel, sweep_panel, train_panel,
 )
 torch.set_num_threads(1)
 thousand = load_words()[:1000]
@@ -50,7 +50,7 @@ for start, stop in itertools.pairwise((0, 10, 100, 500)):
     maps[stop] = model_2.C.detach().clone()
 embedding_panel(maps, vocab)
 """,
-    "start": "start_panel(X, Y, MLPConfig(len(vocab), 3, 10, 100), seed=2147483647)",
+    "start": "init_panel(X, Y, MLPConfig(len(vocab), 3, 10, 100), seed=2147483647)",
     # Of another name than the one above: of a name, one runs at a time.
     "training_with_a_loss_on_demand": """
 model_3, g_3 = run(MLPConfig(len(vocab), 3, 2, 50))
@@ -69,7 +69,7 @@ elsewhere
 model_4, g_4 = run(config)
 late, _ = run(config)
 history = train(late, X_more, Y_more, steps=2000, g=g_4, stepper=fast_steps)
-noise_panel({"before training": model_4, "after 2,000 steps": late}, X_more, Y_more)
+gradient_noise_panel({"before training": model_4, "after 2,000 steps": late}, X_more, Y_more)
 """,
     "sweep": """
 model_5, g_5 = run(config)

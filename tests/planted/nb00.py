@@ -1,6 +1,6 @@
 """Planted mistakes of the toy exercise in notebook 00."""
 
-from mlp_lib.exercises.nb00 import toy
+from mlp_lib.course.exercises.nb00 import toy
 
 MISTAKES = [
     (toy, 26, "26 are the letters"),

@@ -1,6 +1,6 @@
 """The mistakes that learners make in notebook 01, each with a phrase of the message it must get."""
 
-from mlp_lib.exercises.nb01 import q1, q2, q3
+from mlp_lib.course.exercises.nb01 import q1, q2, q3
 
 
 def _loop(words, block_size, *, end=".", pad=".", slide=True, reset=True, reverse=False, late=False):

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from mlp_lib.exercises.nb02 import q1, q2, q3
+from mlp_lib.course.exercises.nb02 import q1, q2, q3
 
 # ---- 2.1: the lookup as a product
 

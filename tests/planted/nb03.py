@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from mlp_lib.exercises.nb03 import q1, q2, q3, q4
+from mlp_lib.course.exercises.nb03 import q1, q2, q3, q4
 
 # --- 3.1
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import torch
 import torch.nn.functional as F
 
-from mlp_lib.exercises.nb04 import q1, q2, q3
+from mlp_lib.course.exercises.nb04 import q1, q2, q3
 
 # 4.1
 

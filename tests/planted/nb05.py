@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from mlp_lib.exercises.nb05 import q1, q2, q3
+from mlp_lib.course.exercises.nb05 import q1, q2, q3
 
 # 5.1
 

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from mlp_lib.exercises.nb06 import q1, q2, q3
+from mlp_lib.course.exercises.nb06 import q1, q2, q3
 
 # 6.1 rates in powers of ten
 

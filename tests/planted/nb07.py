@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mlp_lib.exercises.nb07 import q1, q2, q3, q4, q5
+from mlp_lib.course.exercises.nb07 import q1, q2, q3, q4, q5
 
 # 7.1
 

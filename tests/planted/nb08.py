@@ -3,7 +3,7 @@
 import math
 import statistics
 
-from mlp_lib.exercises.nb08 import q1, q2, q3
+from mlp_lib.course.exercises.nb08 import q1, q2, q3
 
 # 8.1
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from mlp_lib.exercises.nb09 import q1, q2, q3
+from mlp_lib.course.exercises.nb09 import q1, q2, q3
 
 
 def _distances(C, vocab, c):

@@ -3,7 +3,7 @@
 import math
 import statistics
 
-from mlp_lib.exercises.nb10 import q1, q2, q3, q4, q5
+from mlp_lib.course.exercises.nb10 import q1, q2, q3, q4, q5
 
 # 10.1
 

@@ -6,7 +6,7 @@ import random
 import torch
 import torch.nn.functional as F
 
-from mlp_lib.exercises.nb11 import q1, q2, q3, q4
+from mlp_lib.course.exercises.nb11 import q1, q2, q3, q4
 
 # 11.1 a smooth curve of any length
 

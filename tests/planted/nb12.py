@@ -2,7 +2,7 @@
 
 import torch
 
-from mlp_lib.exercises.nb12 import q1, q2, q3
+from mlp_lib.course.exercises.nb12 import q1, q2, q3
 
 # --- 12.1
 

@@ -6,8 +6,8 @@ import math
 import torch
 
 from mlp_lib import MLP, MLPConfig
-from mlp_lib.exercises.nb14 import init, q1, q2, q3, q4
-from mlp_lib.exercises.nb15 import e03
+from mlp_lib.course.exercises.nb14 import init, q1, q2, q3, q4
+from mlp_lib.course.exercises.nb15 import e03
 
 # 14.1 judge a first loss
 

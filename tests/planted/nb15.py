@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from mlp_lib import MLP, MLPConfig, Vocab, load_words, make_splits
-from mlp_lib.baselines import Interpolated, NGram
-from mlp_lib.exercises.nb15 import direct_logits, mix_loss, q1, q2, q3, q4
+from mlp_lib.course.exercises.nb15 import direct_logits, mix_loss, q1, q2, q3, q4
+from mlp_lib.lab.counts import Interpolated, NGram
 
 # 15.1 fill up the counts
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from mlp_lib.exercises.nb16 import q1, q2, q3
+from mlp_lib.course.exercises.nb16 import q1, q2, q3
 
 # 16.1
 

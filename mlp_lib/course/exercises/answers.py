@@ -1,0 +1,145 @@
+"""What the checks of several pages ask of an answer before they look at what it says."""
+
+import copy
+import math
+import types
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor
+
+from mlp_lib.course.exercises.base import Mistake
+
+
+def own_function(answer: object, call: str) -> None:
+    """Raise `Mistake` unless the answer is a function of the learner's own; `call` is how to hand it over.
+
+    >>> own_function(3481, "q1.check(count_parameters)")
+    Traceback (most recent call last):
+    mlp_lib.course.exercises.base.Mistake: hand over your own function, without calling it: q1.check(count_parameters)
+    """
+    if not callable(answer) or isinstance(answer, type | types.BuiltinFunctionType):
+        raise Mistake(f"hand over your own function, without calling it: {call}")
+
+
+def number(value: object, what: str) -> float:
+    """The value as a float, whether it came as a number or as a tensor of one; `what` names it. Raises `Mistake`.
+
+    >>> number("2.17", "the dev loss")
+    Traceback (most recent call last):
+    mlp_lib.course.exercises.base.Mistake: expected one number, the dev loss, got '2.17'
+    """
+    if value is None:
+        raise Mistake(f"your function returned None: it should end with `return` and {what}")
+    if isinstance(value, Tensor):
+        value = value.detach()
+    try:
+        if isinstance(value, str | bool):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise Mistake(f"expected one number, {what}, got {brief(value)}") from None
+
+
+def brief(value: object) -> str:
+    """A value in one line of at most fifty characters.
+
+    >>> brief("a" * 100)
+    "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa..."
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 50 else text[:47] + "..."
+
+
+def close(a: float, b: float, rel: float = 1e-4) -> bool:
+    """Whether two losses, shares or rates are the same but for the rounding of float32.
+
+    >>> close(2.3026, 2.30259), close(2.30, 2.31)
+    (True, False)
+    """
+    return math.isclose(a, b, rel_tol=rel, abs_tol=1e-6)
+
+
+def matched(answer: object, reports: Mapping[str, tuple[int, str]], statements: Mapping[int, str], wrong: str) -> None:
+    """Raise `Mistake` unless the answer gives each report its statement, and each statement once.
+
+    `reports` has for each name the number of the right statement and why; `wrong`, such as "run {} is not {}", begins
+    the sentence about a wrong pair. The numbers may come as a list, a text or a mapping of names.
+    """
+    if isinstance(answer, Mapping):
+        answer = [answer.get(name) for name in reports]
+    if isinstance(answer, str):
+        answer = [c for c in answer if c not in " ,"]
+    try:
+        given = [int(value) for value in answer if not isinstance(value, bool) and float(value) == int(value)]
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        given = []
+    if len(given) != len(reports) or any(n not in statements for n in given):
+        *some, last = reports
+        raise Mistake(
+            f"expected {len(reports)} numbers from 1 to {len(statements)}, for {', '.join(some)} and {last}, such as "
+            f"{list(statements)}, got {brief(answer)}"
+        )
+    if len(set(given)) < len(given):
+        twice = next(n for n in given if given.count(n) > 1)
+        raise Mistake(f"number {twice} is given {given.count(twice)} times: each fits once")
+    for (name, (right, why)), n in zip(reports.items(), given, strict=True):
+        if n != right:
+            raise Mistake(f"{wrong.format(name, n)} ({statements[n]}): {why}")
+
+
+def chosen_then_tested(
+    answer: Callable[..., object],
+    results: Mapping[str, object],
+    test: Mapping[str, float],
+    judge: Callable[[str], None],
+) -> None:
+    """Raise `Mistake` unless `answer(results, open_test)` returns a good choice and its test loss, opened once.
+
+    `judge(name)` raises `Mistake` for a bad choice. The results are given in both orders: the first or the last of
+    them is no choice.
+    """
+    for names in (list(results), list(results)[::-1]):
+        _choose_and_test(answer, {name: results[name] for name in names}, test, judge)
+
+
+def _choose_and_test(
+    answer: Callable[..., object],
+    results: Mapping[str, object],
+    test: Mapping[str, float],
+    judge: Callable[[str], None],
+) -> None:
+    opened: list[str] = []
+
+    def open_test(name: str = "") -> float:
+        if name not in test:
+            raise Mistake(f"open_test wants the name of one candidate, of {sorted(test)}, got {brief(name)}")
+        opened.append(name)
+        return test[name]
+
+    given = copy.deepcopy(results)
+    got = answer(given, open_test)
+    if given != results:
+        raise Mistake("the results that came in were changed: sort or take from a copy")
+    if len(set(opened)) > 1:
+        raise Mistake(
+            f"the test split was used to choose: it was opened for {len(set(opened))} candidates. Its lowest loss is "
+            "then a best of several, partly luck, and no split is left that could tell. To choose is dev's part"
+        )
+    if not isinstance(got, Sequence) or isinstance(got, str) or len(got) != 2:
+        raise Mistake(f"expected two things, the chosen name and its test loss, got {brief(got)}")
+    name, loss = got
+    if name not in list(results):
+        raise Mistake(f"expected one of the names {sorted(results)}, got {brief(name)}")
+    judge(name)
+    loss = number(loss, "the test loss")
+    if not opened:
+        raise Mistake(
+            f"you report {loss:.4g} and never opened the test set: a dev loss took part in the choice, so it flatters. "
+            "open_test(name) gives the one to report"
+        )
+    if opened != [name]:
+        raise Mistake(f"the test set was opened {len(opened)} times, for {opened}: once is enough, for the chosen one")
+    if not close(loss, test[name]):
+        raise Mistake(
+            f"you chose {name!r} and opened the test set for it, but report {loss:.4g} instead of {test[name]}"
+        )

@@ -1,0 +1,94 @@
+"""A bench for the sampling loop: prefix, temperature, seed.
+
+Taught in: notebook 12.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import nn
+
+from mlp_lib.course.panels.base import PlotPanel, number, silence, slider, text
+from mlp_lib.data import BOUNDARY, Vocab
+from mlp_lib.plots import BLUE, ORANGE, plot_next_char_probs
+from mlp_lib.sample import next_char_probs, sample_words
+
+_SHOWN = 14  # characters of a name that fit into its column
+
+
+def sampling_panel(
+    model: nn.Module,
+    vocab: Vocab,
+    *,
+    words: Sequence[str],
+    seed: int = 2147483647 + 10,
+    n: int = 12,
+    prefix: str = "",
+    temperature: float = 1.0,
+    max_len: int = 40,
+) -> PlotPanel:
+    """Choose a prefix, a temperature and a seed; see the next character's probabilities and `n` names drawn.
+
+    The names are those of `sample_words` with a generator of that seed, one after another. Each is marked: in `words`,
+    letter for letter, or new. "another seed" adds one to the seed. A prefix that no name can have gets the library's
+    own sentence. Nothing draws from a generator of yours. Raises what `sample_words` raises.
+    """
+    known = frozenset(words)
+    seed_box = number("seed", seed, 0, 2**53)
+
+    def draw(figure: Figure, prefix: str, temperature: float, seed: int) -> str:
+        g = torch.Generator().manual_seed(seed)
+        silence(r"\d+ of \d+ words did not end")  # the readout says it
+        names = sample_words(model, vocab, n, temperature=temperature, prefix=prefix, max_len=max_len, g=g)
+        probs = next_char_probs(model, vocab, prefix, temperature=temperature)  # (vocab_size,)
+        likeliest = [vocab.itos[i] for i in probs.topk(min(3, len(probs))).indices.tolist()]
+
+        bars, board = figure.subplots(2, 1, height_ratios=[1.25, 1])
+        context = ([BOUNDARY] * model.block_size + list(prefix))[-model.block_size :]
+        plot_next_char_probs(probs, vocab.itos, title="", ax=bars)
+        bars.set_title(f"after '{''.join(context)}' at temperature {temperature:g}", parse_math=False)
+        bars.set_xlabel("")
+        _names(board, names, known)
+
+        in_list = sum(w in known for w in names)
+        said = f"{in_list} of {n} names are in the list, {n - in_list} are new."
+        cut = sum(len(w) == max_len for w in names)
+        if cut:
+            said += f" {cut} were cut at {max_len} characters."
+        return f"likeliest next: {', '.join(f'{c} {probs[vocab.stoi[c]]:.3f}' for c in likeliest)}. {said}"
+
+    def another() -> None:
+        seed_box.value = (seed_box.value + 1) % (seed_box.max + 1)
+
+    return PlotPanel(
+        "sampling_panel",
+        draw,
+        {
+            "prefix": text("prefix", prefix, placeholder="how a name begins, then Enter"),
+            "temperature": slider("temperature", temperature, 0.1, 3.0, 0.05, continuous=False),
+            "seed": seed_box,
+        },
+        buttons={"another seed": another},
+        alt="Above, bars of the next character's probabilities. Below, the names drawn, those of the list in orange "
+        "boxes, new ones plain.",
+        size=(6.8, 4.0),
+    )
+
+
+def _names(ax: Axes, names: Sequence[str], known: frozenset[str]) -> None:
+    """The names in four columns; one that stands in the list has a box around it, so that colour is not all."""
+    columns = 4
+    rows = -(-len(names) // columns)
+    for k, name in enumerate(names):
+        cut = name if len(name) <= _SHOWN else name[: _SHOWN - 2] + ".."
+        box = {"boxstyle": "round,pad=0.25", "facecolor": ORANGE, "alpha": 0.35, "edgecolor": "black"}
+        ax.text(
+            k % columns / columns, 1 - (k // columns + 0.5) / rows, cut or "(empty)",
+            va="center", family="monospace", fontsize=10, parse_math=False, color="black" if name in known else BLUE,
+            bbox=box if name in known else None, gid="in the list" if name in known else "new",
+        )  # fmt: skip
+    ax.set(xlim=(-0.02, 1), ylim=(0, 1))
+    ax.set_title(f"{len(names)} names; boxed: in the list, letter for letter", fontsize=10)
+    ax.axis("off")

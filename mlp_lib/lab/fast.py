@@ -1,0 +1,592 @@
+"""The training loop again, compiled: the same steps in an eighth of the time.
+
+A step of the lecture's last network needs about a million multiply-adds, which one core does in some 25 microseconds.
+The plain loop takes 300, because each of its fifty small operations is started from Python, looks up what to do, and
+allocates its result. Here the whole step is one compiled function that works in buffers made beforehand, and Python
+only draws the batches, many steps ahead, and hands out the losses.
+
+Read from the top: the two curves (exp, tanh), the two matrix products, then the step put together from them, which is
+notebook 02's forward pass and its derivative line by line, then the iterator around it. Taught in: notebook 16.
+"""
+
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlp_lib.model import MLP, MLPConfig
+from mlp_lib.train import LearningRate, Step, check_examples, check_training, rate_function
+
+# What the compiler may assume about arithmetic. Sums may be reordered (else nothing that adds up can use vectors) and a
+# product and a sum may become one instruction. Not `fastmath=True`: that also says "no number is ever nan or inf", and
+# then a training that blows up is no longer noticed.
+_FLAGS = {"reassoc", "contract", "arcp", "nsz"}
+
+
+_OPTIONS = {"fastmath": _FLAGS, "nogil": True, "error_model": "numpy"}
+
+# The parts are built into the one function that Python calls. Left apart, a part may be compiled once for itself and
+# once more with the whole, in another order of sums, and a run from the cache would differ in its last digits.
+_inlined = numba.njit(forceinline=True, **_OPTIONS)
+
+
+def _compiled(function: Callable) -> Callable:
+    """`function` compiled on its first call, kept on disk for the next process, run without holding Python's lock."""
+    try:
+        return numba.njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError:  # nowhere to write: neither beside this file nor in the user's cache folder
+        return numba.njit(**_OPTIONS)(function)
+
+
+# ---- two curves ------------------------------------------------------------------------------------------------------
+# The C library computes exp and tanh one number at a time. A short formula without branches is done for 8 or 16 numbers
+# at once, and 32 * 200 of them are needed in every step.
+
+_ZERO, _HALF, _ONE, _TWO = (np.float32(x) for x in (0, 0.5, 1, 2))
+_LOWEST = np.float32(-80)  # e**-80 is 2e-35; below, 0 will do, and keeps clear of the slow numbers under 1e-38
+_LN_2, _PER_LN_2 = np.float32(math.log(2)), np.float32(1 / math.log(2))
+_C2, _C3, _C4, _C5, _C6, _C7 = (np.float32(1 / math.factorial(k)) for k in range(2, 8))
+_BIAS, _EXPONENT = np.int32(127), np.int32(23)  # a float32 keeps its exponent, plus 127, from bit 23 on
+
+
+@_inlined
+def _exp(x: float) -> float:
+    """e**x for x <= 0, to 4e-8; nan for nan."""
+    # e**x = 2**k * e**r with k whole, so that r lies within ln(2) / 2 of 0, where the series is short.
+    k = np.floor((x if x > _LOWEST else _LOWEST) * _PER_LN_2 + _HALF)
+    r = x - k * _LN_2
+    e_r = _ONE + r * (_ONE + r * (_C2 + r * (_C3 + r * (_C4 + r * (_C5 + r * (_C6 + r * _C7))))))
+    two_k = np.int32((np.int32(k) + _BIAS) << _EXPONENT).view(np.float32)
+    return _ZERO if x < _LOWEST else e_r * two_k
+
+
+@_inlined
+def _tanh(x: float) -> float:
+    """The hyperbolic tangent, to 1e-7; exactly 1 or -1 far out, nan for nan."""
+    t = _exp(-_TWO * abs(x))
+    y = (_ONE - t) / (_ONE + t)
+    return -y if x < _ZERO else y
+
+
+# ---- two matrix products ---------------------------------------------------------------------------------------------
+# Nearly all the work is here. A core multiplies faster than it fetches, so what was fetched has to be used often: each
+# pass handles a block of 4 by 3, where 7 or 8 numbers fetched serve 12 multiply-adds (4 by 4 ran out of registers). All
+# inner loops run along the hidden units, the long side, whose rows lie in memory in one piece.
+#
+# The blocks go over the edge where a size is no multiple of 4 or 3. That needs no extra code: every matrix has spare
+# rows and columns, up to a multiple of 12, which hold zeros and stay zero.
+
+_SPARE = 12  # the least that both 4 and 3 divide
+_VECTOR = 16  # the hidden units are filled up to a multiple of this: as many float32 as the widest vector holds
+
+
+@_inlined
+def _add_product(out: np.ndarray, A: np.ndarray, B: np.ndarray, rows: int, depth: int) -> None:
+    """out += A @ B, for the first `rows` rows of A and the first `depth` rows of B."""
+    for i in range(0, rows, 4):
+        o0, o1, o2, o3 = out[i], out[i + 1], out[i + 2], out[i + 3]
+        for k in range(0, depth, 3):
+            b0, b1, b2 = B[k], B[k + 1], B[k + 2]
+            a00, a01, a02 = A[i, k], A[i, k + 1], A[i, k + 2]
+            a10, a11, a12 = A[i + 1, k], A[i + 1, k + 1], A[i + 1, k + 2]
+            a20, a21, a22 = A[i + 2, k], A[i + 2, k + 1], A[i + 2, k + 2]
+            a30, a31, a32 = A[i + 3, k], A[i + 3, k + 1], A[i + 3, k + 2]
+            for j in range(out.shape[1]):
+                x0, x1, x2 = b0[j], b1[j], b2[j]  # fetched once for all four: out might overlap B, for all LLVM knows
+                y0 = o0[j] + a00 * x0 + a01 * x1 + a02 * x2
+                y1 = o1[j] + a10 * x0 + a11 * x1 + a12 * x2
+                y2 = o2[j] + a20 * x0 + a21 * x1 + a22 * x2
+                y3 = o3[j] + a30 * x0 + a31 * x1 + a32 * x2
+                o0[j], o1[j], o2[j], o3[j] = y0, y1, y2, y3
+
+
+@_inlined
+def _add_dots(out: np.ndarray, A: np.ndarray, B: np.ndarray, rows: int, columns: int) -> None:
+    """out += A @ B.T, for the first `rows` rows of A and the first `columns` rows of B."""
+    for i in range(0, rows, 4):
+        a0, a1, a2, a3 = A[i], A[i + 1], A[i + 2], A[i + 3]
+        for j in range(0, columns, 3):
+            b0, b1, b2 = B[j], B[j + 1], B[j + 2]
+            s00 = s01 = s02 = s10 = s11 = s12 = s20 = s21 = s22 = s30 = s31 = s32 = _ZERO
+            for k in range(A.shape[1]):
+                x0, x1, x2 = b0[k], b1[k], b2[k]
+                s00, s01, s02 = s00 + a0[k] * x0, s01 + a0[k] * x1, s02 + a0[k] * x2
+                s10, s11, s12 = s10 + a1[k] * x0, s11 + a1[k] * x1, s12 + a1[k] * x2
+                s20, s21, s22 = s20 + a2[k] * x0, s21 + a2[k] * x1, s22 + a2[k] * x2
+                s30, s31, s32 = s30 + a3[k] * x0, s31 + a3[k] * x1, s32 + a3[k] * x2
+            out[i, j], out[i, j + 1], out[i, j + 2] = out[i, j] + s00, out[i, j + 1] + s01, out[i, j + 2] + s02
+            i1, i2, i3 = i + 1, i + 2, i + 3
+            out[i1, j], out[i1, j + 1], out[i1, j + 2] = out[i1, j] + s10, out[i1, j + 1] + s11, out[i1, j + 2] + s12
+            out[i2, j], out[i2, j + 1], out[i2, j + 2] = out[i2, j] + s20, out[i2, j + 1] + s21, out[i2, j + 2] + s22
+            out[i3, j], out[i3, j + 1], out[i3, j + 2] = out[i3, j] + s30, out[i3, j + 1] + s31, out[i3, j + 2] + s32
+
+
+# ---- the step --------------------------------------------------------------------------------------------------------
+
+
+class _Net(NamedTuple):
+    """The five tensors with spare room, or their gradients. W2 is kept transposed: its long side must be the row."""
+
+    C: np.ndarray  # (vocab_size, n_embd)
+    W1: np.ndarray  # (block_size * n_embd + spare, n_hidden + spare)
+    b1: np.ndarray  # (1, n_hidden + spare)
+    W2T: np.ndarray  # (vocab_size + spare, n_hidden + spare)
+    b2: np.ndarray  # (1, vocab_size + spare)
+
+
+class _Scratch(NamedTuple):
+    """What the step computes on its way, for up to _TILE rows of a batch; each `d` is a gradient of the loss."""
+
+    emb: np.ndarray  # (rows, block_size * n_embd)
+    h: np.ndarray  # (rows, n_hidden)
+    logits: np.ndarray  # (rows, vocab_size); its own gradient takes its place
+    demb: np.ndarray  # like emb
+    dh: np.ndarray  # like h
+
+
+_TILE = 48  # rows of a batch worked on at a time: they stay in the core's own cache, and a batch of any size fits
+
+
+@_inlined
+def _forward(net: _Net, at: _Scratch, X: np.ndarray, spare_rows: int) -> None:
+    """emb, h and logits of the contexts X (rows, block_size); the spare rows get no context."""
+    rows, block_size = X.shape
+    n_embd = net.C.shape[1]
+    for b in range(spare_rows):
+        for j in range(at.h.shape[1]):
+            at.h[b, j] = net.b1[0, j]
+        for v in range(at.logits.shape[1]):
+            at.logits[b, v] = net.b2[0, v]
+        for p in range(block_size):
+            for e in range(n_embd):
+                at.emb[b, p * n_embd + e] = net.C[X[b, p], e] if b < rows else _ZERO
+    _add_product(at.h, at.emb, net.W1, rows, block_size * n_embd)
+    for b in range(rows):
+        for j in range(at.h.shape[1]):
+            at.h[b, j] = _tanh(at.h[b, j])
+    _add_dots(at.logits, at.h, net.W2T, rows, net.C.shape[0])
+
+
+@_inlined
+def _cross_entropy(at: _Scratch, Y: np.ndarray, vocab_size: int, spare_rows: int, share: float) -> float:
+    """The summed loss of the rows; `logits` becomes its gradient, `share` times (probability - 1 for the right one)."""
+    loss = 0.0
+    for b in range(Y.shape[0]):
+        row = at.logits[b]
+        largest = row[0]
+        for v in range(1, vocab_size):
+            largest = row[v] if row[v] > largest else largest
+        right = row[Y[b]] - largest
+        total = _ZERO
+        for v in range(vocab_size):
+            row[v] = _exp(row[v] - largest)
+            total += row[v]
+        loss += math.log(total) - right
+        for v in range(vocab_size):
+            row[v] *= share / total
+        row[Y[b]] -= share
+    for b in range(Y.shape[0], spare_rows):
+        for v in range(vocab_size):
+            at.logits[b, v] = _ZERO
+    return loss
+
+
+@_inlined
+def _backward(net: _Net, grad: _Net, at: _Scratch, X: np.ndarray, spare_rows: int) -> None:
+    """Add to `grad` what the rows contribute. The derivative of each line of the forward pass, last line first."""
+    rows, block_size = X.shape
+    vocab_size, n_embd = net.C.shape
+    dlogits = at.logits
+
+    # logits = h @ W2 + b2
+    for b in range(rows):
+        for v in range(vocab_size):
+            grad.b2[0, v] += dlogits[b, v]
+    _add_product(grad.W2T, dlogits.T, at.h, vocab_size, rows)
+    for b in range(spare_rows):
+        for j in range(at.dh.shape[1]):
+            at.dh[b, j] = _ZERO
+    _add_product(at.dh, dlogits, net.W2T, rows, vocab_size)
+
+    # h = tanh(emb @ W1 + b1)
+    for b in range(rows):
+        for j in range(at.dh.shape[1]):
+            at.dh[b, j] *= _ONE - at.h[b, j] * at.h[b, j]
+            grad.b1[0, j] += at.dh[b, j]
+    _add_product(grad.W1, at.emb.T, at.dh, block_size * n_embd, rows)
+    for b in range(spare_rows):
+        for k in range(at.demb.shape[1]):
+            at.demb[b, k] = _ZERO
+    _add_dots(at.demb, at.dh, net.W1, rows, block_size * n_embd)
+
+    # emb = C[X]: a row of C that was looked up several times gets the sum
+    for b in range(rows):
+        for p in range(block_size):
+            for e in range(n_embd):
+                grad.C[X[b, p], e] += at.demb[b, p * n_embd + e]
+
+
+@_inlined
+def _gradients(net: _Net, grad: _Net, at: _Scratch, X: np.ndarray, Y: np.ndarray) -> float:
+    """The mean loss over the examples X (B, block_size), Y (B,); `grad` becomes its gradients."""
+    for d in (grad.C, grad.W1, grad.b1, grad.W2T, grad.b2):
+        for i in range(d.shape[0]):
+            for j in range(d.shape[1]):
+                d[i, j] = _ZERO
+    loss = 0.0
+    for first in range(0, X.shape[0], _TILE):
+        Xt, Yt = X[first : first + _TILE], Y[first : first + _TILE]
+        spare_rows = (Xt.shape[0] + _SPARE - 1) // _SPARE * _SPARE
+        _forward(net, at, Xt, spare_rows)
+        loss += _cross_entropy(at, Yt, net.C.shape[0], spare_rows, _ONE / np.float32(X.shape[0]))
+        _backward(net, grad, at, Xt, spare_rows)
+    return loss / X.shape[0]
+
+
+@_inlined
+def _update(p: np.ndarray, dp: np.ndarray, rows: int, columns: int, lr: float) -> None:
+    """p -= lr * dp, but not in the spare room, which must stay zero."""
+    for i in range(rows):
+        for j in range(columns):
+            p[i, j] -= lr * dp[i, j]
+
+
+@_compiled
+def _run(
+    net: _Net,
+    grad: _Net,
+    at: _Scratch,
+    n_hidden: int,
+    learns: np.ndarray,
+    X: np.ndarray,
+    Y: np.ndarray,
+    rates: np.ndarray,
+    losses: np.ndarray,
+) -> int:
+    """Take a step per learning rate, write the losses, return how many steps were taken.
+
+    X (batches, B, block_size), Y (batches, B): a batch for each step, or one for all of them. Fewer steps are taken
+    only if a batch holds an index outside the vocabulary, which would read and write where nothing of ours lies.
+    """
+    vocab_size, n_embd = net.C.shape
+    for s in range(len(rates)):
+        Xb, Yb = X[s % len(X)], Y[s % len(Y)]
+        for b in range(len(Yb)):
+            if not 0 <= Yb[b] < vocab_size:
+                return s
+            for p in range(Xb.shape[1]):
+                if not 0 <= Xb[b, p] < vocab_size:
+                    return s
+        losses[s] = _gradients(net, grad, at, Xb, Yb)
+        lr = rates[s]
+        if learns[0]:
+            _update(net.C, grad.C, vocab_size, n_embd, lr)
+        if learns[1]:
+            _update(net.W1, grad.W1, Xb.shape[1] * n_embd, n_hidden, lr)
+        if learns[2]:
+            _update(net.b1, grad.b1, 1, n_hidden, lr)
+        if learns[3]:
+            _update(net.W2T, grad.W2T, vocab_size, n_hidden, lr)
+        if learns[4]:
+            _update(net.b2, grad.b2, 1, vocab_size, lr)
+    return len(rates)
+
+
+# ---- from the model to buffers and back ------------------------------------------------------------------------------
+
+
+def _roomy(*shape: int) -> np.ndarray:
+    """Zeros whose rows start where a vector may start: at a multiple of 64 bytes, if a row is a multiple of that."""
+    size = math.prod(shape)
+    block = np.zeros(size + _VECTOR, dtype=np.float32)
+    first = -block.ctypes.data % 64 // block.itemsize
+    return block[first : first + size].reshape(shape)
+
+
+def _up(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
+
+
+class _CompiledCopy:
+    """The tensors of a model in buffers that fit the compiled step, with scratch room for batches of any size."""
+
+    def __init__(self, model: MLP, batch_size: int) -> None:
+        config = model.config
+        self.config = config
+        # Under the parameters lies the storage that notebook tensors may share. It is read before the steps and written
+        # after them, whatever its strides.
+        self.tensors = model.tensors()
+        self.learns = np.array([p.requires_grad for p in self.tensors])
+        inputs, hidden = config.block_size * config.n_embd, _up(config.n_hidden, _VECTOR)
+        width, symbols = _up(inputs, _SPARE), _up(config.vocab_size, _SPARE)
+        rows = _up(min(batch_size, _TILE), _SPARE)
+        shapes = (config.vocab_size, config.n_embd), (width, hidden), (1, hidden), (symbols, hidden), (1, symbols)
+        self.net = _Net(*(_roomy(*shape) for shape in shapes))
+        self.grad = _Net(*(_roomy(*shape) for shape in shapes))
+        self.scratch = _Scratch(
+            _roomy(rows, width), _roomy(rows, hidden), _roomy(rows, symbols), _roomy(rows, width), _roomy(rows, hidden)
+        )
+
+    def pairs(self, net: _Net) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The model's own numbers beside ours, without the spare room and the same way up."""
+        c = self.config
+        C, W1, b1, W2, b2 = (p.detach().numpy() for p in self.tensors)
+        inputs = c.block_size * c.n_embd
+        return [
+            (C, net.C),
+            (W1, net.W1[:inputs, : c.n_hidden]),
+            (b1, net.b1[0, : c.n_hidden]),
+            (W2, net.W2T[: c.vocab_size, : c.n_hidden].T),
+            (b2, net.b2[0, : c.vocab_size]),
+        ]
+
+    def load(self) -> None:
+        """Take over the model's numbers."""
+        for theirs, ours in self.pairs(self.net):
+            ours[...] = theirs
+
+    def store(self) -> None:
+        """Put the numbers into the model. Its gradients, if any, belong to older numbers, so they go."""
+        for theirs, ours in self.pairs(self.net):
+            theirs[...] = ours
+        for p in self.tensors:
+            p.grad = None
+
+    def run(self, X: np.ndarray, Y: np.ndarray, rates: list[float]) -> list[float]:
+        """Take a step for each rate on our numbers, on X (batches, B, block_size), Y (batches, B); give the losses."""
+        losses = np.empty(len(rates), dtype=np.float32)
+        rates = np.array(rates, dtype=np.float32)
+        n_hidden = self.config.n_hidden
+        taken = _run(self.net, self.grad, self.scratch, n_hidden, self.learns, X, Y, rates, losses)
+        if taken < len(rates):
+            raise ValueError(
+                f"X or Y now holds an index outside the vocabulary of {self.config.vocab_size}, which it did not when "
+                "the training began: leave both alone while training"
+            )
+        return losses.tolist()
+
+
+# ---- the iterator ----------------------------------------------------------------------------------------------------
+
+_AHEAD_SECONDS = 0.05  # an interrupt waits for the steps under way, then for taking back those not handed out
+_AHEAD_NUMBERS = 2**18  # indices drawn ahead at most, 2 MB
+
+
+def fast_steps(
+    model: MLP,
+    X: Tensor,
+    Y: Tensor,
+    *,
+    steps: int,
+    start: int = 0,
+    lr: LearningRate | None = None,
+    batch_size: int | None = 32,
+    optimizer: None = None,
+    look_every: int | None = 1,
+    g: torch.Generator,
+) -> Iterator[Step]:
+    """`train_steps`, compiled: same arguments, batches, yields and results up to rounding, 4 to 8 times as fast.
+
+    It does what the lecture's cell does and no more: an `MLP` of float32 tensors on the CPU, plain SGD. Hooks of the
+    model are not called, and `p.grad`, which `train_steps` leaves filled, is None afterwards. One core is used, and
+    Python's lock is free meanwhile, so that threads can train several models at once.
+
+    It is quick when it may work ahead. `look_every` promises when you will look at the model or at `g`, or change them:
+
+    * 1: after any step. Both are then exactly up to date at every yield, at twice the time per step.
+    * k: only after steps with `(step.i + 1) % k == 0`, after the last, and after leaving the loop.
+    * None: only after the last and after leaving the loop.
+
+    Leave the loop early, by `break`, an error or an interrupt, and the steps worked ahead are taken back: model and `g`
+    are then as if only the steps handed out had been asked for. (A `for` loop over the call itself sees to that; if you
+    keep the iterator in a variable, call its `close()`.) An `lr` function is called ahead too, in the order of the
+    steps; an error in it surfaces when its turn comes. An interrupt waits 0.1 s, or for one step if that is longer.
+
+    The batches of many steps are drawn from `g` in one call, which gives the same numbers as one call a step. The first
+    call ever compiles for some seconds and says so on stderr; the result is kept beside this file or, where that cannot
+    be written, in the user's cache folder.
+
+    Raises TypeError or ValueError for what it does not do, and what `train_steps` raises. Taught in: notebook 16.
+
+    >>> from mlp_lib import MLPConfig, Vocab, build_dataset
+    >>> g = torch.Generator().manual_seed(2147483647)
+    >>> X, Y = build_dataset(["emma", "olivia"], Vocab("aeilmov"))
+    >>> model = MLP(MLPConfig(vocab_size=8, n_embd=2, n_hidden=10), g=g)
+    >>> [step.i for step in fast_steps(model, X, Y, steps=3, g=g)]
+    [0, 1, 2]
+    """
+    if optimizer is not None:
+        raise ValueError(
+            f"fast_steps does plain SGD only, got optimizer={type(optimizer).__name__}(...): use train_steps with it"
+        )
+    _check_fast("fast_steps", model, X=X, Y=Y, g=g)
+    check_training(model, X, Y, steps=steps, start=start, batch_size=batch_size, look_every=look_every, g=g)
+    rate = rate_function(lr)
+    _compile_once()
+    return _fast_steps(model, X, Y, range(start, start + steps), rate, batch_size, look_every, g)
+
+
+def fast_gradients(model: MLP, X: Tensor, Y: Tensor) -> tuple[float, list[Tensor]]:
+    """The loss in nats over all examples X (N, block_size), Y (N,), and its gradients in the order `model.tensors()`.
+
+    What the compiled step computes before its update, to be laid beside autograd's. Changes and draws nothing.
+    Raises what `fast_steps` raises for a model or data. Taught in: notebook 16.
+
+    >>> model = MLP(MLPConfig(vocab_size=4), g=torch.Generator().manual_seed(2147483647))
+    >>> loss, (dC, dW1, db1, dW2, db2) = fast_gradients(model, torch.tensor([[0, 1, 2]]), torch.tensor([3]))
+    >>> dW2.shape == model.W2.shape
+    True
+    """
+    _check_fast("fast_gradients", model, X=X, Y=Y)
+    check_examples(model, X, Y)
+    _compile_once()
+    compiled = _CompiledCopy(model, len(Y))
+    compiled.load()
+    [loss] = compiled.run(*_whole(X, Y), [0.0])
+    return loss, [torch.from_numpy(d.copy()) for _, d in compiled.pairs(compiled.grad)]
+
+
+def _check_fast(caller: str, model: MLP, **others: Tensor | torch.Generator) -> None:
+    """Raise TypeError or ValueError with one sentence that names `train_steps` for what only `train_steps` does."""
+    if type(model) is not MLP:
+        raise TypeError(
+            f"{caller} works for mlp_lib's own MLP only, got {type(model).__name__}: use train_steps for it"
+        )
+    parameters = dict(model.named_parameters())
+    found, expected = {name: tuple(p.shape) for name, p in parameters.items()}, model.config.shapes
+    if found != expected:
+        raise ValueError(
+            f"{caller} works for the five tensors of an MLP only, here {expected}, got {found}: "
+            "use train_steps for another network"
+        )
+    for name, t in (*parameters.items(), *others.items()):
+        if isinstance(t, (Tensor, torch.Generator)) and t.device.type != "cpu":
+            raise ValueError(f"{caller} runs on the CPU only, but {name} is on {t.device}: use train_steps there")
+    for name, p in parameters.items():
+        if p.dtype != torch.float32:
+            raise TypeError(f"{caller} computes in torch.float32 only, but {name} is {p.dtype}: use train_steps for it")
+        if any(stride == 0 and size > 1 for stride, size in zip(p.stride(), p.shape, strict=True)):
+            raise ValueError(
+                f"{name} was expanded, so that several of its numbers are one in memory and neither {caller} nor "
+                f"train_steps can update them: give the model {name}.clone()"
+            )
+    if not any(p.requires_grad for p in parameters.values()):
+        raise ValueError(
+            f"none of the model's tensors requires a gradient, so that neither {caller} nor train_steps has anything "
+            "to do: call model.requires_grad_()"
+        )
+
+
+def _whole(X: Tensor, Y: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """All examples as one batch: X (1, N, block_size), Y (1, N)."""
+    return np.ascontiguousarray(X.numpy()[None], dtype=np.int64), np.ascontiguousarray(Y.numpy()[None], dtype=np.int64)
+
+
+def _fast_steps(
+    model: MLP,
+    X: Tensor,
+    Y: Tensor,
+    numbers: range,
+    rate: Callable[[int], float],
+    batch_size: int | None,
+    look_every: int | None,
+    g: torch.Generator,
+) -> Iterator[Step]:
+    Xn, Yn = X.numpy(), Y.numpy()
+    whole = _whole(X, Y) if batch_size is None else None
+    rows = len(Yn) if batch_size is None else batch_size
+    compiled = _CompiledCopy(model, rows)
+
+    def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
+        """The batches of the next n steps: X (n, B, block_size), Y (n, B)."""
+        if whole is not None:
+            return whole  # the same one for every step
+        ix = torch.randint(0, len(Yn), (n * batch_size,), generator=g).numpy()
+        # NumPy's take, because indexing a tensor of this size would wake torch's thread pool for a moment's work.
+        Xb = Xn.take(ix, axis=0).astype(np.int64, copy=False).reshape(n, batch_size, -1)
+        return Xb, Yn.take(ix).astype(np.int64, copy=False).reshape(n, batch_size)
+
+    most_ahead = max(1, _AHEAD_NUMBERS // (rows * (model.config.block_size + 2)))
+    ahead, i = 8, numbers.start
+    while i < numbers.stop:
+        n = min(ahead, most_ahead, numbers.stop - i)
+        if look_every is not None:
+            n = min(n, look_every - i % look_every)  # stop where the promise says that someone may look
+        rates, error = _rates_ahead(rate, range(i, i + n))
+        n = len(rates)
+        if error is not None and n == 0:
+            raise error
+        clock = time.perf_counter()
+        compiled.load()
+        net_before, g_before = [a.copy() for a in compiled.net], g.get_state()
+        handed_out = 0
+        try:
+            Xb, Yb = draw(n)
+            losses = compiled.run(Xb, Yb, rates)
+            compiled.store()
+            seconds = time.perf_counter() - clock
+            for s in range(n):
+                handed_out = s + 1  # set first: closed or interrupted at the yield, the caller has had this step
+                yield Step(i + s, rates[s], losses[s])
+        finally:
+            if handed_out < n:
+                # Back to the start of the chunk, and again as far as the caller has seen: the same steps, bit for bit.
+                for a, before in zip(compiled.net, net_before, strict=True):
+                    a[...] = before
+                g.set_state(g_before)
+                if handed_out:
+                    compiled.run(*draw(handed_out), rates[:handed_out])
+                compiled.store()
+        if error is not None:
+            raise error
+        i += n
+        ahead = max(1, min(8 * n, int(n * _AHEAD_SECONDS / max(seconds, 1e-9))))
+
+
+def _rates_ahead(rate: Callable[[int], float], numbers: range) -> tuple[list[float], Exception | None]:
+    """The learning rates of the steps up to the first for which `rate` raises, and what it raised."""
+    rates = []
+    for i in numbers:
+        try:
+            rates.append(rate(i))
+        except Exception as error:
+            return rates, error
+    return rates, None
+
+
+# ---- compiling -------------------------------------------------------------------------------------------------------
+
+_one_at_a_time = threading.Lock()
+_SILENT_SECONDS = 2.0
+
+
+def _compile_once() -> None:
+    """Load the compiled step from the cache, or compile it; if that takes a while, say so on stderr."""
+    with _one_at_a_time:
+        if _run.signatures:
+            return
+        done = threading.Event()
+        threading.Thread(target=_announce, args=(done,), daemon=True).start()
+        try:
+            g = torch.Generator().manual_seed(0)
+            nothing = np.zeros((1, 1, 1), dtype=np.int64)
+            _CompiledCopy(MLP(MLPConfig(2, 1, 1, 1), g=g), 1).run(nothing, nothing[0], [])
+        finally:
+            done.set()
+
+
+def _announce(done: threading.Event) -> None:
+    while not done.wait(_SILENT_SECONDS):
+        if _run.stats.cache_misses:  # so it is being compiled; else only Numba itself takes its time to start
+            once = (
+                "" if _run.stats.cache_path else ", and done once if NUMBA_CACHE_DIR names a folder that can be written"
+            )
+            print(f"mlp_lib: compiling the training loop, about 10 s{once} ...", file=sys.stderr, flush=True)
+            return
