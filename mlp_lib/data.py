@@ -1,215 +1,61 @@
-"""Words to tensors: the list, its symbols, the examples, the three splits.
+"""Words to tensors: the symbols, the examples, the three splits.
+
+    words = load_words()
+    vocab = Vocab.from_words(words)
+    Xtr, Ytr, Xdev, Ydev, Xte, Yte = make_splits(words, vocab, block_size=3)
 
 Taught in: notebook 01 (the dataset) and notebook 07 (splits).
 """
 
-import hashlib
-import http.client
-import os
 import random
-import tempfile
-import unicodedata
-import urllib.request
-import warnings
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import NamedTuple
 
-import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
-BOUNDARY = "."  # starts and ends every word; always symbol 0
-
-LECTURE_URL = "https://raw.githubusercontent.com/karpathy/makemore/master/names.txt"
-LECTURE_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
-_DOWNLOAD_SECONDS = 30
-
-_PACKAGE = Path(__file__).resolve().parent
-# An installed wheel carries the list inside the package; a checkout keeps it in data/, where people look for it.
-_BUNDLED = (_PACKAGE / "names.txt", _PACKAGE.parent / "data" / "names.txt")
-
-
-def load_words(source: str | Path | None = None) -> list[str]:
-    """The words of a list, one per line, in the list's order; duplicates are kept.
-
-    `None` gives the bundled names, `"lecture"` the lecture's own file (from the environment variable
-    `MLP_LECTURE_NAMES` if it names a copy, else downloaded once and cached), anything else is the path of your list,
-    in which "~" is your home folder.
-
-    Harmless differences are evened out: a byte order mark, CRLF line ends, blank lines, spaces around a word, upper
-    case, and letters with accents written as two code points (Unicode NFC).
-
-    Raises FileNotFoundError or IsADirectoryError for a wrong path, ValueError for a file that is not a list of words
-    (empty, not UTF-8 text, a line of several words, a "." inside a word) or is not the lecture's file, and
-    ConnectionError if the download fails. Source: lecture 00:09:03. Taught in: notebook 01.
-
-    >>> load_words()[:5]
-    ['emma', 'olivia', 'ava', 'isabella', 'sophia']
-    """
-    if source is None:
-        path = next((p for p in _BUNDLED if p.is_file()), None)
-        if path is None:
-            raise FileNotFoundError(
-                f"the bundled list {_BUNDLED[-1]} is missing: restore it with `git checkout data/names.txt`"
-            )
-        return _parse(path.read_bytes(), str(path))
-    if source == "lecture":
-        return _parse(_lecture_bytes(), "the lecture's names.txt")
-    if not isinstance(source, (str, Path)):
-        raise TypeError(f'source must be None, "lecture" or a path, got {source!r}')
-    path = Path(os.path.expanduser(source))
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory: give the path of a text file with one word a line")
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no file at {path} (looked from {Path.cwd()}): give a path that exists, None for the bundled names, "
-            'or "lecture" for the lecture\'s own list'
-        )
-    return _parse(path.read_bytes(), str(path))
-
-
-def _parse(content: bytes, name: str) -> list[str]:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{name} is not UTF-8 text (byte {error.start} is 0x{content[error.start]:02x}): "
-            "save the list as plain text in UTF-8"
-        ) from None
-    if "\0" in text:
-        raise ValueError(f"{name} holds a zero byte, so it is not plain text: give a text file with one word a line")
-    words = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        word = unicodedata.normalize("NFC", line.strip().lower())
-        if not word:
-            continue
-        if any(c.isspace() for c in word):
-            raise ValueError(
-                f"line {number} of {name} holds several words, {word[:40]!r}: put each on its own line, or a hyphen "
-                "where one name has a space"
-            )
-        if BOUNDARY in word:
-            raise ValueError(
-                f"line {number} of {name} holds {word[:40]!r}, but {BOUNDARY!r} marks the start and end of a word "
-                "here: remove it from the list"
-            )
-        words.append(word)
-    if not words:
-        raise ValueError(f"{name} holds no words: give a text file with one word a line")
-    return words
-
-
-def _lecture_bytes() -> bytes:
-    """The lecture's file from a named copy, from the cache, or from the net; its checksum is right in every case."""
-    copy = os.environ.get("MLP_LECTURE_NAMES")
-    if copy:
-        if not Path(copy).is_file():
-            raise FileNotFoundError(f"MLP_LECTURE_NAMES names {copy}, which is no file: correct the path or unset it")
-        return _checked(Path(copy).read_bytes(), copy, "point MLP_LECTURE_NAMES at the right file or unset it")
-    cached = _cache_folder() / "lecture_names.txt"
-    if cached.is_file():
-        return _checked(cached.read_bytes(), str(cached), "delete it and it is fetched anew")
-    content = _checked(
-        _download(LECTURE_URL), LECTURE_URL, "the download was cut off or the file has changed; try again"
-    )
-    _write_whole(cached, content)
-    return content
-
-
-def _cache_folder() -> Path:
-    if os.environ.get("MLP_LIB_CACHE"):
-        return Path(os.environ["MLP_LIB_CACHE"])
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlp_lib"
-    except RuntimeError:  # pathlib's word for a user without a home
-        raise FileNotFoundError(
-            "no home folder was found to keep the lecture's list in: name a folder in the environment variable "
-            "MLP_LIB_CACHE, or a copy of the file in MLP_LECTURE_NAMES"
-        ) from None
-
-
-def _download(url: str) -> bytes:
-    try:
-        with urllib.request.urlopen(url, timeout=_DOWNLOAD_SECONDS) as answer:
-            return answer.read()
-    except http.client.IncompleteRead as error:
-        short = "" if error.expected is None else f", {error.expected:,} short"  # an answer in chunks has no length
-        raise ConnectionError(
-            f"the download of {url} stopped after {len(error.partial):,} bytes{short}: try again"
-        ) from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise ConnectionError(
-            f"could not download {url} ({reason}): check the connection, or set MLP_LECTURE_NAMES to a copy of the file"
-        ) from error
-
-
-def _checked(content: bytes, name: str, remedy: str) -> bytes:
-    found = hashlib.sha256(content).hexdigest()
-    if found != LECTURE_SHA256:
-        raise ValueError(
-            f"{name} is not the lecture's names.txt (sha256 {found[:12]}..., "
-            f"expected {LECTURE_SHA256[:12]}...): {remedy}"
-        )
-    return content
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Put the file in place in one move, so that no reader and no interruption ever sees half of it."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-        with open(descriptor, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        # The words are right and in hand; only the next call pays for it.
-        warnings.warn(f"could not keep the download in {path} ({error}): it will be fetched again", stacklevel=4)
+from mlp_lib.checks import BOUNDARY, checked, unknown_symbol
 
 
 class Vocab:
     """The symbols of a word list: `stoi` maps a character to its index, `itos` maps it back; "." is 0.
 
     Raises ValueError for symbols that are not distinct single characters or that include ".".
-    Source: lecture 00:09:03. Taught in: notebook 01.
+    Source: lecture 00:09:03.
 
     >>> vocab = Vocab.from_words(["emma", "ava"])
     >>> vocab.stoi
     {'.': 0, 'a': 1, 'e': 2, 'm': 3, 'v': 4}
+    >>> vocab.encode("ave."), vocab.decode([1, 4, 2, 0])
+    ([1, 4, 2, 0], 'ave.')
     """
 
     def __init__(self, symbols: Iterable[str]) -> None:
-        symbols = list(symbols)
-        for s in symbols:
-            if not isinstance(s, str) or len(s) != 1:
-                raise ValueError(f"each symbol must be one character, got {s!r}")
-        if BOUNDARY in symbols:
-            raise ValueError(f"the symbols include {BOUNDARY!r}, which is added as symbol 0 by itself: leave it out")
-        if len(set(symbols)) != len(symbols):
-            twice = next(s for s in symbols if symbols.count(s) > 1)
-            raise ValueError(f"the symbol {twice!r} is listed twice: list each once")
-        if not symbols:
-            raise ValueError("a vocabulary needs at least one symbol besides '.', got none")
-        self.stoi: dict[str, int] = {s: i for i, s in enumerate([BOUNDARY, *symbols])}
-        self.itos: dict[int, str] = {i: s for s, i in self.stoi.items()}
+        symbols = [BOUNDARY, *symbols]
+        if len(symbols) == 1 or len(set(symbols)) < len(symbols) or any(len(s) != 1 for s in symbols):
+            raise ValueError(
+                f"symbols must be distinct single characters, and {BOUNDARY!r} is added by itself: got {symbols[1:]}"
+            )
+        self.stoi: dict[str, int] = {s: i for i, s in enumerate(symbols)}
+        self.itos: dict[int, str] = dict(enumerate(symbols))
 
     @classmethod
-    def from_words(cls, words: Iterable[str]) -> "Vocab":
-        """The characters that occur in `words`, sorted, with "." before them.
+    @checked
+    def from_words(cls, words: list[str]) -> "Vocab":
+        """The characters that occur in `words`, sorted, with "." before them."""
+        return cls(sorted(set("".join(words))))
 
-        Raises TypeError if `words` is anything but several str, ValueError if it holds no character.
-        """
-        words = _check_words(words)
-        symbols = sorted(set("".join(words)))
-        if not symbols:
-            raise ValueError(
-                f"cannot build a vocabulary from {len(words)} words without a character: load some words first"
-            )
-        return cls(symbols)
+    def encode(self, text: str) -> list[int]:
+        """The indices of the characters of `text`. Raises ValueError for a character that is not a symbol."""
+        try:
+            return [self.stoi[c] for c in text]
+        except KeyError as error:
+            raise unknown_symbol(error.args[0], text, self) from None
+
+    def decode(self, indices: Iterable[int] | Tensor) -> str:
+        """The characters of `indices`. Raises KeyError for an index without a symbol."""
+        return "".join(self.itos[int(i)] for i in indices)
 
     def __len__(self) -> int:
         return len(self.stoi)
@@ -223,144 +69,33 @@ class Vocab:
     def __hash__(self) -> int:
         return hash(tuple(self.stoi))
 
-    def encode(self, text: str) -> list[int]:
-        """The indices of the characters of `text`. Raises ValueError for a character that is no symbol.
 
-        >>> Vocab("abc").encode("cab.")
-        [3, 1, 2, 0]
-        """
-        try:
-            return [self.stoi[c] for c in text]
-        except KeyError as error:
-            raise ValueError(self._unknown(error.args[0], text)) from None
-
-    def decode(self, indices: Iterable[int] | Tensor) -> str:
-        """The characters of `indices`. Raises ValueError for an index without a symbol.
-
-        >>> Vocab("abc").decode([3, 1, 2, 0])
-        'cab.'
-        """
-        indices = [int(i) for i in indices]
-        for i in indices:
-            if i not in self.itos:
-                raise ValueError(f"index {i} has no symbol: this vocabulary has {len(self)}, from 0 to {len(self) - 1}")
-        return "".join(self.itos[i] for i in indices)
-
-    def _unknown(self, c: str, text: str) -> str:
-        return (
-            f"the character {c!r} in {text[:40]!r} is not among the {len(self)} symbols {''.join(self.stoi)!r}: "
-            "use only these, or build the vocabulary from a list that has it"
-        )
-
-
-def _check_words(words: Iterable[str]) -> list[str]:
-    """The words as a list of our own: a generator could be gone through only once."""
-    if isinstance(words, str):
-        raise TypeError(f"words must be a list of str, got one str {words[:20]!r}: write [{words[:20]!r}]")
-    if not isinstance(words, Iterable):
-        raise TypeError(f"words must be a list of str, got {type(words).__name__}: load_words() gives one")
-    words = list(words)
-    for w in words:
-        if not isinstance(w, str):
-            raise TypeError(f"words must hold str only, got {w!r}")
-    return words
-
-
+@checked
 def build_dataset(
-    words: Iterable[str], vocab: Vocab, block_size: int = 3, *, dtype: torch.dtype = torch.int64
-) -> tuple[Tensor, Tensor]:
-    """Every example of `words`: X (N, block_size), the characters before; Y (N,), the character that follows.
+    words: list[str], vocab: Vocab, block_size: int = 3
+) -> tuple[Int[Tensor, "N {block_size}"], Int[Tensor, " N"]]:
+    """Every example of `words`: X, the `block_size` characters before; Y, the character that follows.
 
     The rows and their order are those of the lecture's loop: word after word, character after character, the closing
-    "." of each word included, so N is the number of characters plus the number of words. `dtype` may be a smaller
-    integer type to save memory on very long lists; the training loop widens each batch.
-
-    Raises ValueError for a character outside `vocab`, a `block_size` below 1, no words, or a `dtype` too small for
-    the vocabulary, TypeError for a `vocab` that is no Vocab. Source: lecture 00:09:03. Taught in: notebook 01.
+    "." of each word included, so N is the number of characters plus the number of words.
+    Raises ValueError for a character outside `vocab`. Source: lecture 00:09:03.
 
     >>> X, Y = build_dataset(["ava"], Vocab("av"), block_size=2)
     >>> X.tolist(), Y.tolist()
     ([[0, 0], [0, 1], [1, 2], [2, 1]], [1, 2, 1, 0])
     """
-    words = _check_words(words)
-    check_vocab(vocab)
-    check_count("block_size", block_size)
-    if len(words) == 0:
-        raise ValueError("cannot build a dataset from an empty list: load some words first")
-    if dtype not in _NUMPY_TYPES:
-        raise ValueError(f"dtype must be an integer type of torch, such as torch.int64, got {dtype}")
-    if len(vocab) - 1 > torch.iinfo(dtype).max:
-        raise ValueError(
-            f"{dtype} holds no index above {torch.iinfo(dtype).max}, but the vocabulary has {len(vocab)} symbols"
-        )
-
-    # One long row of symbols: before each word block_size boundaries, after it one. Then every example is a window of
-    # block_size + 1 symbols, and the windows that end inside the padding are no examples.
+    # One long row of symbols, with block_size boundaries before each word and one after it. Every example is a window
+    # of block_size + 1 symbols; the windows that end inside the padding are not examples.
     pad = BOUNDARY * block_size
-    row = _encode(pad + (BOUNDARY + pad).join(words) + BOUNDARY, words, vocab).astype(_NUMPY_TYPES[dtype])
-    lengths = np.fromiter(map(len, words), dtype=np.int64, count=len(words))
-    starts = np.cumsum(lengths + block_size + 1) - (lengths + block_size + 1)
-    is_example = np.ones(len(row), dtype=bool)
-    for k in range(block_size):
-        is_example[starts + k] = False
-    ends = np.flatnonzero(is_example)
-    X = np.empty((len(ends), block_size), dtype=row.dtype)
-    for k in range(block_size):
-        X[:, k] = row[ends - (block_size - k)]
-    return torch.from_numpy(X), torch.from_numpy(row[ends])
-
-
-_NUMPY_TYPES = {
-    torch.int64: np.int64,
-    torch.int32: np.int32,
-    torch.int16: np.int16,
-    torch.int8: np.int8,
-    torch.uint8: np.uint8,
-}
-
-
-def _encode(text: str, words: Sequence[str], vocab: Vocab) -> np.ndarray:
-    """The index of each character of `text`, through one table lookup; a character without one is named."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    table = np.full(int(max(codes.max(), max(map(ord, vocab.stoi)))) + 1, -1, dtype=np.int32)
-    for s, i in vocab.stoi.items():
-        table[ord(s)] = i
-    indices = table[codes]
-    if indices.min() < 0 or any(BOUNDARY in w for w in words):
-        for w in words:
-            if BOUNDARY in w:
-                raise ValueError(
-                    f"the word {w!r} holds {BOUNDARY!r}, which marks the start and end of a word: remove it"
-                )
-            vocab.encode(w)  # names the character and the word
-    return indices
-
-
-def check_count(name: str, value: int, least: int = 1) -> None:
-    """Raise TypeError or ValueError with one sentence unless `value` is a whole number of at least `least`.
-
-    >>> check_count("steps", 100)
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
-
-
-def check_vocab(vocab: Vocab) -> None:
-    """Raise TypeError with one sentence unless `vocab` is a Vocab; the lecture's `stoi` is often handed in.
-
-    >>> check_vocab({".": 0, "a": 1})
-    Traceback (most recent call last):
-    ...
-    TypeError: vocab must be a Vocab, got dict: make one with Vocab.from_words(words)
-    """
-    if not isinstance(vocab, Vocab):
-        raise TypeError(f"vocab must be a Vocab, got {type(vocab).__name__}: make one with Vocab.from_words(words)")
+    row = torch.tensor(vocab.encode("".join(pad + w + BOUNDARY for w in words)))
+    lengths = torch.tensor([[block_size, len(w) + 1] for w in words])
+    is_target = torch.tensor([False, True]).repeat(len(words)).repeat_interleave(lengths.flatten())
+    windows = row.unfold(0, block_size + 1, 1)[is_target[block_size:]]  # (N, block_size + 1)
+    return windows[:, :block_size].contiguous(), windows[:, block_size].contiguous()
 
 
 class Splits(NamedTuple):
-    """The three splits as tensors: X (N, block_size) and Y (N,) for training, development and test."""
+    """The three splits: X (N, block_size) and Y (N,) for training, development and test."""
 
     Xtr: Tensor
     Ytr: Tensor
@@ -370,44 +105,48 @@ class Splits(NamedTuple):
     Yte: Tensor
 
 
-def split_words(words: Iterable[str], *, seed: int = 42) -> tuple[list[str], list[str], list[str]]:
+@checked
+def split_words(words: list[str], *, seed: int = 42) -> tuple[list[str], list[str], list[str]]:
     """80 % of the words to train on, 10 % to choose with (dev), 10 % to report with (test), after one shuffle.
 
-    A copy is shuffled with `random.Random(seed)`, so calling twice gives the same split (the lecture's cell shuffles
-    `words` in place and gives another split each time it is run). Draws from no global generator.
-
-    Raises ValueError if a split would be empty, which is so below 6 words, TypeError if `seed` is no whole number.
-    Source: lecture 00:53:20. Taught in: notebook 07.
+    A copy is shuffled with `random.Random(seed)`, so calling twice gives the same split. (The lecture's cell shuffles
+    `words` in place and gives another split each time it is run.) Source: lecture 00:53:20.
 
     >>> [len(part) for part in split_words([str(n) for n in range(50)])]
     [40, 5, 5]
     """
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-        raise TypeError(f"seed must be a whole number, got {seed!r}: with another one every call splits in another way")
-    seed = int(seed)  # random.Random takes no NumPy integer
-    shuffled = _check_words(words)
-    random.Random(seed).shuffle(shuffled)
+    shuffled = list(words)
+    random.Random(int(seed)).shuffle(shuffled)
     n1 = int(0.8 * len(shuffled))
     n2 = int(0.9 * len(shuffled))
-    parts = shuffled[:n1], shuffled[n1:n2], shuffled[n2:]
-    if not all(parts):
-        raise ValueError(f"{len(shuffled)} words are too few to split 80/10/10 with none empty: give at least 6")
-    return parts
+    return shuffled[:n1], shuffled[n1:n2], shuffled[n2:]
 
 
-def make_splits(words: Iterable[str], vocab: Vocab, block_size: int = 3, *, seed: int = 42) -> Splits:
-    """The examples of `split_words(words, seed=seed)` as six tensors.
+@checked
+def make_splits(words: list[str], vocab: Vocab, block_size: int = 3, *, seed: int = 42) -> Splits:
+    """The examples of `split_words(words, seed=seed)` as six tensors. Source: lecture 00:53:20.
 
-    Raises what `split_words` and `build_dataset` raise. Source: lecture 00:53:20. Taught in: notebook 07.
-
+    >>> from mlp_lib import load_words
     >>> words = load_words()
     >>> splits = make_splits(words, Vocab.from_words(words))
     >>> splits.Xtr.shape[0] > 7 * splits.Xdev.shape[0]
     True
     """
-    train, dev, test = split_words(words, seed=seed)
-    return Splits(
-        *build_dataset(train, vocab, block_size),
-        *build_dataset(dev, vocab, block_size),
-        *build_dataset(test, vocab, block_size),
-    )
+    parts = split_words(words, seed=seed)
+    return Splits(*(t for part in parts for t in build_dataset(part, vocab, block_size)))
+
+
+def distinct_contexts(X: Int[Tensor, "N block_size"]) -> tuple[Int[Tensor, "M block_size"], Int[Tensor, " N"]]:
+    """The distinct rows of X, sorted, and for each row of X which of them it is: a model need be asked only once each.
+
+    >>> distinct_contexts(torch.tensor([[5, 1], [0, 2], [5, 1]]))
+    (tensor([[0, 2],
+            [5, 1]]), tensor([1, 0, 1]))
+    """
+    symbols = int(X.max()) + 1 if len(X) else 1
+    if symbols ** X.shape[1] > torch.iinfo(torch.int64).max:
+        return X.unique(dim=0, return_inverse=True)
+    # Read as the digits of one number, contexts are sorted much faster than column by column.
+    place = symbols ** torch.arange(X.shape[1] - 1, -1, -1, device=X.device)
+    numbers, which = (X * place).sum(1).unique(return_inverse=True)
+    return numbers[:, None] // place % symbols, which

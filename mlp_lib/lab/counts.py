@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlp_lib.data import Vocab, check_count
+from mlp_lib.checks import count as check_count
+from mlp_lib.checks import examples as check_examples
+from mlp_lib.data import Vocab
 from mlp_lib.model import device_of, eval_mode
 from mlp_lib.sample import sample_words
-from mlp_lib.train import check_examples
 
 ProbabilityModel = nn.Module | Callable[[Tensor], Tensor]
 """What `char_probs` reads: a module that gives logits, a count model, or a function that gives probabilities."""

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numba
@@ -21,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlp_lib.checks import checked, rate_at
 from mlp_lib.model import MLP, MLPConfig
-from mlp_lib.train import LearningRate, Step, check_examples, check_training, rate_function
+from mlp_lib.train import LearningRate, Step
 
 # What the compiler may assume about arithmetic. Sums may be reordered (else nothing that adds up can use vectors) and a
 # product and a sum may become one instruction. Not `fastmath=True`: that also says "no number is ever nan or inf", and
@@ -379,6 +381,7 @@ _AHEAD_SECONDS = 0.05  # an interrupt waits for the steps under way, then for ta
 _AHEAD_NUMBERS = 2**18  # indices drawn ahead at most, 2 MB
 
 
+@checked
 def fast_steps(
     model: MLP,
     X: Tensor,
@@ -388,8 +391,6 @@ def fast_steps(
     start: int = 0,
     lr: LearningRate | None = None,
     batch_size: int | None = 32,
-    optimizer: None = None,
-    look_every: int | None = 1,
     g: torch.Generator,
 ) -> Iterator[Step]:
     """`train_steps`, compiled: same arguments, batches, yields and results up to rounding, 4 to 8 times as fast.
@@ -398,16 +399,12 @@ def fast_steps(
     model are not called, and `p.grad`, which `train_steps` leaves filled, is None afterwards. One core is used, and
     Python's lock is free meanwhile, so that threads can train several models at once.
 
-    It is quick when it may work ahead. `look_every` promises when you will look at the model or at `g`, or change them:
-
-    * 1: after any step. Both are then exactly up to date at every yield, at twice the time per step.
-    * k: only after steps with `(step.i + 1) % k == 0`, after the last, and after leaving the loop.
-    * None: only after the last and after leaving the loop.
-
-    Leave the loop early, by `break`, an error or an interrupt, and the steps worked ahead are taken back: model and `g`
-    are then as if only the steps handed out had been asked for. (A `for` loop over the call itself sees to that; if you
-    keep the iterator in a variable, call its `close()`.) An `lr` function is called ahead too, in the order of the
-    steps; an error in it surfaces when its turn comes. An interrupt waits 0.1 s, or for one step if that is longer.
+    It works ahead: the model and `g` are up to date after the last step and after leaving the loop, not in between.
+    (To look at the model every k steps, ask for k steps at a time, with `start=`.) Leave the loop early, by `break`, an
+    error or an interrupt, and the steps worked ahead are taken back: model and `g` are then as if only the steps handed
+    out had been asked for. (A `for` loop over the call itself sees to that; if you keep the iterator in a variable,
+    call its `close()`.) An `lr` function is called ahead too, in the order of the steps; an error in it surfaces when
+    its turn comes. An interrupt waits 0.1 s, or for one step if that is longer.
 
     The batches of many steps are drawn from `g` in one call, which gives the same numbers as one call a step. The first
     call ever compiles for some seconds and says so on stderr; the result is kept beside this file or, where that cannot
@@ -422,17 +419,13 @@ def fast_steps(
     >>> [step.i for step in fast_steps(model, X, Y, steps=3, g=g)]
     [0, 1, 2]
     """
-    if optimizer is not None:
-        raise ValueError(
-            f"fast_steps does plain SGD only, got optimizer={type(optimizer).__name__}(...): use train_steps with it"
-        )
     _check_fast("fast_steps", model, X=X, Y=Y, g=g)
-    check_training(model, X, Y, steps=steps, start=start, batch_size=batch_size, look_every=look_every, g=g)
-    rate = rate_function(lr)
+    rate = partial(rate_at, 0.1 if lr is None else lr)
     _compile_once()
-    return _fast_steps(model, X, Y, range(start, start + steps), rate, batch_size, look_every, g)
+    return _fast_steps(model, X, Y, range(start, start + steps), rate, batch_size, g)
 
 
+@checked
 def fast_gradients(model: MLP, X: Tensor, Y: Tensor) -> tuple[float, list[Tensor]]:
     """The loss in nats over all examples X (N, block_size), Y (N,), and its gradients in the order `model.tensors()`.
 
@@ -445,7 +438,6 @@ def fast_gradients(model: MLP, X: Tensor, Y: Tensor) -> tuple[float, list[Tensor
     True
     """
     _check_fast("fast_gradients", model, X=X, Y=Y)
-    check_examples(model, X, Y)
     _compile_once()
     compiled = _CompiledCopy(model, len(Y))
     compiled.load()
@@ -496,7 +488,6 @@ def _fast_steps(
     numbers: range,
     rate: Callable[[int], float],
     batch_size: int | None,
-    look_every: int | None,
     g: torch.Generator,
 ) -> Iterator[Step]:
     Xn, Yn = X.numpy(), Y.numpy()
@@ -517,8 +508,6 @@ def _fast_steps(
     ahead, i = 8, numbers.start
     while i < numbers.stop:
         n = min(ahead, most_ahead, numbers.stop - i)
-        if look_every is not None:
-            n = min(n, look_every - i % look_every)  # stop where the promise says that someone may look
         rates, error = _rates_ahead(rate, range(i, i + n))
         n = len(rates)
         if error is not None and n == 0:

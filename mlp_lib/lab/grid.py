@@ -21,8 +21,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from mlp_lib.checks import count as check_count
+from mlp_lib.checks import evaluations, rate_at
+from mlp_lib.checks import examples as check_examples
+from mlp_lib.checks import rate as check_rate
 from mlp_lib.cores import usable_cores
-from mlp_lib.data import Splits, check_count
+from mlp_lib.data import Splits
 from mlp_lib.lab.fast import fast_steps
 from mlp_lib.lab.ladder import Entry, Ladder, checked_text, fingerprint
 from mlp_lib.model import MLP, MLPConfig
@@ -31,10 +35,6 @@ from mlp_lib.train import (
     LearningRate,
     Step,
     Stepper,
-    check_eval_on,
-    check_examples,
-    close_steps,
-    rate_function,
     train,
     train_steps,
 )
@@ -130,11 +130,11 @@ def run_grid(
     seeds = _check_seeds(seeds)
     check_count("steps", steps, least=0)
     steps = int(steps)  # JSON, in which a run's key is written, takes no NumPy integer
-    rate_function(lr)
+    check_rate(lr)
     if batch_size is not None:
         check_count("batch_size", batch_size)
         batch_size = int(batch_size)
-    check_eval_on(eval_on)
+    evaluations(None, eval_on or {}, None)
     if eval_every is not None:
         check_count("eval_every", eval_every)
         if splits is None and not eval_on:
@@ -350,10 +350,10 @@ class _Book:
 
 def _rates(lr: LearningRate | None, steps: int) -> tuple[str, str]:
     """What tells learning rates apart, the sha256 of the rate of every step, and a few words to show."""
-    rate = rate_function(lr)
     if not callable(lr):
-        return repr(rate(0)), f"{rate(0):g}"
-    rates, again = (array("d", map(rate, range(steps))) for _ in range(2))
+        rate = rate_at(0.1 if lr is None else lr, 0)
+        return repr(rate), f"{rate:g}"
+    rates, again = (array("d", (rate_at(lr, i) for i in range(steps))) for _ in range(2))
     if rates != again:
         raise ValueError(
             "lr gives another learning rate when it is asked a second time for the same step, so its runs could not be "
@@ -397,7 +397,7 @@ class _Stoppable:
                 if self.stop.is_set():
                     raise _Stopped
         finally:
-            close_steps(run)
+            run.close()
 
 
 _threads_lock = threading.Lock()

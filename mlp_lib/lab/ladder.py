@@ -22,9 +22,11 @@ from urllib.parse import quote
 import torch
 from torch import Tensor, nn
 
-from mlp_lib.data import LECTURE_SHA256, check_count
-from mlp_lib.lab.records import kept_in
-from mlp_lib.train import check_examples, eval_loss
+from mlp_lib.checks import count as check_count
+from mlp_lib.checks import examples as check_examples
+from mlp_lib.files import record_path
+from mlp_lib.train import eval_loss
+from mlp_lib.words import LECTURE_SHA256
 
 # The file is SQLite, which several programs may use at once. Two numbers in its header say that it is ours and of which
 # format, so that another program's file is refused and not written into. The plain rollback journal is kept, not WAL:
@@ -103,7 +105,9 @@ class TestVault:
         # Copies: what was sealed stays what it was.
         self._Xte, self._Yte = Xte.detach().clone(), Yte.detach().clone()
         self._fingerprint, self._answers = fingerprint(Xte, Yte), fingerprint(Yte)
-        self.path = kept_in("ladder.sqlite", "MLP_LIB_LADDER") if path is None else Path(path).expanduser().absolute()
+        self.path = (
+            record_path("ladder.sqlite", "MLP_LIB_LADDER") if path is None else Path(path).expanduser().absolute()
+        )
         self._unwritten: list[Opening] = []
         if self.path is not None:
             self._read()  # a file of another format is refused now, not at the end of the work
@@ -361,7 +365,9 @@ class Ladder:
     def __init__(
         self, path: str | Path | None = None, *, words: Sequence[str] | str | None = None, split: str = "clean"
     ) -> None:
-        self.path = kept_in("ladder.sqlite", "MLP_LIB_LADDER") if path is None else Path(path).expanduser().absolute()
+        self.path = (
+            record_path("ladder.sqlite", "MLP_LIB_LADDER") if path is None else Path(path).expanduser().absolute()
+        )
         self.words = _checked_words(words)
         self.split = _checked_split(split)
         self._unwritten: list[Entry] = []

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from mlp_lib.lab.records import kept_in
+from mlp_lib.files import record_path as kept_in
 
 _FORMAT = "mlp_lib exercises"
 _VERSION = 1

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from mlp_lib.course.panels.base import PlotPanel
 from mlp_lib.course.panels.session import wait_for
-from mlp_lib.train import Step, Stepper, close_steps
+from mlp_lib.train import Step, Stepper
 
 _BAR_SECONDS = 0.1  # between two moves of the bar
 
@@ -137,7 +137,7 @@ class Worker:
                         self.advance(every / total)
                     yield step
             finally:
-                close_steps(run)
+                run.close()
 
         return steps
 

@@ -10,8 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from mlp_lib.checks import BOUNDARY
+from mlp_lib.checks import count as check_count
 from mlp_lib.course.panels.base import PlotPanel, choice, choice_slider
-from mlp_lib.data import BOUNDARY, Vocab, check_count
+from mlp_lib.data import Vocab
 from mlp_lib.plots import RED, VOWELS, plot_embedding
 
 _OWN, _ALL = "this moment", "the whole run"

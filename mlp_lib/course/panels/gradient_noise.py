@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from torch import Tensor, nn
 
+from mlp_lib.checks import count as check_count
+from mlp_lib.checks import examples as check_examples
 from mlp_lib.course.panels.base import PlotPanel, choice, log_slider, number
 from mlp_lib.course.panels.sizes import distinct
-from mlp_lib.data import check_count
 from mlp_lib.plots import BLUE, GREY, ORANGE
-from mlp_lib.train import check_examples, train_steps
+from mlp_lib.train import train_steps
 
 _ROWS = 2**14  # contexts in one piece of the full gradient
 _GUIDES = 1, 8, 64, 512  # sizes that every picture begins with

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from mlp_lib.checks import examples as check_examples
 from mlp_lib.course.panels.base import PlotPanel, choice_slider
 from mlp_lib.model import MLP, MLPConfig
 from mlp_lib.plots import BLUE, GREY, RED, SKY
-from mlp_lib.train import check_examples
 
 _SCALES = (0.0, *(10 ** (k / 10) for k in range(-30, 11)))  # 0, and 0.001 to 10 in even steps of the exponent
 _DRAWN = (*_SCALES[::2], _SCALES[-1])  # enough for a smooth curve

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mlp_lib.checks import BOUNDARY
 from mlp_lib.course.panels.base import PlotPanel, text, whole_slider
-from mlp_lib.data import BOUNDARY, Vocab, build_dataset
+from mlp_lib.data import Vocab, build_dataset
 from mlp_lib.model import MLP, eval_mode
 from mlp_lib.plots import plot_next_char_probs
 

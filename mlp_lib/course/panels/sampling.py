@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import nn
 
+from mlp_lib.checks import BOUNDARY
 from mlp_lib.course.panels.base import PlotPanel, number, silence, slider, text
-from mlp_lib.data import BOUNDARY, Vocab
+from mlp_lib.data import Vocab
 from mlp_lib.plots import BLUE, ORANGE, plot_next_char_probs
 from mlp_lib.sample import next_char_probs, sample_words
 

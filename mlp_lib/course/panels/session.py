@@ -19,8 +19,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from mlp_lib.data import check_count
-from mlp_lib.train import History, LearningRate, Stepper, check_training, close_steps, rate_function, train_steps
+from mlp_lib.checks import count as check_count
+from mlp_lib.checks import examples, generator, trainable
+from mlp_lib.checks import rate as check_rate
+from mlp_lib.train import History, LearningRate, Stepper, train_steps
 
 _LOOK_SECONDS = 0.2  # five pictures a second look smooth, and drawing five takes a fifth of the time
 
@@ -97,8 +99,10 @@ class TrainSession:
         stepper: Stepper = train_steps,
         on_look: Callable[["TrainSession"], object] | None = None,
     ) -> None:
-        check_training(model, X, Y, steps=steps, start=0, batch_size=batch_size, look_every=None, g=g)
-        rate_function(lr)
+        generator(g)
+        examples(model, X, Y)
+        trainable(model, X, g)
+        check_rate(lr)
         self.model, self.X, self.Y, self.g = model, X, Y, g
         self.steps, self.stepper, self.on_look = steps, stepper, on_look
         self.history = History()
@@ -188,7 +192,7 @@ class TrainSession:
 
     @lr.setter
     def lr(self, value: LearningRate) -> None:
-        rate_function(value)
+        check_rate(value)
         self._change("_lr", value)
 
     @property
@@ -319,13 +323,12 @@ class TrainSession:
     def _burst(self, last: int, pauses_to_look: bool) -> None:
         """Take steps until it is time to look or to stop; then the model is up to date.
 
-        A stepper that works ahead is told that nobody looks before the end (`look_every=None`): it takes back what it
-        did too much when the iterator is closed.
+        A stepper that works ahead takes back what it did too much when the iterator is closed.
         """
         begin = len(self.history)
         run = self.stepper(
             self.model, self.X, self.Y, steps=last - begin, start=begin, lr=self._lr, batch_size=self._batch_size,
-            look_every=None, g=self.g,
+            g=self.g,
         )  # fmt: skip
         clock = time.perf_counter()
         try:
@@ -343,7 +346,7 @@ class TrainSession:
                 if pauses_to_look and time.perf_counter() - clock > _LOOK_SECONDS:
                     break
         finally:
-            close_steps(run)
+            run.close()
             self.history.seconds += time.perf_counter() - clock
 
     def _my_turn(self) -> bool:

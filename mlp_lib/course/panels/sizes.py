@@ -14,13 +14,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from torch import Tensor
 
+from mlp_lib.checks import count as check_count
+from mlp_lib.checks import examples as check_examples
 from mlp_lib.course.panels.background import Worker, even_ticks, replace_earlier, with_bar
 from mlp_lib.course.panels.base import PlotPanel, choice, number, whole_slider
-from mlp_lib.data import check_count
 from mlp_lib.lab.fast import fast_steps
 from mlp_lib.model import MLP, MLPConfig
 from mlp_lib.plots import BLUE, GREY, RED
-from mlp_lib.train import Stepper, check_examples, train
+from mlp_lib.train import Stepper, train
 
 _STEPS = 500, 1000, 2000, 5000, 10_000, 20_000, 50_000
 _WORDS = 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000

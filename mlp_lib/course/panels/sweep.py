@@ -17,14 +17,14 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from torch import Tensor
 
+from mlp_lib.checks import count as check_count
 from mlp_lib.course.panels.background import Worker, even_ticks, replace_earlier, with_bar
 from mlp_lib.course.panels.base import PlotPanel, choice, silence, slider, whole_slider
-from mlp_lib.data import check_count
 from mlp_lib.lab.fast import fast_steps
 from mlp_lib.model import MLP
 from mlp_lib.plots import BLUE, GREY, RED
 from mlp_lib.sweep import SweepResult, lr_sweep
-from mlp_lib.train import Stepper, eval_loss, train, train_steps
+from mlp_lib.train import Stepper, eval_loss, train
 
 _SHADE = 255 / 7  # eight shades of each colour in the stored picture
 _LENGTHS = 100, 200, 500, 1000, 2000, 5000
@@ -71,8 +71,7 @@ def sweep_panel(
     def swept(**how: object) -> SweepResult:
         # A sweep whose lowest point is at its end warns. Here the readout says so; elsewhere the warning stands.
         silence("the smoothed loss is lowest at lr")
-        threads = 1 if stepper is train_steps else None
-        return lr_sweep(model, X, Y, batch_size=batch_size, fresh=fresh, threads=threads, g=own_g(), **how)
+        return lr_sweep(model, X, Y, batch_size=batch_size, fresh=fresh, g=own_g(), **how)
 
     if result is None:
         result = swept(steps=steps, seeds=seeds, stepper=stepper)

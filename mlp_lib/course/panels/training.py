@@ -16,12 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from torch import Tensor, nn
 
+from mlp_lib.checks import count as check_count
+from mlp_lib.checks import examples as check_examples
 from mlp_lib.course.panels.background import replace_earlier
 from mlp_lib.course.panels.base import PlotPanel, choice, log_slider
 from mlp_lib.course.panels.session import TrainSession
-from mlp_lib.data import check_count
 from mlp_lib.plots import BLUE, GREY, ORANGE, RED, SKY
-from mlp_lib.train import Stepper, check_examples, eval_loss, train_steps
+from mlp_lib.train import Stepper, eval_loss, train_steps
 
 _POINTS = 1500  # more than the picture has columns cannot be seen, and takes time to draw
 _PACES = ("10 steps a second", 10), ("100 steps a second", 100), ("1000 steps a second", 1000), ("as fast as it can", 0)

@@ -1,0 +1,294 @@
+"""The sentences for wrong arguments. They are no part of the lecture: skip this file until one of them puzzles you.
+
+`@checked` looks at the arguments of a call before the function begins. Each check below names the arguments it looks
+at, and it runs where a function has all of them: `generator(g)` wherever there is a `g`, `examples(model, X, Y)`
+wherever a model meets data. Calls that a checked function makes itself are not checked again. What has no sentence here
+fails as Python and torch fail.
+"""
+
+import functools
+import inspect
+import math
+import threading
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+BOUNDARY = "."  # starts and ends every word; always symbol 0
+
+_COUNTS = {  # whole-number arguments by their name, with the least value that makes sense
+    "steps": 0, "start": 0, "n": 0, "batch_size": 1, "block_size": 1, "max_len": 1, "eval_every": 1, "seeds": 1,
+}  # fmt: skip
+_OPTIONAL = ("batch_size", "eval_every")  # None has a meaning here
+_under_way = threading.local()
+
+
+def checked(function: Callable) -> Callable:
+    """The same function, with its arguments checked at the call: for a generator too, not at its first `next`."""
+    signature = inspect.signature(function)
+    names = set(signature.parameters)
+    checks = [(check, wanted) for check, wanted in _checks() if set(wanted) <= names]
+    counts = [name for name in _COUNTS if name in names]
+
+    @functools.wraps(function)
+    def call(*args: object, **kwargs: object) -> object:
+        if getattr(_under_way, "call", False):
+            return function(*args, **kwargs)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:
+            return function(*args, **kwargs)  # Python's own message names the function
+        bound.apply_defaults()
+        given = bound.arguments
+        _under_way.call = True
+        try:
+            for name in counts:
+                if given[name] is not None or name not in _OPTIONAL:
+                    count(name, given[name], _COUNTS[name])
+            for check, wanted in checks:
+                check(*(given[name] for name in wanted))
+            return function(*args, **kwargs)
+        finally:
+            _under_way.call = False
+
+    return call
+
+
+def _checks() -> list[tuple[Callable, list[str]]]:
+    functions = (
+        generator, word_list, vocabulary, spelling, split_seed, rate, temperature_above_zero, module, examples, logits,
+        trainable, optimizer_of, evaluations, next_char_model,
+    )  # fmt: skip
+    return [(check, list(inspect.signature(check).parameters)) for check in functions]
+
+
+# ---- numbers and generators ------------------------------------------------------------------------------------------
+
+
+def count(name: str, value: int, least: int = 1) -> int:
+    """The value as an int. Raises TypeError or ValueError unless it is a whole number of at least `least`.
+
+    >>> count("steps", 100)
+    100
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return int(value)
+
+
+def generator(g: torch.Generator) -> None:
+    """A `torch.Generator`, and not its seed or the global one."""
+    if not isinstance(g, torch.Generator):
+        raise TypeError(f"g must be a torch.Generator, got {g!r}: write g=torch.Generator().manual_seed(2147483647)")
+
+
+def rate(lr: float | Callable[[int], float] | None) -> None:
+    """A learning rate that can be used, or a function of the step's number."""
+    if lr is not None and not callable(lr):
+        rate_at(lr, None)
+
+
+def rate_at(lr: float | Callable[[int], float], i: int | None) -> float:
+    """The learning rate of step `i`. Raises ValueError for one that is negative or not finite.
+
+    >>> rate_at(lambda i: 0.1 if i < 100_000 else 0.01, 150_000)
+    0.01
+    """
+    value = lr(i) if callable(lr) else lr
+    if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
+        raise TypeError(f"lr must be a number or a function of the step's number, got {value!r}")
+    if not 0 <= value < math.inf:
+        where = f" at step {i}" if callable(lr) else ""
+        raise ValueError(f"lr must be a finite number of at least 0, got {value}{where}: try 0.1")
+    return float(value)
+
+
+def temperature_above_zero(temperature: float) -> None:
+    """A temperature that logits can be divided by."""
+    if isinstance(temperature, (bool, str)) or not hasattr(temperature, "__float__"):
+        raise TypeError(f"temperature must be a number above 0, got {temperature!r}")
+    if not 1e-30 < temperature < math.inf:
+        raise ValueError(f"temperature must be a finite number above 0, got {temperature!r}: try 0.5 or 2")
+
+
+# ---- words -----------------------------------------------------------------------------------------------------------
+
+
+def word_list(words: list[str]) -> None:
+    """A list of words, none of which holds the boundary."""
+    if not isinstance(words, (list, tuple)):
+        got = f"the str {words[:20]!r}" if isinstance(words, str) else type(words).__name__
+        raise TypeError(f"words must be a list of str, got {got}: load_words() gives one")
+    if not words:
+        raise ValueError("words is empty: load some words first, load_words() gives a list")
+    for w in words:
+        if not isinstance(w, str):
+            raise TypeError(f"words must hold str only, got {w!r}")
+        if BOUNDARY in w:
+            raise ValueError(f"the word {w!r} holds {BOUNDARY!r}, which marks the start and end of a word: remove it")
+
+
+def vocabulary(vocab: object) -> None:
+    """A `Vocab`: the lecture's `stoi` is often handed in."""
+    if not hasattr(vocab, "stoi"):
+        raise TypeError(f"vocab must be a Vocab, got {type(vocab).__name__}: make one with Vocab.from_words(words)")
+
+
+def spelling(words: list[str], vocab: object) -> None:
+    """Words of the vocabulary's symbols."""
+    for c in sorted(set("".join(words)) - set(vocab.stoi)):
+        raise unknown_symbol(c, next(w for w in words if c in w), vocab)
+
+
+def unknown_symbol(c: str, text: str, vocab: object) -> ValueError:
+    """The error for a character that a vocabulary lacks."""
+    symbols = "".join(vocab.stoi)
+    shown = symbols if len(symbols) <= 60 else symbols[:60] + "..."
+    return ValueError(
+        f"the character {c!r} in {text[:40]!r} is not among the {len(symbols)} symbols {shown!r}: use only these, or "
+        "build the vocabulary from a list that has it"
+    )
+
+
+def split_seed(words: list[str], seed: int) -> None:
+    """A seed that gives the same split at every call, and words enough for three parts."""
+    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
+        raise TypeError(f"seed must be a whole number, got {seed!r}: without one every call splits differently")
+    if len(words) < 6:
+        raise ValueError(f"{len(words)} words are too few to split 80/10/10 with none empty: give at least 6")
+
+
+# ---- models and examples ---------------------------------------------------------------------------------------------
+
+
+def module(model: nn.Module) -> None:
+    """A model is a `torch.nn.Module`."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module that maps X to logits, got {type(model).__name__}")
+
+
+def examples(model: nn.Module, X: Tensor, Y: Tensor) -> None:
+    """X (N, block_size), Y (N,): indices that the model knows."""
+    for name, t in (("X", X), ("Y", Y)):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(t).__name__}")
+        if t.dtype != torch.int64:
+            raise TypeError(f"{name} must hold torch.int64 indices, got {t.dtype}: build it with build_dataset")
+    if X.ndim != 2 or Y.ndim != 1 or len(X) != len(Y):
+        raise ValueError(
+            f"expected X (N, block_size) and Y (N,), got {tuple(X.shape)} and {tuple(Y.shape)}: take both from the "
+            "same build_dataset call"
+        )
+    if len(X) == 0:
+        raise ValueError("X and Y hold no examples: build them from at least one word")
+    config = getattr(model, "config", None)
+    contexts(X, getattr(config, "block_size", X.shape[1]))
+    low, high = min(int(X.min()), int(Y.min())), max(int(X.max()), int(Y.max()))
+    vocab_size = getattr(config, "vocab_size", high + 1)
+    if low < 0 or high >= vocab_size:
+        raise ValueError(
+            f"X or Y holds the index {low if low < 0 else high}, but this model was built with "
+            f"vocab_size={vocab_size}: build model and dataset from the same vocabulary"
+        )
+
+
+def contexts(X: Tensor, block_size: int) -> None:
+    """X (B, block_size), what a model can look up."""
+    if not isinstance(X, Tensor):
+        raise TypeError(f"X must be a torch.Tensor, got {type(X).__name__}: write torch.tensor(X)")
+    if X.ndim != 2 or X.shape[1] != block_size:
+        got = f"{X.shape[1]} characters of context" if X.ndim == 2 else f"shape {tuple(X.shape)}"
+        raise ValueError(
+            f"X has {got}, but this model was built with block_size={block_size}: "
+            f"build the dataset with block_size={block_size}"
+        )
+    if X.dtype != torch.int64:
+        raise TypeError(f"X holds {X.dtype}, but indices are torch.int64: call X.long()")
+
+
+def logits(model: nn.Module, X: Tensor, Y: Tensor) -> None:
+    """A model of one's own gives logits (B, vocab_size), tried on one example."""
+    _logits_of_one(model, X[:1], 1 + int(Y.max()))
+
+
+def next_char_model(model: nn.Module, vocab: object, temperature: float) -> None:
+    """A model that can be sampled with this vocabulary."""
+    block_size = getattr(model, "block_size", None)
+    if not hasattr(block_size, "__index__"):
+        raise TypeError(
+            f"{type(model).__name__} does not say how many characters it reads: give it an attribute block_size"
+        )
+    vocab_size = getattr(getattr(model, "config", None), "vocab_size", None)
+    if vocab_size is None:
+        context = torch.zeros(1, block_size, dtype=torch.int64)
+        vocab_size = _logits_of_one(model, context, 1).shape[1]
+    if vocab_size != len(vocab.stoi):
+        raise ValueError(
+            f"the vocabulary has {len(vocab.stoi)} symbols, but the model gives logits for {vocab_size}: use the "
+            "vocabulary that the model was trained with"
+        )
+
+
+def _logits_of_one(model: nn.Module, X: Tensor, vocab_size: int) -> Tensor | None:
+    from mlp_lib.model import MLP, device_of, eval_mode  # here, because model.py imports this file
+
+    if isinstance(model, MLP):
+        return None  # the lecture's own needs no trial
+    with eval_mode(model), torch.random.fork_rng(devices=[]):
+        out = model(X.to(device_of(model)))
+    shape = tuple(out.shape) if isinstance(out, Tensor) else None
+    if shape is None or len(shape) != 2 or shape[0] != 1 or shape[1] < vocab_size:
+        got = f"a {type(out).__name__}" if shape is None else f"shape {shape}"
+        raise TypeError(
+            f"{type(model).__name__} must return logits (B, vocab_size), one row per example and one column per "
+            f"symbol; for one example it returned {got}: let forward return only the logits of the next character"
+        )
+    return out
+
+
+def trainable(model: nn.Module, X: Tensor, g: torch.Generator) -> None:
+    """A model to be trained has parameters that learn, and none that PyTorch does not know of."""
+    for part in model.modules():
+        for name, value in vars(part).items():
+            items = value if isinstance(value, (list, tuple)) else [value]
+            if name not in ("_parameters", "_modules", "_buffers") and any(
+                isinstance(v, nn.Module) or (isinstance(v, Tensor) and v.requires_grad) for v in items
+            ):
+                raise ValueError(
+                    f"{type(part).__name__}.{name} is hidden from model.parameters(), so it would never be trained: "
+                    "wrap tensors in nn.Parameter, and lists in nn.ParameterList or nn.ModuleList"
+                )
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError(
+            f"no parameter of this {type(model).__name__} requires a gradient, so there is nothing to train: wrap its "
+            "tensors in nn.Parameter, or call model.requires_grad_()"
+        )
+
+
+def optimizer_of(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
+    """An optimizer that was made for this model."""
+    if optimizer is None:
+        return
+    held = {id(p) for group in getattr(optimizer, "param_groups", ()) for p in group["params"]}
+    if not any(id(p) in held for p in model.parameters()):
+        raise ValueError(
+            "the optimizer holds no parameter of this model, so nothing would change: make one for it, such as "
+            "torch.optim.AdamW(model.parameters())"
+        )
+
+
+def evaluations(model: nn.Module, eval_on: Mapping[str, tuple[Tensor, Tensor]], eval_every: int | None) -> None:
+    """`eval_on` maps names to examples of the model."""
+    if not isinstance(eval_on, Mapping) or not all(
+        isinstance(v, (tuple, list)) and len(v) == 2 for v in eval_on.values()
+    ):
+        raise TypeError(
+            f"eval_on must name its splits: write eval_on={{'dev': (Xdev, Ydev)}}, got {type(eval_on).__name__}"
+        )
+    if eval_every is not None and not eval_on:
+        raise ValueError(f"eval_every={eval_every}, but eval_on names no split: pass eval_on={{'dev': (Xdev, Ydev)}}")
+    for X, Y in eval_on.values():
+        examples(model, X, Y)

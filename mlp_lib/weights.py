@@ -1,0 +1,49 @@
+"""A trained network on disk: its five tensors, its sizes and its vocabulary in one safetensors file.
+
+    save_model(model, "names.safetensors", vocab=vocab)
+    model, vocab = load_model("names.safetensors")
+
+Taught in: notebook 11.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from mlp_lib.checks import checked
+from mlp_lib.data import Vocab
+from mlp_lib.files import write_atomically
+from mlp_lib.model import MLP, MLPConfig
+
+
+@checked
+def save_model(model: MLP, path: str | Path, *, vocab: Vocab) -> Path:
+    """Write `model` and `vocab` to `path` and return it; a file of that name is replaced, in one move.
+
+    The file holds numbers and text only, so that opening a stranger's runs no code.
+    """
+    tensors = {name: t.contiguous() for name, t in model.state_dict().items()}
+    about = {"config": json.dumps(asdict(model.config)), "symbols": "".join(vocab.stoi)[1:]}
+    path = Path(path).expanduser()
+    write_atomically(path, save(tensors, metadata=about))
+    return path
+
+
+def load_model(path: str | Path) -> tuple[MLP, Vocab]:
+    """The model and the vocabulary that `save_model` wrote.
+
+    Raises FileNotFoundError for a missing file and ValueError for one that `save_model` did not write.
+    """
+    path = Path(path).expanduser()
+    try:
+        with safe_open(path, framework="pt") as file:
+            about, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        model = MLP(MLPConfig(**json.loads(about["config"])), g=torch.Generator())
+        model.load_state_dict(tensors)
+        return model, Vocab(about["symbols"])
+    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not a model that save_model wrote ({type(error).__name__}): {error}") from None
