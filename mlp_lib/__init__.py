@@ -1,6 +1,7 @@
 """The character-level MLP language model of "Building makemore Part 2: MLP", after Bengio et al. 2003.
 
-Reading order: `data`, `model`, `train`, `sample`, then the rest. Every function names the notebook that teaches it.
+Reading order: `words`, `data`, `model`, `train`, `sample`, then the rest. Every function names the notebook that
+teaches it.
 """
 
 import sys
@@ -8,10 +9,11 @@ import sys
 try:
     if sys.version_info < (3, 11):  # noqa: UP036 - a checkout can be run without being installed
         raise ImportError("mlp_lib needs Python 3.11 or newer, this is " + sys.version.split()[0])
-    from mlp_lib.data import Splits, Vocab, build_dataset, load_words, make_splits, split_words
+    from mlp_lib.data import Splits, Vocab, build_dataset, make_splits, split_words
     from mlp_lib.model import MLP, MLPConfig, Trace
     from mlp_lib.sample import next_char_probs, sample_words
     from mlp_lib.train import History, Step, eval_loss, train, train_steps
+    from mlp_lib.words import load_words
 except Exception as error:
     # `python -m mlp_lib`, which tells people that torch is missing or broken, runs this file first, so it must not fail
     # for that very reason, and a broken package raises what it likes. The error is kept and raised at the first use of

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 
+from mlp_lib.words import chosen_list
+
 
 class SameAsVideo:
     """Compares a notebook's numbers with the video's, and knows whether they can be expected to agree.
@@ -18,6 +20,8 @@ class SameAsVideo:
       AssertionError, so that a re-run of the notebook fails;
     * after the reader has changed a parameter or the word list it prints the number, the video's, and what differs,
       and never raises.
+
+    `words_file` is what `load_words` was given; with None, `MLP_LIB_WORDS` decides here too.
 
     >>> same_as_video = SameAsVideo(video={"n_hidden": 100}, now={"n_hidden": 100}, words_file="lecture")
     >>> same_as_video("first loss", 17.76971, 17.7697, atol=5e-5)
@@ -33,6 +37,7 @@ class SameAsVideo:
         self._changed = [
             f"{name} from {_show(then)} to {_show(now[name])}" for name, then in video.items() if now[name] != then
         ]
+        words_file = chosen_list(words_file)
         if words_file not in (None, "lecture"):
             self._changed.append(f"the word list to {words_file}")
         self._words_file = words_file

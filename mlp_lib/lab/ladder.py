@@ -22,9 +22,10 @@ from urllib.parse import quote
 import torch
 from torch import Tensor, nn
 
-from mlp_lib.data import LECTURE_SHA256, check_count
+from mlp_lib.data import check_count
 from mlp_lib.lab.records import kept_in
 from mlp_lib.train import check_examples, eval_loss
+from mlp_lib.words import LECTURE_SHA256
 
 # The file is SQLite, which several programs may use at once. Two numbers in its header say that it is ours and of which
 # format, so that another program's file is refused and not written into. The plain rollback journal is kept, not WAL:

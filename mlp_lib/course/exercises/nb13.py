@@ -9,9 +9,10 @@ from torch import Tensor
 from mlp_lib.course.exercises.answers import brief, own_function
 from mlp_lib.course.exercises.base import Exercise, Mistake
 from mlp_lib.course.exercises.submitted_models import handed_in
-from mlp_lib.data import Vocab, load_words, make_splits
+from mlp_lib.data import Vocab, make_splits
 from mlp_lib.lab.fast import fast_steps
 from mlp_lib.model import MLP, MLPConfig
+from mlp_lib.words import load_words
 
 
 def _numbers(value: object, what: str) -> list[float]:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from mlp_lib.course.exercises.answers import brief, number, own_function
 from mlp_lib.course.exercises.base import Exercise, Mistake
 from mlp_lib.course.exercises.submitted_models import handed_in
-from mlp_lib.data import Vocab, build_dataset, load_words, split_words
+from mlp_lib.data import Vocab, build_dataset, split_words
 from mlp_lib.lab.fast import fast_steps
 from mlp_lib.model import MLP, MLPConfig
 from mlp_lib.train import eval_loss, train_steps
+from mlp_lib.words import load_words
 
 # --------------------------------------------------------------------------------------------------------- 14.1
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from mlp_lib.course.exercises.answers import brief, number, own_function
 from mlp_lib.course.exercises.base import Exercise, Mistake
 from mlp_lib.course.exercises.submitted_models import context_of, measured, opened_once
-from mlp_lib.data import Vocab, load_words, make_splits
+from mlp_lib.data import Vocab, make_splits
 from mlp_lib.lab.counts import Interpolated, ProbabilityModel, char_probs
+from mlp_lib.words import load_words
 
 
 def _tensor(value: object, shape: tuple[int, ...], what: str) -> Tensor:

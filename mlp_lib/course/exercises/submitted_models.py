@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from mlp_lib.course.exercises.answers import brief
 from mlp_lib.course.exercises.base import Mistake
-from mlp_lib.data import Splits, Vocab, load_words, make_splits
+from mlp_lib.data import Splits, Vocab, make_splits
 from mlp_lib.lab.counts import ProbabilityModel, char_probs, entropy_floor, target_probs
 from mlp_lib.lab.ladder import Opening, Rung, TestVault, rung_of
 from mlp_lib.model import device_of, eval_mode
+from mlp_lib.words import load_words
 
 _KNOWN_TO_BE_HARD = 1.85  # far below all that is known, on any split
 
