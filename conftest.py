@@ -30,6 +30,7 @@ LONGEST = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """Exercises solved and test sets opened by a re-run are noted in files of this run, not in the reader's."""
+    os.environ.pop("MLP_LIB_WORDS", None)  # the pages' stored numbers are those of the bundled list
     config.records_of_the_run = tempfile.mkdtemp(prefix="mlp_lib_tests_")
     config.records_named = [name for name in RECORDS if name not in os.environ]
     for name in config.records_named:

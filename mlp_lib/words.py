@@ -1,11 +1,19 @@
-"""Reading a list of words (stand-in)."""
+"""The word list: the bundled names, the lecture's own file, or yours.
 
+    words = load_words()                 # the bundled names, or what the environment variable MLP_LIB_WORDS names
+    words = load_words("lecture")        # the lecture's file, downloaded once
+    words = load_words("my_words.txt")   # one word per line, in any alphabet
+
+Taught in: notebook 01.
+"""
+
+import codecs
+import csv
 import hashlib
-import http.client
+import io
 import os
-import tempfile
+import re
 import unicodedata
-import urllib.request
 import warnings
 from pathlib import Path
 
@@ -13,30 +21,29 @@ from mlp_lib.checks import BOUNDARY
 
 LECTURE_URL = "https://raw.githubusercontent.com/karpathy/makemore/master/names.txt"
 LECTURE_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
-_DOWNLOAD_SECONDS = 30
 
 _PACKAGE = Path(__file__).resolve().parent
-# An installed wheel carries the list inside the package; a checkout keeps it in data/, where people look for it.
+# An installed wheel has the list inside the package; a checkout keeps it in data/, where people look for it.
 _BUNDLED = (_PACKAGE / "names.txt", _PACKAGE.parent / "data" / "names.txt")
 
 
 def load_words(source: str | Path | None = None) -> list[str]:
     """The words of a list, one per line, in the list's order; duplicates are kept.
 
-    `None` gives the bundled names, `"lecture"` the lecture's own file (from the environment variable
-    `MLP_LECTURE_NAMES` if it names a copy, else downloaded once and cached), anything else is the path of your list,
-    in which "~" is your home folder.
+    `"lecture"` is the lecture's own file, any other `source` the path of your list ("~" is your home folder). `None`
+    is the bundled list, or what the environment variable `MLP_LIB_WORDS` names: "lecture" or a path.
 
-    Harmless differences are evened out: a byte order mark, CRLF line ends, blank lines, spaces around a word, upper
-    case, and letters with accents written as two code points (Unicode NFC).
+    Words become lower case and Unicode NFC; characters that cannot be seen are dropped; a space inside a line is a
+    symbol like any other; a table is read by its first column. One UserWarning says what was changed.
 
     Raises FileNotFoundError or IsADirectoryError for a wrong path, ValueError for a file that is not a list of words
-    (empty, not UTF-8 text, a line of several words, a "." inside a word) or is not the lecture's file, and
-    ConnectionError if the download fails. Source: lecture 00:09:03. Taught in: notebook 01.
+    or not the lecture's file, and ConnectionError if the download fails. Source: lecture 00:09:03.
 
     >>> load_words()[:5]
     ['emma', 'olivia', 'ava', 'isabella', 'sophia']
     """
+    named = ", which MLP_LIB_WORDS names," if source is None and chosen_list() else ""
+    source = chosen_list(source)
     if source is None:
         path = next((p for p in _BUNDLED if p.is_file()), None)
         if path is None:
@@ -50,112 +57,203 @@ def load_words(source: str | Path | None = None) -> list[str]:
         raise TypeError(f'source must be None, "lecture" or a path, got {source!r}')
     path = Path(os.path.expanduser(source))
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory: give the path of a text file with one word a line")
+        raise IsADirectoryError(f"{path}{named} is a directory: give the path of a text file with one word per line")
     if not path.exists():
         raise FileNotFoundError(
-            f"no file at {path} (looked from {Path.cwd()}): give a path that exists, None for the bundled names, "
-            'or "lecture" for the lecture\'s own list'
+            f"no file at {path}{named} (looked from {Path.cwd()}): give a path that exists, None for the bundled "
+            'names, or "lecture" for the lecture\'s own list'
         )
     return _parse(path.read_bytes(), str(path))
 
 
+def chosen_list(source: str | Path | None = None) -> str | Path | None:
+    """What `load_words(source)` reads: `source`, else what `MLP_LIB_WORDS` names, else None for the bundled list."""
+    return source if source is not None else os.environ.get("MLP_LIB_WORDS") or None
+
+
+# ---- from bytes to words ---------------------------------------------------------------------------------------------
+
+_NOT_TEXT = re.compile(r"[\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufffd]")
+_INVISIBLE = re.compile(r"[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+# A joiner or non-joiner changes letters of Arabic and Indian scripts, but none of Latin, Greek, Cyrillic or Armenian.
+_JOINER_WITHOUT_USE = re.compile(r"(?<![^\0-\u058f\u1e00-\u1fff])[\u200c\u200d]+")
+_NUMBER = re.compile(r"[\d.,%+-]+")
+
+# What stands in place of a word; how it is recognised, and what to do. Matched against the lines between "\n".
+_NOT_WORDS = (
+    (r"^[\[{<]", "which looks like JSON, code or a web page: save the list as plain text with one word per line"),
+    (r"^([-+*–—] |[•·‣▪◦●○])", "which begins with a bullet: remove the bullets"),
+    (r"^\d+[.):]\s*\D", "which begins with a number: remove the numbers"),
+    (r"^[\"“”„«»「『]|[\"“”«»」』]$|^(['‘`]).*['’`]$", "which has quotation marks around it: remove them"),
+    (
+        r"[,;\t|،、，；]",
+        "which holds a separator of columns: write one word per line, or give every line the same columns",
+    ),
+    (
+        re.escape(BOUNDARY),
+        f"but {BOUNDARY!r} marks the start and end of a word here: leave it out, as in 'st john' for 'st. john'",
+    ),
+)
+_COUNTED = re.compile(r"^\d+\s+\D|\D\s+\d[\d ]*$", re.M)  # "1 emma" or "emma 17102"; wrong if most lines are so
+
+
 def _parse(content: bytes, name: str) -> list[str]:
+    text = _decoded(content, name)
+    changes = []
+    text, n_invisible = _INVISIBLE.subn("", text)
+    text, n_joiners = _JOINER_WITHOUT_USE.subn("", text)
+    if n_invisible + n_joiners:
+        changes.append(f"dropped invisible characters ({n_invisible + n_joiners:,})")
+    if (composed := unicodedata.normalize("NFC", text)) != text:
+        changes.append("joined letters and accents (Unicode NFC)")
+        text = composed
+    if "İ" in text or "ı" in text:  # Turkish or Azeri, where lower() would give i with a second dot, and i for ı
+        dotted = text.replace("İ", "i").replace("I", "ı")
+        if dotted != text:
+            changes.append("took İ and I for i and ı, as in Turkish")
+            text = dotted
+
+    lines = {number: line.strip() for number, line in enumerate(text.splitlines(), start=1) if line.strip()}
+    if rows := _table(list(lines.values())):
+        heading = _has_heading(rows)
+        first = repr(rows[0][0].strip())
+        changes.append(f"read the first of {len(rows[0])} columns, {'without' if heading else 'from'} {first}")
+        cells = zip(list(lines)[heading:], (row[0].strip() for row in rows[heading:]), strict=True)
+        lines = {number: cell for number, cell in cells if cell}
+        _refuse_columns_without_words(list(lines.values()), name)
+    if not lines:
+        raise ValueError(f"{name} holds no words: give a text file with one word per line")
+    _refuse_what_is_not_a_word(lines, name)
+
+    found = list(lines.values())
+    words = [" ".join(word.split()) for word in found]
+    if n := _n_different(found, words):
+        changes.append(f"evened out spaces ({n:,})")
+    lowered = [unicodedata.normalize("NFC", word.lower()) for word in words]
+    if n := _n_different(words, lowered):
+        changes.append(f"made words lower case ({n:,})")
+    if changes:
+        warnings.warn(f"{name}: {'; '.join(changes)}", stacklevel=3)
+    return lowered
+
+
+def _n_different(before: list[str], after: list[str]) -> int:
+    return sum(a != b for a, b in zip(before, after, strict=True))
+
+
+def _decoded(content: bytes, name: str) -> str:
+    encoding = "UTF-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "UTF-8"
+    remedy = "save the list as plain text in UTF-8"
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig" if encoding == "UTF-8" else encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{name} is not UTF-8 text (byte {error.start} is 0x{content[error.start]:02x}): "
-            "save the list as plain text in UTF-8"
-        ) from None
-    if "\0" in text:
-        raise ValueError(f"{name} holds a zero byte, so it is not plain text: give a text file with one word a line")
-    words = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        word = unicodedata.normalize("NFC", line.strip().lower())
-        if not word:
-            continue
-        if any(c.isspace() for c in word):
-            raise ValueError(
-                f"line {number} of {name} holds several words, {word[:40]!r}: put each on its own line, or a hyphen "
-                "where one name has a space"
-            )
-        if BOUNDARY in word:
-            raise ValueError(
-                f"line {number} of {name} holds {word[:40]!r}, but {BOUNDARY!r} marks the start and end of a word "
-                "here: remove it from the list"
-            )
-        words.append(word)
-    if not words:
-        raise ValueError(f"{name} holds no words: give a text file with one word a line")
-    return words
+        byte = f"byte {error.start} is 0x{content[error.start]:02x}"
+        raise ValueError(f"{name} is not {encoding} text ({byte}): {remedy}") from None
+    if found := _NOT_TEXT.search(text):
+        raise ValueError(f"{name} holds the character U+{ord(found[0]):04X}, which no text has: {remedy}")
+    return text
+
+
+def _table(lines: list[str]) -> list[list[str]] | None:
+    """The rows, if there are several lines and one separator gives all of them the same number of columns."""
+    for separator in "\t;,":
+        if len(lines) > 1 and all(separator in line for line in lines):
+            try:
+                rows = [next(csv.reader([line], delimiter=separator)) for line in lines]
+            except csv.Error:
+                continue
+            if len({len(row) for row in rows}) == 1 < len(rows[0]):
+                return rows
+    return None
+
+
+def _has_heading(rows: list[list[str]]) -> bool:
+    """Whether some column holds a number in every row but the first."""
+    numbers = [[_NUMBER.fullmatch(cell.strip()) is not None for cell in row] for row in rows]
+    return any(all(column[1:]) and not column[0] for column in zip(*numbers, strict=True))
+
+
+def _refuse_columns_without_words(cells: list[str], name: str) -> None:
+    remedy = "move the words to the first column"
+    if cells and sum(_NUMBER.fullmatch(cell) is not None for cell in cells) > len(cells) / 2:
+        raise ValueError(f"the first column of {name} holds numbers, such as {cells[0]!r}: {remedy}")
+    if len(cells) > 2 and len(set(cells)) == 1:
+        raise ValueError(f"the first column of {name} holds {cells[0]!r} in every row: {remedy}")
+
+
+def _refuse_what_is_not_a_word(lines: dict[int, str], name: str) -> None:
+    text = "\n".join(lines.values())
+    number_of = list(lines)
+
+    def refuse(found: re.Match, why: str) -> None:
+        number = number_of[text.count("\n", 0, found.start())]
+        raise ValueError(f"line {number} of {name} is {lines[number][:40]!r}, {why}")
+
+    for pattern, why in _NOT_WORDS:
+        if found := re.search(pattern, text, re.M):
+            refuse(found, why)
+    counted = list(_COUNTED.finditer(text))
+    if len(counted) > len(lines) / 2:
+        refuse(counted[0], "and most lines hold a number beside the word: remove the numbers")
+
+
+# ---- the lecture's own file ------------------------------------------------------------------------------------------
 
 
 def _lecture_bytes() -> bytes:
-    """The lecture's file from a named copy, from the cache, or from the net; its checksum is right in every case."""
-    copy = os.environ.get("MLP_LECTURE_NAMES")
-    if copy:
+    """The lecture's file from a named copy, from the cache, or downloaded; its checksum is right in every case."""
+    if copy := os.environ.get("MLP_LECTURE_NAMES"):
         if not Path(copy).is_file():
-            raise FileNotFoundError(f"MLP_LECTURE_NAMES names {copy}, which is no file: correct the path or unset it")
+            raise FileNotFoundError(
+                f"MLP_LECTURE_NAMES names {copy}, which is not a file: correct the path or unset it"
+            )
         return _checked(Path(copy).read_bytes(), copy, "point MLP_LECTURE_NAMES at the right file or unset it")
-    cached = _cache_folder() / "lecture_names.txt"
-    if cached.is_file():
-        return _checked(cached.read_bytes(), str(cached), "delete it and it is fetched anew")
-    content = _checked(
-        _download(LECTURE_URL), LECTURE_URL, "the download was cut off or the file has changed; try again"
-    )
-    _write_whole(cached, content)
-    return content
 
+    import pooch  # a quarter of a second, which only this file needs
 
-def _cache_folder() -> Path:
-    if os.environ.get("MLP_LIB_CACHE"):
-        return Path(os.environ["MLP_LIB_CACHE"])
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlp_lib"
-    except RuntimeError:  # pathlib's word for a user without a home
+        folder = Path(os.environ.get("MLP_LIB_CACHE") or pooch.os_cache("mlp_lib")).expanduser()
+    except RuntimeError:  # there is no home directory
         raise FileNotFoundError(
             "no home folder was found to keep the lecture's list in: name a folder in the environment variable "
             "MLP_LIB_CACHE, or a copy of the file in MLP_LECTURE_NAMES"
         ) from None
-
-
-def _download(url: str) -> bytes:
     try:
-        with urllib.request.urlopen(url, timeout=_DOWNLOAD_SECONDS) as answer:
-            return answer.read()
-    except http.client.IncompleteRead as error:
-        short = "" if error.expected is None else f", {error.expected:,} short"  # an answer in chunks has no length
+        path = pooch.retrieve(LECTURE_URL, LECTURE_SHA256, "lecture_names.txt", folder, downloader=_download)
+        return Path(path).read_bytes()
+    except ConnectionError:
+        raise
+    except OSError as error:  # the folder cannot be written, or the disk is full
+        warnings.warn(f"could not keep the download in {folder} ({error}): it will be fetched again", stacklevel=3)
+        content = io.BytesIO()
+        _download(LECTURE_URL, content)
+        return _checked(content.getvalue(), LECTURE_URL, "try again")
+    except ValueError:  # pooch removed it already
+        raise ValueError(
+            f"{LECTURE_URL} gave a file that is not the lecture's names.txt: try again, or set MLP_LECTURE_NAMES to "
+            "a copy of the file"
+        ) from None
+
+
+def _download(url: str, output_file: object, pooch: object = None) -> None:
+    """As pooch's own downloader, with one sentence for all that can go wrong on the way."""
+    from pooch import HTTPDownloader
+    from requests import RequestException
+
+    try:
+        HTTPDownloader()(url, output_file, pooch)
+    except RequestException as error:
         raise ConnectionError(
-            f"the download of {url} stopped after {len(error.partial):,} bytes{short}: try again"
-        ) from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise ConnectionError(
-            f"could not download {url} ({reason}): check the connection, or set MLP_LECTURE_NAMES to a copy of the file"
+            f"could not download {url} ({type(error).__name__}): check the connection, or set MLP_LECTURE_NAMES to a "
+            "copy of the file"
         ) from error
 
 
 def _checked(content: bytes, name: str, remedy: str) -> bytes:
-    found = hashlib.sha256(content).hexdigest()
+    found = hashlib.sha256(b"\n".join(content.splitlines())).hexdigest()  # whatever the line ends are
     if found != LECTURE_SHA256:
         raise ValueError(
             f"{name} is not the lecture's names.txt (sha256 {found[:12]}..., "
             f"expected {LECTURE_SHA256[:12]}...): {remedy}"
         )
     return content
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Put the file in place in one move, so that no reader and no interruption ever sees half of it."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-        with open(descriptor, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        # The words are right and in hand; only the next call pays for it.
-        warnings.warn(f"could not keep the download in {path} ({error}): it will be fetched again", stacklevel=4)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mlp_lib import data
+from mlp_lib import words
 from mlp_lib.__main__ import main
 from mlp_lib.course import environment
 from mlp_lib.course.environment import Item, advice, check_environment
@@ -233,7 +233,7 @@ def test_an_old_torch_beside_a_new_numpy_is_noticed(monkeypatch):
 def test_the_recorded_checksum_and_places_are_those_of_the_project():
     assert f"`{environment.WORDS_SHA256}`" in (ROOT / "data" / "README.md").read_text(encoding="utf-8")
     assert hashlib.sha256((ROOT / "data" / "names.txt").read_bytes()).hexdigest() == environment.WORDS_SHA256
-    assert environment._WORD_LISTS == data._BUNDLED
+    assert environment._WORD_LISTS == words._BUNDLED
 
 
 def word_list_of(content, tmp_path, monkeypatch):
@@ -263,7 +263,7 @@ def test_line_ends_of_windows_do_no_harm(tmp_path, monkeypatch):
     item = word_list_of(content, tmp_path, monkeypatch)
     assert item.ok
     assert item.detail.endswith("but for its line ends")
-    assert data.load_words(tmp_path / "names.txt") == data.load_words()
+    assert words.load_words(tmp_path / "names.txt") == words.load_words()
 
 
 # --- installation, kernel, machine
@@ -389,8 +389,8 @@ def test_the_library_says_what_it_misses_when_a_name_is_used():
     code = (
         "import sys; sys.modules['tqdm'] = None\n"
         "import mlp_lib\n"
-        "from mlp_lib import MLP, load_words\n"  # these do without
-        "print(load_words()[0])\n"
+        "from mlp_lib import MLP, Vocab\n"  # these do without
+        "print(len(Vocab('ab')))\n"
         "try: from mlp_lib import train\n"
         "except ImportError as error: print(error)\n"
         "try: mlp_lib.no_such_name\n"
@@ -398,7 +398,7 @@ def test_the_library_says_what_it_misses_when_a_name_is_used():
     )
     done = run(code=code)
     assert done.stdout.splitlines() == [
-        "emma",
+        "3",
         "mlp_lib.train cannot be used here: import of tqdm halted; None in sys.modules. "
         "Run `python -m mlp_lib`: it says what to install",
         "module 'mlp_lib' has no attribute 'no_such_name'",

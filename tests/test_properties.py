@@ -9,6 +9,7 @@ import functools
 import json
 import math
 import random
+import re
 import tempfile
 import warnings
 from pathlib import Path
@@ -115,13 +116,19 @@ def bits(t):
 # ---- the list --------------------------------------------------------------------------------------------------------
 
 
+def quietly(path):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", f"{re.escape(str(path))}: ", UserWarning)  # what was changed
+        return load_words(path)
+
+
 @for_any(quick=60, content=st.binary(max_size=60) | st.text(st.characters(exclude_categories=["Cs"])).map(str.encode))
 def test_any_file_is_a_list_of_words_or_refused_in_one_sentence(content):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "words.txt"
         path.write_bytes(content)
         try:
-            words = load_words(path)
+            words = quietly(path)
         except ValueError as error:
             words, said = None, str(error)
         if words is None:
@@ -129,7 +136,7 @@ def test_any_file_is_a_list_of_words_or_refused_in_one_sentence(content):
             assert len(said.splitlines()) == 1
             return
         assert words
-        assert not any("." in w or any(c.isspace() for c in w) or w == "" for w in words)
+        assert not any("." in w or " ".join(w.split()) != w or w == "" for w in words)
         path.write_text("\n".join(words), encoding="utf-8")
         assert load_words(path) == words, "what was evened out once is even"
     Vocab.from_words(words)

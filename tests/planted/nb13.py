@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from mlp_lib.course.exercises.nb13 import q1, q2, q3, q4
-from mlp_lib.data import Vocab, build_dataset, load_words, split_words
+from mlp_lib.data import Vocab, build_dataset, split_words
 from mlp_lib.lab.counts import Interpolated, NGram
 from mlp_lib.model import MLP, MLPConfig
+from mlp_lib.words import load_words
 
 # 13.1 rates drawn by their exponent
 
