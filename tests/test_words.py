@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from mlp_lib import Vocab, build_dataset, load_words, words
-from mlp_lib.course.compare import SameAsVideo
 
 
 @pytest.fixture
@@ -190,13 +189,11 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
 # --- one switch for the whole course --------------------------------------------------------------------------------
 
 
-def test_one_variable_chooses_the_list_of_every_page(listed, monkeypatch, capsys):
+def test_one_variable_chooses_the_list_of_every_page(listed, monkeypatch):
     bundled = load_words()
     path = listed("emma\n")
     monkeypatch.setenv("MLP_LIB_WORDS", str(path))
     assert load_words() == load_words(None) == ["emma"]
-    SameAsVideo(video={}, now={}, words_file=None)("examples", 5, 228_146, bundled=229_201)
-    assert capsys.readouterr().out == f"[--] examples: 5 (video: 228,146); you changed the word list to {path}\n"
     other = path.with_name("other.txt")
     other.write_text("ava\n")
     assert load_words(other) == ["ava"], "what a page names comes first"
@@ -204,15 +201,13 @@ def test_one_variable_chooses_the_list_of_every_page(listed, monkeypatch, capsys
     assert load_words() == bundled
 
 
-def test_the_variable_may_name_the_lectures_list(tmp_path, monkeypatch, capsys):
+def test_the_variable_may_name_the_lectures_list(tmp_path, monkeypatch):
     copy = tmp_path / "copy.txt"
     copy.write_bytes(b"emma\nolivia")
     pretend_checksum(monkeypatch, copy.read_bytes())
     monkeypatch.setenv("MLP_LECTURE_NAMES", str(copy))
     monkeypatch.setenv("MLP_LIB_WORDS", "lecture")
     assert load_words() == ["emma", "olivia"]
-    SameAsVideo(video={}, now={})("examples", 228_146, 228_146, bundled=229_201)
-    assert capsys.readouterr().out == "[ok] examples: 228,146, as in the video\n"
 
 
 # --- the lecture's own file -----------------------------------------------------------------------------------------
