@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from mlp_lib import MLP, MLPConfig, Vocab, load_words, make_splits
-from mlp_lib.course.exercises import nb13, nb14, nb15, rungs
+from mlp_lib.course.exercises import nb13, nb14, nb15
+from mlp_lib.course.exercises import submitted_models as rungs
 from mlp_lib.lab.counts import Interpolated, Mixture, NGram
 from mlp_lib.lab.ladder import TestVault
 
