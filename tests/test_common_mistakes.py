@@ -1,16 +1,17 @@
 """The twenty mistakes that learners of this lecture make most often: each has an exercise that names it.
 
-`tests/test_exercises.py` gives each planted mistake to its exercise and looks for the words; this page says which of
+`tests/test_exercises.py` gives each wrong answer to its exercise and looks for the words; this page says which of
 the twenty is planted where, so that none can fall out unnoticed.
 """
 
 import pytest
-from test_exercises import EXERCISES, MISTAKES
+from test_exercises import EXERCISES, WRONG
+from test_exercises_old_form import MISTAKES
 
 # What goes wrong: the exercise that catches it, and words of the message it gets.
 COMMON = {
     "the rate is swept, the update still uses 0.1": [("6.2", "the rate is swept, but the update does not use it")],
-    "rand for randn": [("3.3", "6.4365, not 17.7697: W1, b1, W2 and b2 came from `rand`")],
+    "rand for randn": [("3.3", "W1, b1, W2 and b2 came from `rand`")],
     "a first loss of 17.8 taken for normal": [("14.1", "for a first loss of 17.7697 with 27 symbols")],
     "saturated tanh": [("14.2", "beyond .99 in 33 % and 62 %"), ("14.4", "the hidden layer is saturated")],
     "W1 or C set to zero as well": [("14.4", "gradient of C, W1 is still exactly 0")],
@@ -37,10 +38,10 @@ COMMON = {
     ],
     "a softmax that overflows": [("3.4", "exp overflows float32 above 88")],
     "gradients and leaves": [
-        ("4.1", "the first call is right, the second goes too far"),
+        ("4.1", "the gradients pile up"),
         ("4.1", "autograd records what is done to a leaf"),
         ("4.1", "lets the name p point at it"),
-        ("4.3", "after loss.backward() C.grad is None"),
+        ("4.3", "C.grad is None: C * 0.1 made a new tensor"),
     ],
     "rates in equal steps, or exponents for rates": [
         ("6.1", "equal differences, so nearly all rates lie near 1"),
@@ -72,7 +73,8 @@ def test_there_are_twenty():
 
 @pytest.mark.parametrize(("number", "words"), [place for places in COMMON.values() for place in places])
 def test_it_is_planted(number, words):
-    assert any(q.number == number and words in phrase for q, _, phrase in MISTAKES), f"{number}: {words}"
+    said = [(q.number, phrase) for q, _, phrase in MISTAKES] + [(q.number, wrong.says) for q, wrong in WRONG]
+    assert any(number == n and words in phrase for n, phrase in said), f"{number}: {words}"
 
 
 def test_each_is_told_in_words_of_its_own():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mlp_lib.course.exercises import Exercise, all_exercises, base, nb00, progress
+from mlp_lib.course.exercises import Exercise, all_exercises, nb00, progress, told
 from mlp_lib.course.exercises.__main__ import main
 from mlp_lib.course.exercises.progress import catalogue, forget_solved, note_solved, record_path, solved
 
@@ -22,13 +22,12 @@ def record(tmp_path, monkeypatch):
     path = tmp_path / "new" / "exercises.json"
     monkeypatch.setenv("MLP_LIB_EXERCISES", str(path))
     monkeypatch.setattr(progress, "_unwritten", {})
-    monkeypatch.setattr(base, "_complained", False)
+    monkeypatch.setattr(told, "_complained", False)
     return path
 
 
 def test_the_catalogue_is_what_the_modules_hold():
     assert catalogue() == [(q.number, q.title) for q in all_exercises()]
-    assert all(base._of_the_course(q._checker) for q in all_exercises())
 
 
 def test_what_is_noted_is_kept_until_it_is_forgotten(record):
@@ -175,7 +174,7 @@ def test_check_marks_what_is_right_and_nothing_else(record, capsys):
 
 
 def test_an_exercise_of_ones_own_is_not_marked(record):
-    Exercise("3.1", "mine", lambda answer: "Right.", hints=["a", "b"], solution=lambda: 1).check(1)
+    Exercise("3.1", "mine", right="Right.", hints=["a", "b"], solution=lambda: 1).check(1)
     assert solved() == {}
 
 

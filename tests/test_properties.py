@@ -633,7 +633,7 @@ def _timeless(entry: Entry) -> str:
 def test_a_function_that_returns_something_is_an_attempt(value, documented):
     """Left alone is a function whose body is `...` or `pass`; one that returns a constant is an answer."""
     doc = "    'what it does'\n" if documented else ""
-    question = Exercise("1.0", "value", lambda answer: f"{answer()!r}", hints=["a"], solution=lambda: 1)
+    question = Exercise("1.0", "value", judge=lambda answer: f"{answer()!r}", hints=["a"], solution=lambda: 1)
     for body, status in ((f"return {value!r}", "right"), ("...", "open"), ("pass", "open")):
         names = {"nan": math.nan, "inf": math.inf}
         exec(f"def answer():\n{doc}    {body}\n", names)

@@ -6,7 +6,7 @@ One module per notebook: `from mlp_lib.course.exercises.nb03 import q1, q2`.
 import importlib
 import pkgutil
 
-from mlp_lib.course.exercises.base import Exercise, Mistake, Verdict
+from mlp_lib.course.exercises.engine import Exercise, Mistake, Verdict
 
 __all__ = ["Exercise", "Mistake", "Verdict", "all_exercises"]
 

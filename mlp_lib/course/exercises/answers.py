@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from mlp_lib.course.exercises.base import Mistake
+from mlp_lib.course.exercises.engine import Mistake
 
 
 def own_function(answer: object, call: str) -> None:
@@ -15,7 +15,7 @@ def own_function(answer: object, call: str) -> None:
 
     >>> own_function(3481, "q1.check(count_parameters)")
     Traceback (most recent call last):
-    mlp_lib.course.exercises.base.Mistake: hand over your own function, without calling it: q1.check(count_parameters)
+    mlp_lib.course.exercises.engine.Mistake: hand over your own function, without calling it: q1.check(count_parameters)
     """
     if not callable(answer) or isinstance(answer, type | types.BuiltinFunctionType):
         raise Mistake(f"hand over your own function, without calling it: {call}")
@@ -26,7 +26,7 @@ def number(value: object, what: str) -> float:
 
     >>> number("2.17", "the dev loss")
     Traceback (most recent call last):
-    mlp_lib.course.exercises.base.Mistake: expected one number, the dev loss, got '2.17'
+    mlp_lib.course.exercises.engine.Mistake: expected one number, the dev loss, got '2.17'
     """
     if value is None:
         raise Mistake(f"your function returned None: it should end with `return` and {what}")

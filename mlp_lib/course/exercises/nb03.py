@@ -1,137 +1,28 @@
 """Exercises of notebook 03: the longhand loss, what uniform guessing costs, the five tensors, a loss that is stable."""
 
-import itertools
 import math
 from collections.abc import Callable
-from dataclasses import astuple
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-from mlp_lib.course.exercises.answers import number, own_function
-from mlp_lib.course.exercises.base import Exercise, Mistake
+from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
 from mlp_lib.data import Vocab, build_dataset
 from mlp_lib.model import MLP, MLPConfig
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+
+def _random(rows: int, symbols: int, scale: float = 1.0) -> Case:
+    g = torch.Generator().manual_seed(rows)
+    return Case(scale * torch.randn((rows, symbols), generator=g), torch.randint(0, symbols, (rows,), generator=g))
 
 
-def _run(answer: Loss, logits: Tensor, Y: Tensor) -> float:
-    """The answer's loss as a float; what it was given must be as before afterwards."""
-    given, right = logits.clone(), Y.clone()
-    out = answer(given, right)
-    if not torch.equal(given, logits) or not torch.equal(right, Y):
-        raise Mistake(
-            "your function changed its input in place: make new tensors, `exp()` and not `exp_()`, `x = x - m` and not "
-            "`x -= m`"
-        )
-    if isinstance(out, Tensor) and out.numel() != 1:
-        raise Mistake(
-            f"{len(Y)} examples gave a tensor of shape {tuple(out.shape)}: the loss is one number, their mean"
-        )
-    return number(out, "the loss")
+def _case(logits: list[list[float]], Y: list[int], label: str = "") -> Case:
+    return Case(torch.tensor(logits), torch.tensor(Y), label=label)
 
 
-class _Called(TorchFunctionMode):
-    """Notes the names of the torch functions called while the mode is on, by helpers of the answer too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
-        self.names.add(getattr(func, "__name__", ""))
-        return func(*args, **(kwargs or {}))
-
-
-def _close(a: float, b: float, tolerance: float = 2e-4) -> bool:
-    return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
-
-
-# --- 3.1 the longhand loss -------------------------------------------------------------------------------------------
-
-# Three examples, three symbols: with these counts the right characters have the probabilities 1/2, 1/8 and 3/5.
-_COUNTS = torch.tensor([[1.0, 2.0, 1.0], [1.0, 1.0, 6.0], [3.0, 1.0, 1.0]])
-_RIGHT = torch.tensor([1, 0, 0])
-
-
-def _wrong_losses() -> list[tuple[float, str]]:
-    """What each known mistake makes of the three examples, and the sentence for it."""
-    prob = _COUNTS / _COUNTS.sum(1, keepdim=True)
-    rows = torch.arange(3)
-    picked = prob[rows, _RIGHT]
-    without_keepdim = (_COUNTS / _COUNTS.sum(1))[rows, _RIGHT]
-    columns = (_COUNTS / _COUNTS.sum(0, keepdim=True))[rows, _RIGHT]
-    mean = -picked.log().mean()
-    wrong = [
-        (
-            -without_keepdim.log().mean(),
-            "column j was divided by the sum of row j, silently, as the table is square: `sum(1)` needs `keepdim=True`",
-        ),
-        (-columns.log().mean(), "each column was made to sum to 1: sum over dimension 1, the symbols"),
-        (-picked.log().sum(), "that is the sum over the examples: take the mean, or a larger batch has a larger loss"),
-        (mean / math.log(10), "that is log10: nats need the natural logarithm, `log()`"),
-        (mean / math.log(2), "that is log2, a loss in bits: nats need the natural logarithm, `log()`"),
-        (-mean, "the sign is missing: a log-probability is negative, the loss is its negative"),
-        (picked.mean(), "that is the mean probability: take the log of each before the mean"),
-        (-picked.mean(), "that is minus the mean probability: take the log of each before the mean"),
-        (-picked.mean().log(), "that is the log of the mean: take the log of each probability first, then the mean"),
-        (
-            -prob[:, _RIGHT].log().mean(),
-            "`prob[:, Y]` picks all the columns in Y for every row: pick one number a row, with an index for both",
-        ),
-        (-prob.max(1).values.log().mean(), "that uses the largest probability of each row: pick the one at Y"),
-        (-prob.log().mean(), "that averages over all symbols: only the right character of each row counts"),
-        (
-            -_COUNTS[rows, _RIGHT].log().mean(),
-            "the counts were not divided by their row's sum, so they are no probabilities yet",
-        ),
-        (
-            F.cross_entropy(prob, _RIGHT),
-            "the softmax was taken twice: F.cross_entropy takes it itself and wants logits, not probabilities",
-        ),
-    ]
-    return [(float(value), sentence) for value, sentence in wrong]
-
-
-def _check_nll(answer: object) -> str:
-    own_function(answer, "q1.check(nll)")
-    expected = float(F.cross_entropy(_COUNTS.log(), _RIGHT))
-    case = "for right characters with the probabilities 1/2, 1/8, 3/5"
-    try:
-        got = _run(answer, _COUNTS.log(), _RIGHT)
-    except IndexError as error:
-        raise Mistake(
-            f"with 3 rows it raised IndexError ({str(error).splitlines()[0][:60]}...): is a number of rows written "
-            "in it? Take it from logits.shape[0]"
-        ) from None
-    if not _close(got, expected):
-        for value, sentence in _wrong_losses():
-            if _close(got, value):
-                raise Mistake(f"{case} the loss is {expected:.4f}, yours is {got:.4f}: {sentence}")
-        if not math.isfinite(got):
-            raise Mistake(f"{case} yours is {got}: were the logits exponentiated before they were divided and logged?")
-        raise Mistake(f"{case} the loss is {expected:.4f}, yours is {got:.4f}: print each line's result for this case")
-    g = torch.Generator().manual_seed(2147483647)
-    for rows, symbols in ((1, 2), (5, 27), (32, 27), (27, 27)):
-        logits = torch.randn((rows, symbols), generator=g)
-        Y = torch.randint(0, symbols, (rows,), generator=g)
-        expected, got = float(F.cross_entropy(logits, Y)), _run(answer, logits, Y)
-        if not _close(got, expected):
-            why = "does it use anything but logits and Y?"
-            if got == math.inf:
-                why = f"a product of {rows} probabilities is too small for float32: add their logarithms"
-            raise Mistake(
-                f"right for 3 rows of 3 symbols, but for logits of shape ({rows}, {symbols}) the loss is "
-                f"{expected:.4f}, yours is {got:.4f}: {why}"
-            )
-    with _Called() as called:
-        _run(answer, _COUNTS.log(), _RIGHT)
-    if "cross_entropy" in called.names:
-        raise Mistake("the number is right, but F.cross_entropy comes later on this page: write what it does")
-    return "the mean of -log of the right character's probability, for any number of rows and symbols."
+# ---- 3.1 the longhand loss -------------------------------------------------------------------------------------------
 
 
 def nll(logits: Tensor, Y: Tensor) -> Tensor:
@@ -142,45 +33,152 @@ def nll(logits: Tensor, Y: Tensor) -> Tensor:
     return -picked.log().mean()
 
 
+def _softmax(logits: Tensor) -> Tensor:
+    return logits.exp() / logits.exp().sum(1, keepdim=True)
+
+
+def _at(table: Tensor, Y: Tensor) -> Tensor:
+    return table[torch.arange(len(Y)), Y]
+
+
+def _p(logits: Tensor, Y: Tensor) -> Tensor:
+    return _at(_softmax(logits), Y)
+
+
+def _in_place(logits: Tensor, Y: Tensor) -> Tensor:
+    logits -= logits.max(1, keepdim=True).values
+    return nll(logits, Y)
+
+
+def _in_plain_python(logits: Tensor, Y: Tensor) -> float:
+    losses = []
+    for row, y in zip(logits.tolist(), Y.tolist(), strict=True):
+        losses.append(math.log(sum(math.exp(z) for z in row)) - row[y])
+    return sum(losses) / len(losses)
+
+
+class _Module(torch.nn.Module):
+    def forward(self, logits: Tensor, Y: Tensor) -> Tensor:
+        return nll(logits, Y)
+
+
+class _AsAClass(float):
+    def __new__(cls, logits: Tensor, Y: Tensor) -> "_AsAClass":
+        return super().__new__(cls, nll(logits, Y))
+
+
+# With these counts the right characters have the probabilities 1/2, 1/8 and 3/5.
+_COUNTS = torch.tensor([[1.0, 2.0, 1.0], [1.0, 1.0, 6.0], [3.0, 1.0, 1.0]])
+
 q1 = Exercise(
     "3.1",
     "the loss in longhand",
-    _check_nll,
+    solution=nll,
+    cases=[
+        _case([[0.0, 1.0]], [0]),
+        Case(_COUNTS.log(), torch.tensor([1, 0, 0]), label="for right characters with the probabilities 1/2, 1/8, 3/5"),
+        _case([[1.0, 2.0, 0.0], [3.0, 0.0, 1.0]], [2, 2]),
+        _case([[4.0]], [0]),
+        _random(5, 27),
+        _random(27, 27),
+        _random(32, 27, 8.0),
+        _random(70, 60),
+    ],
+    forbid=["cross_entropy"],
+    wrong=[
+        Wrong(
+            lambda z, Y: -_at(z.exp() / z.exp().sum(1), Y).log().mean(),
+            "`sum(1)` needs `keepdim=True`: without it column j is divided by the sum of row j, silently if the table "
+            "is square",
+        ),
+        Wrong(
+            lambda z, Y: -_at(z.exp() / z.exp().sum(0), Y).log().mean(),
+            "each column was made to sum to 1: sum over dimension 1, the symbols",
+        ),
+        Wrong(
+            lambda z, Y: -_at(z.exp() / z.exp().sum(), Y).log().mean(),
+            "the whole table was made to sum to 1: each row needs a sum of its own",
+        ),
+        Wrong(
+            lambda z, Y: -_p(z, Y).log().sum(),
+            "that is the sum over the examples: take the mean, or a larger batch has a larger loss",
+        ),
+        Wrong(lambda z, Y: -_p(z, Y).log(), "that is the loss of each example: return one number, their mean"),
+        Wrong(
+            lambda z, Y: -_p(z, Y).log().sum() / z.numel(),
+            "the sum was divided by the number of entries: divide by the number of examples",
+        ),
+        Wrong(lambda z, Y: -_p(z, Y).log10().mean(), "that is log10: nats need the natural logarithm, `log()`"),
+        Wrong(lambda z, Y: -_p(z, Y).log2().mean(), "that is log2, a loss in bits: nats need the natural logarithm"),
+        Wrong(
+            lambda z, Y: _p(z, Y).log().mean(),
+            "the sign is missing: a log-probability is negative, the loss is its negative",
+        ),
+        Wrong(lambda z, Y: _p(z, Y).mean(), "that is the mean probability: take the log of each before the mean"),
+        Wrong(lambda z, Y: -_p(z, Y).mean(), "that is minus the mean probability: the log of each is missing"),
+        Wrong(
+            lambda z, Y: -_p(z, Y).mean().log(),
+            "that is the log of the mean: take the log of each probability first, then the mean",
+        ),
+        Wrong(
+            lambda z, Y: -_p(z, Y).prod().log() / len(Y),
+            "a product of many probabilities is too small for float32: add their logarithms",
+        ),
+        Wrong(
+            lambda z, Y: -_softmax(z)[:, Y].log().mean(),
+            "`prob[:, Y]` picks all the columns in Y for every row: pick one number per row, with an index for both",
+        ),
+        Wrong(
+            lambda z, Y: -_softmax(z).max(1).values.log().mean(),
+            "that uses the largest probability of each row: pick the one at Y",
+        ),
+        Wrong(
+            lambda z, Y: -_softmax(z).log().mean(),
+            "that averages over all symbols: only the right character of each row counts",
+        ),
+        Wrong(
+            lambda z, Y: -_softmax(z)[torch.arange(32), Y].log().mean(),
+            "is a number of rows written in it? Take it from logits.shape[0]",
+        ),
+        Wrong(
+            lambda z, Y: -_at(z / z.sum(1, keepdim=True), Y).log().mean(),
+            "the logits were not exponentiated: they can be negative, counts cannot",
+        ),
+        Wrong(
+            lambda z, Y: -_at(z.exp(), Y).log().mean(),
+            "the counts were not divided by their row's sum, so they are not probabilities yet",
+        ),
+        Wrong(
+            lambda z, Y: F.cross_entropy(_softmax(z), Y),
+            "the softmax was taken twice: F.cross_entropy takes it itself and wants logits, not probabilities",
+        ),
+        Wrong(F.cross_entropy, "your answer calls cross_entropy: here you write what stands inside it"),
+        Wrong(_in_place, "changed its argument logits"),
+        Wrong(lambda z, Y: (nll(z, Y), _softmax(z)), "return the loss alone, without the probabilities"),
+        Wrong(lambda z, Y: nll(z, Y) and None, "your function returned None"),
+        Wrong(nll(torch.zeros(3, 3), torch.zeros(3, dtype=torch.int64)), "without calling it: q1.check(nll)"),
+    ],
+    also_right=[
+        lambda z, Y: -torch.softmax(z, 1).gather(1, Y[:, None]).log().mean(),
+        lambda z, Y: (-z.double().log_softmax(1) * F.one_hot(Y, z.shape[1])).sum() / len(Y),
+        lambda z, Y: nll(z, Y).numpy(),
+        lambda z, Y: nll(z, Y)[None],
+        lambda logits, Y: F.nll_loss(_softmax(logits).log(), Y).item(),
+        _in_plain_python,
+        partial(lambda reduce, logits, Y: reduce(-_p(logits, Y).log()), torch.mean),
+        _Module(),
+        _AsAClass,
+    ],
+    right="the mean of -log of the right character's probability, for any number of rows and symbols.",
     hints=[
         "Five steps: exponentiate, divide by the row's sum, pick, log, and minus the mean.",
         "The row's sum must stay a column, (N, 1), to be divided into its own row: keepdim=True.",
         "Two index tensors of length N pick N numbers: prob[torch.arange(logits.shape[0]), Y].",
     ],
-    solution=nll,
 )
 
 
-# --- 3.2 what uniform guessing costs ---------------------------------------------------------------------------------
-
-_UNIFORM = math.log(21)
-
-
-def _check_uniform(answer: object) -> str:
-    answer = number(answer, "the loss in nats")
-    known = [
-        (math.log2(21), "that is log2, in bits: our losses are in nats, the natural logarithm"),
-        (math.log10(21), "that is log10, as the lecture plots it later: our losses are in nats, the natural logarithm"),
-        (1 / 21, "that is the probability of each symbol: the loss is minus its logarithm"),
-        (21, "that is the number of symbols: the loss is minus the logarithm of the probability of one"),
-        (math.log(20), "that is for 20 symbols: a protein also has to end, so the boundary counts"),
-        (math.log(27), "that is for the 27 symbols of the names: this model has other ones"),
-        (9.2, "that is what the untrained network gets: uniform guessing needs no network, and it does better"),
-        (-_UNIFORM, "the logarithm of a probability is negative: the loss is minus that"),
-    ]
-    if abs(answer - _UNIFORM) <= 0.005:
-        return (
-            "ln 21 = 3.0445 nats. A first loss of 9.2 is three times that: the network starts out sure, and wrong. "
-            "Notebook 14 repairs it."
-        )
-    for value, sentence in known:
-        if abs(answer - value) <= 0.005:
-            raise Mistake(f"{answer:g}: {sentence}")
-    raise Mistake(f"{answer:g} it is not: which probability does each of the symbols get, and what is minus its log?")
+# ---- 3.2 what uniform guessing costs ---------------------------------------------------------------------------------
 
 
 def uniform_loss() -> float:
@@ -192,91 +190,37 @@ def uniform_loss() -> float:
 q2 = Exercise(
     "3.2",
     "the loss of knowing nothing",
-    _check_uniform,
+    solution=uniform_loss,
+    rtol=0,
+    atol=0.005,
+    wrong=[
+        Wrong(math.log2(21), "that is log2, in bits: our losses are in nats, the natural logarithm"),
+        Wrong(math.log10(21), "that is log10, as the lecture plots it later: our losses are in nats"),
+        Wrong(1 / 21, "that is the probability of each symbol: the loss is minus its logarithm"),
+        Wrong(21, "that is the number of symbols: the loss is minus the logarithm of the probability of one"),
+        Wrong(math.log(20), "that is for 20 symbols: a protein also has to end, so the boundary counts"),
+        Wrong(math.log(22), "that is for 22 symbols: one boundary serves for the start and the end"),
+        Wrong(math.log(27), "that is for the 27 symbols of the names: this model has other ones"),
+        Wrong(9.2, "that is what the untrained network gets: uniform guessing needs no network, and it does better"),
+        Wrong(-math.log(21), "the logarithm of a probability is negative: the loss is minus that"),
+    ],
+    also_right=[3.04, 3.0445, torch.tensor(3.0445), torch.tensor(3.0445).numpy()[()], -math.log(1 / 21)],
+    right="ln 21 = 3.0445 nats. A first loss of 9.2 is three times that: the network starts out sure, and wrong. "
+    "Notebook 14 repairs it.",
     hints=[
         "Count the symbols first: how does the model say that a protein ends?",
         "If all symbols are equally likely, the right one always has the same probability, whatever it is.",
         "The loss is -log(1 / number of symbols), with math.log.",
     ],
-    solution=uniform_loss,
 )
 
 
-# --- 3.3 the five tensors --------------------------------------------------------------------------------------------
+# ---- 3.3 the five tensors --------------------------------------------------------------------------------------------
 
-_VIDEO = MLPConfig(27, 3, 2, 100)
-_FIVE = ("emma", "olivia", "ava", "isabella", "sophia")
-_SEED = 2147483647
-
-
-def _drawn(
-    sizes: MLPConfig, flat: tuple[str, ...] = (), order: tuple[str, ...] = ("C", "W1", "b1", "W2", "b2")
-) -> tuple:
-    """The five tensors, those named in `flat` by `rand`, drawn in `order`."""
-    g = torch.Generator().manual_seed(_SEED)
-    shapes = sizes.shapes
-    drawn = {name: (torch.rand if name in flat else torch.randn)(shapes[name], generator=g) for name in order}
-    return tuple(drawn[name] for name in shapes)
-
-
-def _first_loss(tensors: tuple) -> float:
-    """The loss of five tensors of the video's sizes on the 32 examples of the first five words."""
-    X, Y = build_dataset(_FIVE, Vocab("abcdefghijklmnopqrstuvwxyz"), block_size=_VIDEO.block_size)
-    with torch.no_grad():
-        return float(F.cross_entropy(MLP.from_tensors(*(t.detach().clone() for t in tensors))(X), Y))
-
-
-def _check_init(answer: object) -> str:
-    own_function(answer, "q3.check(init)")
-
-    def run(sizes: MLPConfig, seed: int = _SEED) -> tuple:
-        out = answer(torch.Generator().manual_seed(seed), *astuple(sizes))
-        if not isinstance(out, (tuple, list)) or len(out) != 5 or not all(isinstance(t, Tensor) for t in out):
-            raise Mistake("return the five tensors in the lecture's order: `return C, W1, b1, W2, b2`")
-        for (name, shape), t in zip(sizes.shapes.items(), out, strict=True):
-            if tuple(t.shape) != shape:
-                raise Mistake(
-                    f"for vocab_size {sizes.vocab_size}, block_size {sizes.block_size}, n_embd {sizes.n_embd}, "
-                    f"n_hidden {sizes.n_hidden}, {name} has shape {tuple(t.shape)}, expected {shape}"
-                )
-            if not t.is_floating_point():
-                raise Mistake(
-                    f"{name} holds {t.dtype}, but weights are numbers with a fraction: draw them with `randn`"
-                )
-        return tuple(out)
-
-    tensors = run(_VIDEO)
-    again, other = run(_VIDEO), run(_VIDEO, seed=_SEED + 1)
-    for name, a, b, c in zip(_VIDEO.shapes, tensors, again, other, strict=True):
-        if not torch.equal(a, b):
-            raise Mistake(f"{name} differs between two calls with the same seed: pass `generator=g` to draw it")
-        if bool((a == a.flatten()[0]).all()):
-            raise Mistake(f"{name} holds the same number everywhere: draw it; a better start is for notebook 14")
-        if torch.equal(a, c):
-            raise Mistake(f"{name} is the same for every seed: draw it from the generator that is handed in")
-    run(MLPConfig(5, 4, 3, 7))
-
-    loss, expected = _first_loss(tensors), _first_loss(_drawn(_VIDEO))
-    if _close(loss, expected):
-        return f"first loss {expected:.4f} on the 32 examples, as in the video."
-    # From `rand` every number lies between 0 and 1; from `randn`, in tensors of this size, that does not happen.
-    flat = [name for name, t in zip(_VIDEO.shapes, tensors, strict=True) if t.min() >= 0 and t.max() <= 1]
-    if flat and _close(loss, _first_loss(_drawn(_VIDEO, flat=tuple(flat)))):
-        which = " and ".join(filter(None, (", ".join(flat[:-1]), flat[-1])))
-        raise Mistake(
-            f"first loss {loss:.4f}, not {expected:.4f}: {which} came from `rand` (0 to 1, never negative) "
-            "where the lecture uses `randn`"
-        )
-    for order in itertools.permutations(_VIDEO.shapes):
-        if all(torch.equal(a, b) for a, b in zip(tensors, _drawn(_VIDEO, order=order), strict=True)):
-            raise Mistake(
-                f"first loss {loss:.4f}, not {expected:.4f}: one generator gives other numbers when the tensors are "
-                f"drawn in another order, here {', '.join(order)}"
-            )
-    raise Mistake(
-        f"first loss {loss:.4f}, not {expected:.4f}: draw each of the five once with `torch.randn`, "
-        "and neither scale nor shift it"
-    )
+_NAMES = ("C", "W1", "b1", "W2", "b2")
+_X, _Y = build_dataset(
+    ["emma", "olivia", "ava", "isabella", "sophia"], Vocab("abcdefghijklmnopqrstuvwxyz"), block_size=3
+)
 
 
 def init(g: torch.Generator, vocab_size: int, block_size: int, n_embd: int, n_hidden: int) -> tuple[Tensor, ...]:
@@ -289,118 +233,124 @@ def init(g: torch.Generator, vocab_size: int, block_size: int, n_embd: int, n_hi
     return C, W1, b1, W2, b2
 
 
+def _named_tensors(answer: Callable[..., object], g: torch.Generator, *sizes: int) -> dict[str, object]:
+    """The five by name, and for the lecture's sizes their loss on the 32 examples first."""
+    out = answer(g, *sizes)
+    if not isinstance(out, tuple | list) or len(out) != 5 or not all(isinstance(t, Tensor) for t in out):
+        raise Mistake("return the five tensors in the lecture's order: `return C, W1, b1, W2, b2`")
+    tensors = dict(zip(_NAMES, out, strict=True))
+    for name, shape in MLPConfig(*sizes).shapes.items():
+        if tensors[name].shape != shape:
+            raise Mistake(
+                f"for vocab_size {sizes[0]}, block_size {sizes[1]}, n_embd {sizes[2]} and n_hidden {sizes[3]} {name} "
+                f"has shape {tuple(tensors[name].shape)}, expected {shape}"
+            )
+    if sizes != (27, 3, 2, 100):
+        return tensors
+    model = MLP.from_tensors(*(t.detach().float() for t in out))
+    return {"first loss": F.cross_entropy(model(_X), _Y), **tensors}
+
+
+def _drawn(
+    g: torch.Generator, *sizes: int, order: tuple[str, ...] = _NAMES, flat: str = "", factor: float = 1, of: str = ""
+) -> list[Tensor]:
+    """The five tensors with a mistake: another order, those in `flat` drawn by `rand`, those in `of` scaled."""
+    shapes = MLPConfig(*sizes).shapes
+    tensors = {n: (torch.rand if n in flat.split() else torch.randn)(shapes[n], generator=g) for n in order}
+    return [tensors[n] * (factor if n in of.split() else 1) for n in _NAMES]
+
+
+def _reordered(order: str) -> Wrong:
+    return Wrong(
+        partial(_drawn, order=tuple(order.split())),
+        f"the tensors were drawn in the order {', '.join(order.split())}, and one generator then gives other numbers",
+    )
+
+
+def _flat(names: str) -> Wrong:
+    listed = " and ".join(filter(None, (", ".join(names.split()[:-1]), names.split()[-1])))
+    return Wrong(
+        partial(_drawn, flat=names), f"{listed} came from `rand` (0 to 1, never negative); the lecture uses `randn`"
+    )
+
+
+def _scaled(of: str, factor: float, how: str) -> Wrong:
+    return Wrong(
+        partial(_drawn, of=of, factor=factor),
+        f"{', '.join(of.split())} {how}: neither scale nor shift what `randn` gives; notebook 14 looks for a better "
+        "start",
+    )
+
+
+def _zero_biases(g: torch.Generator, *sizes: int) -> list[Tensor]:
+    C, W1, b1, W2, b2 = (torch.randn(s, generator=g) if len(s) > 1 else torch.zeros(s)
+                         for s in MLPConfig(*sizes).shapes.values())  # fmt: skip
+    return [C, W1, b1, W2, b2]
+
+
+def _transposed(g: torch.Generator, *sizes: int) -> list[Tensor]:
+    C, W1, *others = init(g, *sizes)
+    return [C, W1.T, *others]
+
+
+def _advanced(seed: int) -> torch.Generator:
+    """A generator that has been drawn from before it is handed in."""
+    g = torch.Generator().manual_seed(seed)
+    torch.randn(100, generator=g)
+    return g
+
+
 q3 = Exercise(
     "3.3",
     "five tensors from one generator",
-    _check_init,
+    solution=init,
+    observe=_named_tensors,
+    cases=[
+        Case(torch.Generator().manual_seed(2147483647), 27, 3, 2, 100, label="for the lecture's sizes and seed"),
+        Case(torch.Generator().manual_seed(1), 5, 4, 3, 7),
+        Case(_advanced(2147483647), 60, 1, 5, 3, label="from a g that was drawn from before, for 60, 1, 5, 3"),
+    ],
+    wrong=[
+        *[_flat(n) for n in ("W1 b1 W2 b2", "C W1 b1 W2 b2", "C", "W1", "b1", "W2", "b2", "b1 b2", "W1 W2", "C W1 W2")],
+        *[_reordered(o) for o in ("W1 b1 W2 b2 C", "C W1 W2 b1 b2", "W1 C b1 W2 b2", "C b1 W1 b2 W2")],
+        _scaled("W2", 0.01, "was made a hundredth as large"),
+        _scaled("W2", 0.1, "was made a tenth as large"),
+        _scaled("C", 0.1, "was made a tenth as large"),
+        _scaled("b2", 0, "was set to zero"),
+        _scaled("b1", 0, "was set to zero"),
+        _scaled("b1 b2", 0, "were set to zero"),
+        _scaled("C W1 b1 W2 b2", 0.1, "were made a tenth as large"),
+        Wrong(_zero_biases, "the biases were not drawn: `randn` for all five"),
+        Wrong(
+            lambda g, *sizes: [torch.randn(s) for s in MLPConfig(*sizes).shapes.values()],
+            "something was drawn from torch's global generator, which g does not govern: pass generator=g",
+        ),
+        Wrong(
+            lambda g, *sizes: init(torch.Generator().manual_seed(2147483647), *sizes),
+            "the seed is written in your function: draw from the g that is handed in",
+        ),
+        Wrong(
+            lambda g, v, b, d, h: _drawn(g, v, 6 // d, d, h),
+            "for vocab_size 5, block_size 4, n_embd 3 and n_hidden 7 W1 has shape (6, 7), expected (12, 7)",
+        ),
+        Wrong(_transposed, "W1 has shape (100, 6), expected (6, 100)"),
+        Wrong(lambda g, *sizes: init(g, *sizes)[:4], "return the five tensors in the lecture's order"),
+    ],
+    also_right=[
+        lambda g, *sizes: [torch.randn(s, generator=g) for s in MLPConfig(*sizes).shapes.values()],
+        lambda g, *sizes: [torch.empty(s).normal_(generator=g) for s in MLPConfig(*sizes).shapes.values()],
+        lambda g, *sizes: MLP(MLPConfig(*sizes), g=g).tensors(),
+    ],
+    right="first loss 17.7697 on the 32 examples, as in the video.",
     hints=[
         "Five calls of torch.randn, in the order C, W1, b1, W2, b2, each with generator=g.",
         "W1 takes the joined embeddings: block_size * n_embd rows. Biases have one dimension.",
         "rand draws from 0 to 1, randn from the normal distribution around 0: one letter, another first loss.",
     ],
-    solution=init,
 )
 
 
-# --- 3.4 a stable loss -----------------------------------------------------------------------------------------------
-
-_READY_MADE = ("cross_entropy", "log_softmax", "logsumexp")
-
-
-def _check_stable(answer: object) -> str:
-    own_function(answer, "q4.check(stable_nll)")
-
-    def loss(rows: list[list[float]], right: list[int]) -> float:
-        return _run(answer, torch.tensor(rows), torch.tensor(right))
-
-    # Small logits: is it the loss at all?
-    small, right = [[1.0, 2.0, 0.0], [3.0, 0.0, 1.0]], [0, 2]
-    logits, Y = torch.tensor(small), torch.tensor(right)
-    expected = float(F.cross_entropy(logits, Y))
-    try:
-        with _Called() as called:
-            got = loss(small, right)
-    except RuntimeError as error:
-        if "must match" not in str(error):
-            raise
-        raise Mistake(
-            "for 2 rows of 3 symbols two shapes do not fit: the maximum and the sum of each row must stay a column, "
-            "(2, 1), so keep the dimension"
-        ) from None
-    ready_made = [name for name in _READY_MADE if any(name in used for used in called.names)]
-    if ready_made:
-        raise Mistake(f"uses {ready_made[0]}: here you write what stands inside it")
-    if not _close(got, expected):
-        top = float(logits.max(1).values.mean())
-        where = f"for logits {small} and Y {right} the loss is {expected:.4f}, yours is {got:.4f}"
-        if _close(abs(got - expected), top):
-            raise Mistake(f"{where}: off by the mean of the rows' maxima, so the shift is used in one place only")
-        if _close(got, 2 * expected):
-            raise Mistake(f"{where}: that is the sum over the rows, take the mean")
-        if _close(got, -expected):
-            raise Mistake(f"{where}: the sign is missing")
-        by_column = logits - logits.max(0, keepdim=True).values
-        if _close(got, float(F.cross_entropy(by_column, Y))):
-            raise Mistake(f"{where}: each column lost its own maximum; only one number for the whole row cancels")
-        raise Mistake(f"{where}: start from nll of exercise 3.1")
-    square, right = [[1.0, 2.0, 0.0], [3.0, 0.0, 1.0], [0.0, 0.0, 5.0]], [0, 2, 1]
-    expected = float(F.cross_entropy(torch.tensor(square), torch.tensor(right)))
-    got = loss(square, right)
-    if not _close(got, expected):
-        raise Mistake(
-            f"right for 2 rows of 3 symbols, but for 3 rows of 3 the loss is {expected:.4f}, yours is {got:.4f}: "
-            "do the maximum and the sum of each row stay a column?"
-        )
-
-    # One large logit.
-    got = loss([[-5.0, -3.0, 0.0, 100.0]], [3])
-    if not _close(got, 0.0):
-        if called.names & {"max", "amax", "topk", "sort"}:
-            raise Mistake(
-                f"right for small logits, {got:g} at [-5, -3, 0, 100] although a maximum is taken: is it the shifted "
-                "tensor that you exponentiate, above and below the fraction bar?"
-            )
-        raise Mistake(
-            f"right for small logits, {got:g} at [-5, -3, 0, 100]: exp overflows float32 above 88. What may you "
-            "subtract from all logits of a row without changing a probability?"
-        )
-    for high in (1000.0, 10000.0):
-        got = loss([[0.0, high]], [1])
-        if not _close(got, 0.0):
-            raise Mistake(
-                f"right at 100, {got:g} at logits [0, {high:g}]: a wider number type or another shift only moves the "
-                "limit (709 for float64); subtract what makes the largest logit of a row 0"
-            )
-
-    # Rows far apart.
-    high, low = [1000.0, 999.0], [-1000.0, -1001.0]
-    expected = float(F.cross_entropy(torch.tensor([high]), torch.tensor([0])))
-    for row in (high, low):
-        got = loss([row], [0])
-        if not _close(got, expected):
-            raise Mistake(f"the loss for logits {row} and right answer 0 is {expected:.4f}, yours is {got:g}")
-    got = loss([high, low], [0, 0])
-    if not _close(got, expected):
-        raise Mistake(
-            f"the rows {high} and {low} are right one at a time, but together they give {got:g}: the maximum of the "
-            "whole table leaves the lower row only zeros after exp; each row needs its own"
-        )
-
-    # A right answer far below.
-    for low in (200.0, 10_000.0):
-        got = loss([[0.0, -low]], [1])
-        if _close(got, low):
-            continue
-        where = f"at logits [0, {-low:g}] with right answer 1 the loss is {low:g}, yours is {got:.4g}"
-        if math.isfinite(got):
-            raise Mistake(
-                f"{where}: a floor under the probability hides how wrong the network is. Do you need the probability, "
-                "or only its logarithm?"
-            )
-        raise Mistake(
-            f"{where}: the probability underflows to 0 before its log is taken. Write log(a / b) as log(a) - log(b)"
-        )
-    return "right from small logits to 10,000, above and below: the probabilities are never formed."
+# ---- 3.4 a stable loss -----------------------------------------------------------------------------------------------
 
 
 def stable_nll(logits: Tensor, Y: Tensor) -> Tensor:
@@ -411,14 +361,145 @@ def stable_nll(logits: Tensor, Y: Tensor) -> Tensor:
     return (log_sum - picked).mean()
 
 
+def _top(logits: Tensor) -> Tensor:
+    return logits.max(1, keepdim=True).values
+
+
+def _losses(shifted: Tensor, Y: Tensor) -> Tensor:
+    return shifted.exp().sum(1).log() - _at(shifted, Y)
+
+
+def _square_only(logits: Tensor, Y: Tensor) -> Tensor:
+    top = logits.max(1).values if logits.shape[0] == logits.shape[1] else _top(logits)
+    return _losses(logits - top, Y).mean()
+
+
 q4 = Exercise(
     "3.4",
     "your own stable loss",
-    _check_stable,
+    solution=stable_nll,
+    cases=[
+        _case([[1.0, 2.0, 0.0], [3.0, 0.0, 1.0]], [0, 2]),
+        _case([[1.0, 2.0, 0.0], [3.0, 0.0, 1.0], [0.0, 0.0, 5.0]], [0, 2, 1]),
+        _case([[7.0]], [0]),
+        _case([[-5.0, -3.0, 0.0, 100.0]], [3]),
+        _case([[0.0, 1000.0]], [1]),
+        _case([[0.0, 10_000.0]], [1]),
+        _case([[1000.0, 999.0]], [0]),
+        _case([[-1000.0, -1001.0]], [0]),
+        _case([[1000.0, 999.0], [-1000.0, -1001.0]], [0, 0]),
+        _case([[0.0, -200.0]], [1]),
+        _case([[0.0, -10_000.0]], [1]),
+        _case([[0.0, 0.0, 1000.0], [0.0, 0.0, 1000.0]], [0, 1]),
+        _random(40, 60, 300.0),
+    ],
+    differentiable=True,
+    forbid=["cross_entropy", "log_softmax", "logsumexp"],
+    wrong=[
+        Wrong(
+            nll,
+            "exp overflows float32 above 88: subtract from all logits of a row what changes no probability, and "
+            "exponentiate the shifted tensor",
+        ),
+        Wrong(
+            lambda z, Y: _losses(z.double(), Y).mean(),
+            "float64 overflows too, above 709: subtract what makes the largest logit of a row 0",
+        ),
+        Wrong(
+            lambda z, Y: nll(z.double(), Y),
+            "float64 only moves the limits, to 709 above and -745 below: subtract the row's maximum, and take the log "
+            "of a quotient apart",
+        ),
+        Wrong(
+            lambda z, Y: -_at(z.double().softmax(1), Y).log().mean(),
+            "float64 moves the limit, to -745: write log(a / b) as log(a) - log(b) instead",
+        ),
+        Wrong(
+            lambda z, Y: -_at(z.double().softmax(1), Y).clamp(min=1e-300).log().mean(),
+            "the smallest float64 is a floor under the probability, and hides how wrong the network is",
+        ),
+        Wrong(
+            lambda z, Y: nll((z - z.mean(1, keepdim=True)).double(), Y),
+            "the mean was subtracted: subtract the maximum, so that no exponent is above 0",
+        ),
+        Wrong(
+            lambda z, Y: nll(z - _top(z), Y),
+            "the probability underflows to 0 before its log is taken: write log(a / b) as log(a) - log(b)",
+        ),
+        Wrong(
+            lambda z, Y: -(_p(z - _top(z), Y) + 1e-9).log().mean(),
+            "a floor under the probability hides how wrong the network is. Do you need it, or only its logarithm?",
+        ),
+        Wrong(
+            lambda z, Y: nll(z - _top(z), Y).nan_to_num(posinf=0.0),
+            "what could not be computed was replaced by a number: avoid the overflow instead",
+        ),
+        Wrong(
+            lambda z, Y: nll(z, Y).nan_to_num(),
+            "nan was replaced by 0, which hides the overflow: subtract the row's maximum before exp",
+        ),
+        Wrong(
+            lambda z, Y: nll(z.clamp(-80, 80), Y),
+            "the logits were clamped, so two large ones become equal: subtract the row's maximum instead",
+        ),
+        Wrong(
+            lambda z, Y: nll(z / _top(z).abs(), Y),
+            "the logits were divided by the row's maximum, which changes the probabilities: subtract it",
+        ),
+        Wrong(
+            lambda z, Y: ((z - _top(z)).exp().sum(1).log() - _at(z, Y)).mean(),
+            "off by the mean of the rows' maxima: the shift is used in one place only",
+        ),
+        Wrong(
+            lambda z, Y: (z.exp().sum(1).log() - _at(z - _top(z), Y)).mean(),
+            "the shifted logits were picked from, and the unshifted ones exponentiated: both need the shift",
+        ),
+        Wrong(
+            lambda z, Y: _losses(z - z.max(), Y).mean(),
+            "the maximum of the whole table leaves a lower row only zeros after exp: each row needs its own",
+        ),
+        Wrong(
+            lambda z, Y: _losses(z - z.max(0, keepdim=True).values, Y).mean(),
+            "each column lost its own maximum: only one number for the whole row cancels",
+        ),
+        Wrong(
+            lambda z, Y: _losses(z - z.max(1).values, Y).mean(),
+            "the maximum of each row must stay a column, (N, 1): keep the dimension",
+        ),
+        Wrong(_square_only, "do the maximum and the sum of each row stay a column?"),
+        Wrong(lambda z, Y: _losses(z - _top(z), Y).sum(), "that is the sum over the rows: take the mean"),
+        Wrong(lambda z, Y: -_losses(z - _top(z), Y).mean(), "the sign is missing"),
+        Wrong(F.cross_entropy, "your answer calls cross_entropy"),
+        Wrong(lambda z, Y: -_at(z.log_softmax(1), Y).mean(), "your answer calls log_softmax"),
+        Wrong(
+            lambda z, Y: -torch.distributions.Categorical(logits=z).log_prob(Y).mean(), "your answer calls logsumexp"
+        ),
+        Wrong(lambda z, Y: stable_nll(z, Y).detach(), "no gradient reaches logits"),
+        Wrong(
+            lambda z, Y: (_losses(z - _top(z), Y).detach() * z.mean().detach() / z.mean()).mean(),
+            "its gradient with respect to logits",
+        ),
+    ],
+    also_right=[
+        lambda z, Y: _losses(z - z.amax(1, keepdim=True).detach(), Y).mean(),
+        lambda z, Y: F.nll_loss(z - _top(z) - (z - _top(z)).exp().sum(1, keepdim=True).log(), Y),
+        lambda z, Y: _losses(z.double() - _top(z.double()), Y).mean(),
+        lambda z, Y: torch.stack(
+            [_losses(row[None] - row.max(), y[None])[0] for row, y in zip(z, Y, strict=True)]
+        ).mean(),
+        lambda z, Y: (
+            (z - _at(z, Y)[:, None] - _top(z - _at(z, Y)[:, None]))
+            .exp()
+            .sum(1)
+            .log()
+            .add(_top(z - _at(z, Y)[:, None])[:, 0])
+            .mean()
+        ),
+    ],
+    right="right from small logits to 10,000, above and below: the probabilities are never formed.",
     hints=[
         "Subtract from each row its own largest logit: logits.max(1, keepdim=True).values.",
         "The largest shifted logit is 0, so each row's sum of exp is at least 1 and its log is safe.",
         "-log(exp(s[y]) / total) is log(total) - s[y]: no probability has to be formed.",
     ],
-    solution=stable_nll,
 )

@@ -1,256 +1,295 @@
-"""Exercises of notebook 04: one training step, parameters that can learn, the lowest loss that a dataset allows."""
+"""Exercises of notebook 04: somebody's training loop with two faults, the floor of a dataset, parameters that learn."""
 
+import copy
 import math
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlp_lib.course.exercises.answers import close, number, own_function
-from mlp_lib.course.exercises.base import Exercise, Mistake
+from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
 from mlp_lib.model import MLPConfig
 
 _NAMES = ("C", "W1", "b1", "W2", "b2")
 _SEED = 2147483647
 
-
-# 4.1 one step
-
-
-def _tiny_network() -> tuple[list[Tensor], Tensor, Tensor]:
-    """Five symbols, three characters of context, and examples of two words; the parameters are ready to train."""
-    g = torch.Generator().manual_seed(_SEED)
-    shapes = ((5, 2), (6, 4), (4,), (4, 5), (5,))
-    parameters = [torch.randn(shape, generator=g) for shape in shapes]
-    for p in parameters:
-        p.requires_grad = True
-    X = torch.tensor([[0, 0, 0], [0, 0, 1], [0, 1, 2], [0, 0, 0], [0, 0, 3], [0, 3, 4]])
-    Y = torch.tensor([1, 2, 0, 3, 4, 0])
-    return parameters, X, Y
+Forward = Callable[[list[Tensor], Tensor], Tensor]
+Update = Callable[[list[Tensor], float], None]
 
 
-def _loss(parameters: list[Tensor], X: Tensor, Y: Tensor, reduction: str = "mean") -> Tensor:
+def _forward(parameters: Sequence[Tensor], X: Tensor) -> Tensor:
     C, W1, b1, W2, b2 = parameters
-    emb = C[X]
-    h = torch.tanh(emb.view(emb.shape[0], -1) @ W1 + b1)
-    return F.cross_entropy(h @ W2 + b2, Y, reduction=reduction)
+    return torch.tanh(C[X].flatten(1) @ W1 + b1) @ W2 + b2
 
 
-def _gradients(values: list[Tensor], X: Tensor, Y: Tensor) -> list[Tensor]:
-    leaves = [v.detach().clone().requires_grad_() for v in values]
-    return list(torch.autograd.grad(_loss(leaves, X, Y), leaves))
+# ---- 4.1 somebody's loop ---------------------------------------------------------------------------------------------
 
 
-def _taken(values: list[Tensor], gradients: list[Tensor], factor: float) -> list[Tensor]:
-    return [v + factor * d for v, d in zip(values, gradients, strict=True)]
+def train_best(forward: Forward, parameters: list[Tensor], X: Tensor, Y: Tensor, steps: int, lr: float) -> list[float]:
+    """Train, leave the parameters where the loss was lowest, and return the losses, each before its update."""
+    lossi, best = [], []
+    for _ in range(steps):
+        loss = F.cross_entropy(forward(parameters, X), Y)
+        if loss.item() < min(lossi, default=math.inf):
+            best = [p.detach().clone() for p in parameters]  # p.data would be the memory that goes on training
+        lossi.append(loss.item())
+        for p in parameters:
+            p.grad = None  # else backward() adds to the gradients of the steps before
+        loss.backward()
+        for p in parameters:
+            p.data += -lr * p.grad
+    for p, kept in zip(parameters, best, strict=True):
+        p.data = kept
+    return lossi
 
 
-def _same(tensors: list[Tensor], others: list[Tensor]) -> bool:
-    pairs = zip(tensors, others, strict=True)
-    return all(a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in pairs)
-
-
-def _call_step(answer: object, parameters: list[Tensor], X: Tensor, Y: Tensor, lr: float) -> object:
-    try:
-        return answer(parameters, X, Y, lr)
-    except RuntimeError as error:
-        if "leaf Variable that requires grad" in str(error):
-            raise Mistake(
-                "p -= ... on a parameter raised: autograd records what is done to a leaf, and would lose the value it "
-                "needs. Change the numbers behind its back: p.data, or torch.no_grad()"
-            ) from None
-        if "does not require grad" in str(error):
-            raise Mistake(
-                "backward() found nothing that was recorded: is your forward pass inside torch.no_grad(), or did you "
-                "detach the parameters first?"
-            ) from None
-        raise
-    except (TypeError, AttributeError) as error:
-        if "NoneType" in str(error) and all(p.grad is None for p in parameters):
-            raise Mistake(
-                "p.grad is None where you use it. It is None before the first backward(), and again if you clear it "
-                "between backward() and the update: clear, then backward, then update"
-            ) from None
-        raise
-
-
-def _check_step(answer: object) -> str:
-    own_function(answer, "q1.check(step)")
-    parameters, X, Y = _tiny_network()
-    tensors = list(parameters)  # the learner may put other tensors into the list
-    start = [p.detach().clone() for p in tensors]
-    lr = 0.5
-    before = _loss(start, X, Y).item()
-    first = _gradients(start, X, Y)
-    after_one = _taken(start, first, -lr)
-
-    returned = _call_step(answer, parameters, X, Y, lr)
-    now = [p.detach().clone() for p in tensors]
-    if _same(now, start):
-        if any(a is not b for a, b in zip(parameters, tensors, strict=False)):
-            raise Mistake(
-                "the list holds new tensors now, but C, W1, ... themselves have not changed, and whoever else holds "
-                "them sees nothing: change the numbers inside the tensors"
-            )
-        if any(p.grad is None for p in tensors):
-            raise Mistake(
-                "after your step no parameter has moved and p.grad is None: where is loss.backward(), or did you "
-                "train copies?"
-            )
-        raise Mistake(
-            "the gradients are there, but no parameter has moved. p = p - ... makes a new tensor and lets the name p "
-            "point at it; the five tensors stay as they were"
-        )
-    if _same(now, _taken(start, first, lr)):
-        higher = _loss(now, X, Y).item()
-        raise Mistake(
-            f"the loss went up, from {before:.2f} to {higher:.2f}: the gradient points uphill. Which sign does the "
-            "update need?"
-        )
-    if not _same(now, after_one):
-        if _same(now, _taken(start, first, -0.1)):
-            raise Mistake(f"called with lr={lr}, your step moved the parameters with 0.1: use the argument lr")
-        if _same(now, _taken(start, first, -lr * len(Y))):
-            raise Mistake(f"your step is {len(Y)} times too long, and there are {len(Y)} examples: mean loss, not sum")
-        moved = [name for name, a, b in zip(_NAMES, now, start, strict=True) if not torch.equal(a, b)]
-        if len(moved) < len(_NAMES):
-            raise Mistake(f"only {', '.join(moved)} moved: update all five parameters")
-        name, got, wanted = next(
-            (n, a, b) for n, a, b in zip(_NAMES, now, after_one, strict=True) if not _same([a], [b])
-        )
-        raise Mistake(
-            f"{name} is not {name} - lr * gradient: its first number is {got.flatten()[0]:.4f}, expected "
-            f"{wanted.flatten()[0]:.4f}"
-        )
-
-    what = "the loss before the update"
-    loss = number(returned, what)
-    if not close(loss, before):
-        if close(loss, _loss(after_one, X, Y).item()):
-            raise Mistake(
-                f"you returned {loss:.4f}, the loss after the update: it costs a second forward pass. The loss before, "
-                "which you had at hand anyway, is asked for"
-            )
-        raise Mistake(f"the parameters moved as they should, but you returned {loss:.4f}; {what} is {before:.4f}")
-
-    if not all(p.requires_grad and p.is_leaf for p in tensors):
-        raise Mistake("the numbers are right, but the parameters no longer require a gradient after your step")
-
-    # The second step tells whether the first one's gradients are still there.
-    _call_step(answer, parameters, X, Y, lr)
-    now = [p.detach().clone() for p in tensors]
-    second = _gradients(after_one, X, Y)
-    if _same(now, _taken(_taken(after_one, second, -lr), first, -lr)):
-        raise Mistake(
-            "the first call is right, the second goes too far: it used the first call's gradients once more, because "
-            "backward() adds to p.grad"
-        )
-    if not _same(now, _taken(after_one, second, -lr)):
-        raise Mistake("the first call is right, the second is not: does your function keep anything between calls?")
-    return f"two steps in a row are right: the loss went from {before:.4f} to {_loss(now, X, Y).item():.4f}."
-
-
-def step(parameters: list[Tensor], X: Tensor, Y: Tensor, lr: float) -> float:
-    """One step of gradient descent on the examples X, Y; returns the loss in nats before the update."""
-    C, W1, b1, W2, b2 = parameters
-    emb = C[X]  # (N, block_size, n_embd)
-    h = torch.tanh(emb.view(emb.shape[0], -1) @ W1 + b1)  # (N, n_hidden)
-    loss = F.cross_entropy(h @ W2 + b2, Y)
-    for p in parameters:
-        p.grad = None
-    loss.backward()
+def _move(parameters: list[Tensor], lr: float) -> None:
     for p in parameters:
         p.data += -lr * p.grad
-    return loss.item()
+
+
+def _rebind(parameters: list[Tensor], lr: float) -> None:
+    for p in parameters:
+        p = p - lr * p.grad
+
+
+def _replace(parameters: list[Tensor], lr: float) -> None:
+    parameters[:] = [(p - lr * p.grad).detach().requires_grad_() for p in parameters]
+
+
+def _on_a_leaf(parameters: list[Tensor], lr: float) -> None:
+    for p in parameters:
+        p -= lr * p.grad
+
+
+def _unflag(parameters: list[Tensor], lr: float) -> None:
+    for p in parameters:
+        p.requires_grad = False
+        p -= lr * p.grad
+
+
+def _clear_then_move(parameters: list[Tensor], lr: float) -> None:
+    for p in parameters:
+        p.grad = None
+        p.data += -lr * p.grad
+
+
+def _loop(
+    forward: Forward,
+    parameters: list[Tensor],
+    X: Tensor,
+    Y: Tensor,
+    steps: int,
+    lr: float,
+    *,
+    update: Update = _move,
+    clear: str = "before",
+    reduction: str = "mean",
+    grad: bool = True,
+    late: bool = False,
+    put_back: bool = True,
+    choose: Callable[[list[float]], float] = min,
+) -> list[float]:
+    """The loop with one thing or another done as learners do it."""
+    lossi, kept = [], []
+    for _ in range(steps):
+        before = copy.deepcopy(parameters)
+        with torch.set_grad_enabled(grad):
+            loss = F.cross_entropy(forward(parameters, X), Y, reduction=reduction)
+        lossi.append(loss.item())
+        for p in parameters if clear == "before" else ():
+            p.grad = None
+        loss.backward()
+        update(parameters, lr)
+        for p in parameters if clear == "after" else ():
+            p.grad = None
+        kept.append(copy.deepcopy(parameters) if late else before)
+    for p, best in zip(parameters, kept[lossi.index(choose(lossi))], strict=True):
+        p.data = best.data if put_back else p.data
+    return lossi
+
+
+def _theirs(*arguments: object) -> list[float]:
+    return _loop(*arguments, clear="never", put_back=False)
+
+
+def _long_steps(forward: Forward, parameters: list[Tensor], X: Tensor, Y: Tensor, steps: int, lr: float) -> list[float]:
+    lossi = _loop(forward, parameters, X, Y, steps, lr, reduction="sum")
+    return [loss / len(Y) for loss in lossi]
+
+
+def _measured_after(
+    forward: Forward, parameters: list[Tensor], X: Tensor, Y: Tensor, steps: int, lr: float
+) -> list[float]:
+    lossi, kept = [], []
+    for _ in range(steps):
+        _loop(forward, parameters, X, Y, 1, lr, late=True)
+        lossi.append(F.cross_entropy(forward(parameters, X), Y).item())
+        kept.append(copy.deepcopy(parameters))
+    for p, best in zip(parameters, kept[lossi.index(min(lossi))], strict=True):
+        p.data = best.data
+    return lossi
+
+
+class _AsAClass(list):
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(_loop(*arguments))
+
+
+def _with_an_optimizer(
+    forward: Forward, parameters: list[Tensor], X: Tensor, Y: Tensor, steps: int, lr: float
+) -> list[Tensor]:
+    optimizer, losses, kept = torch.optim.SGD(parameters, lr=lr), [], []
+    for _ in range(steps):
+        kept.append([p.tolist() for p in parameters])
+        losses.append(F.cross_entropy(forward(parameters, X), Y))
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    with torch.no_grad():
+        for p, best in zip(parameters, kept[torch.stack(losses).argmin()], strict=True):
+            p.copy_(torch.tensor(best))
+    return losses
+
+
+def _without_backward(
+    forward: Forward, parameters: list[Tensor], X: Tensor, Y: Tensor, steps: int, lr: float
+) -> Tensor:
+    kept = []
+    for _ in range(steps):
+        loss = F.cross_entropy(forward(parameters, X), Y)
+        kept.append((loss.item(), [p.detach().clone() for p in parameters]))
+        gradients = torch.autograd.grad(loss, parameters)
+        with torch.no_grad():
+            for p, gradient in zip(parameters, gradients, strict=True):
+                p -= lr * gradient
+    for p, numbers in zip(parameters, min(kept, key=lambda pair: pair[0])[1], strict=True):
+        p.data[:] = numbers
+    return torch.tensor([loss for loss, _ in kept])
+
+
+def _trained(answer: Callable[..., object], forward: Forward, parameters: list[Tensor], *others: object) -> object:
+    """The losses, and what the five tensors hold then; the list may hold others by that time."""
+    tensors = dict(zip(_NAMES, parameters, strict=True))
+    lossi = answer(forward, parameters, *others)
+    if lossi is None:
+        raise Mistake("your function returned None: return the list of the losses")
+    flags = [name for name, p in tensors.items() if p.requires_grad and p.is_leaf]
+    return {"losses": lossi, **tensors, "tensors that require a gradient": flags}
+
+
+def _training(steps: int, lr: float, examples: int = 6, used: bool = False) -> Case:
+    """Five symbols, three characters of context, and examples of two words; `used` parameters have gradients."""
+    g = torch.Generator().manual_seed(_SEED)
+    parameters = [torch.randn(shape, generator=g) for shape in ((5, 2), (6, 4), (4,), (4, 5), (5,))]
+    for p in parameters:
+        p.requires_grad = True
+        p.grad = torch.ones_like(p) if used else None
+    X = torch.tensor([[0, 0, 0], [0, 0, 1], [0, 1, 2], [0, 0, 0], [0, 0, 3], [0, 3, 4]])[:examples]
+    Y = torch.tensor([1, 2, 0, 3, 4, 0])[:examples]
+    label = f"after {steps} step{'s' * (steps > 1)} at rate {lr:g}"
+    label += " from parameters that come with gradients" if used else ""
+    return Case(_forward, parameters, X, Y, steps, lr, label=label)
 
 
 q1 = Exercise(
     "4.1",
-    "one step as a function",
-    _check_step,
-    hints=[
-        "Four parts, in this order: forward pass to the loss, clear the gradients, backward pass, update.",
-        "C, W1, b1, W2, b2 = parameters gives the names back; emb.view(emb.shape[0], -1) works for every size.",
-        "The update must change the numbers inside each tensor: p.data += -lr * p.grad.",
-        "Keep the loss of the forward pass and return loss.item() at the end: the update does not change it.",
+    "a loop that loses its best network",
+    solution=train_best,
+    observe=_trained,
+    cases=[
+        _training(1, 0.5),
+        _training(2, 0.5),
+        _training(3, 0.5, examples=3),
+        _training(3, 0.5, used=True),
+        _training(2, 100.0),
+        _training(12, 4.0),
     ],
-    solution=step,
+    may_change=(1,),
+    rtol=1e-3,
+    atol=1e-4,
+    wrong=[
+        Wrong(_theirs, "both faults are still there: which line of our loop is missing, and what does `best` hold?"),
+        Wrong(
+            partial(_loop, clear="never"),
+            "the gradients pile up, because backward() adds to p.grad: clear them in each step, before backward()",
+        ),
+        Wrong(
+            partial(_loop, clear="after"),
+            "the first step used a gradient that was there before: clear before backward(), not after the update",
+        ),
+        Wrong(
+            partial(_loop, put_back=False),
+            "the tensors hold the numbers of the last step. Keep copies, p.detach().clone(), since p.data is the "
+            "memory that goes on training, and put them back into the tensors: `p = kept` only names them",
+        ),
+        Wrong(
+            partial(_loop, late=True),
+            "the numbers kept are one update later than their loss: keep them before the update",
+        ),
+        Wrong(partial(_loop, choose=max), "these are the parameters with the highest loss"),
+        Wrong(_measured_after, "these are the losses after the updates: measure each before its update"),
+        Wrong(lambda *arguments: min(_loop(*arguments)), "that is the lowest loss alone: return all of them"),
+        Wrong(lambda *arguments: _loop(*arguments)[-1], "that is the last loss alone: return all of them"),
+        Wrong(lambda *arguments: [math.log10(loss) for loss in _loop(*arguments)], "that is log10 of the losses"),
+        Wrong(lambda *arguments: _loop(*arguments) and None, "returned None: return the list of the losses"),
+        Wrong(
+            partial(_loop, update=lambda parameters, lr: _move(parameters, -lr)),
+            "the steps go uphill: which sign does the update need?",
+        ),
+        Wrong(
+            partial(_loop, update=_rebind),
+            "no parameter has moved. Is there a backward(), are the gradients still there at the update, and does it "
+            "change the tensors? (`p = p - ...` makes a new tensor and lets the name p point at it)",
+        ),
+        Wrong(
+            partial(_loop, update=_replace),
+            "the list holds new tensors, and the five that were handed in are as they were: change the numbers inside "
+            "them",
+        ),
+        Wrong(
+            partial(_loop, update=_on_a_leaf),
+            "autograd records what is done to a leaf, and `p -= ...` would lose the value it needs: use p.data, or "
+            "torch.no_grad()",
+        ),
+        Wrong(
+            partial(_loop, update=_unflag),
+            "requires_grad was turned off for the update, so the next step records nothing: use p.data, or "
+            "torch.no_grad()",
+        ),
+        Wrong(
+            partial(_loop, update=_clear_then_move),
+            "the gradients are cleared between backward() and the update: clear, then backward, then update",
+        ),
+        Wrong(
+            partial(_loop, grad=False),
+            "backward() found nothing that was recorded: is the forward pass inside torch.no_grad()?",
+        ),
+        Wrong(
+            partial(_loop, update=lambda parameters, lr: _move(parameters, 0.1)),
+            "the parameters moved at a rate of 0.1: use the argument lr",
+        ),
+        Wrong(
+            partial(_loop, update=lambda parameters, lr: _move(parameters[3:], lr)),
+            "only W2 and b2 moved: update all five parameters",
+        ),
+        Wrong(partial(_loop, reduction="sum"), "the loss is a sum over the examples: take the mean"),
+        Wrong(_long_steps, "the steps follow the gradient of the sum over the examples: use the mean loss for both"),
+    ],
+    also_right=[_with_an_optimizer, _without_backward, _loop, _AsAClass],
+    right="the network that is left has the lowest of the losses, and no step used the gradients of another.",
+    hints=[
+        "Compare a step of theirs with a step of the loop above, line by line: which line is missing?",
+        "p.data is not a copy. Print best[0] before and after one update.",
+        "p.detach().clone() is a copy that no update reaches.",
+    ],
 )
 
 
-# 4.2 the floor of a dataset
-
-
-def _floor_cases() -> list[tuple[str, Tensor, Tensor]]:
-    split = torch.tensor([[0, 1], [0, 1], [0, 1], [2, 1], [2, 1], [1, 2], [2, 2], [0, 2]])
-    return [
-        ("one context with two followers, three contexts with one",
-         torch.tensor([[0], [0], [1], [2], [3], [3]]), torch.tensor([1, 2, 3, 0, 1, 1])),
-        ("five examples: context 1 has followers 2, 2, 3 and context 2 has followers 0, 1",
-         torch.tensor([[1], [1], [1], [2], [2]]), torch.tensor([2, 2, 3, 0, 1])),
-        ("contexts of two characters, some with the same last character",
-         split, torch.tensor([0, 0, 3, 3, 1, 0, 2, 2])),
-        ("every context has one follower", torch.tensor([[0], [1], [2]]), torch.tensor([1, 2, 0])),
-    ]  # fmt: skip
-
-
-def _entropy(counts: Tensor) -> float:
-    q = counts[counts > 0].double() / counts.sum()
-    return -(q * q.log()).sum().item()
-
-
-def _context_counts(X: Tensor, Y: Tensor) -> Tensor:
-    contexts, inverse = torch.unique(X, dim=0, return_inverse=True)
-    counts = torch.zeros(len(contexts), int(Y.max()) + 1, dtype=torch.int64)
-    counts.index_put_((inverse, Y), torch.ones_like(Y), accumulate=True)
-    return counts
-
-
-def _check_floor(answer: object) -> str:
-    own_function(answer, "q2.check(floor)")
-    for name, X, Y in _floor_cases():
-        got = number(answer(X.clone(), Y.clone()), "the floor in nats")
-        counts = _context_counts(X, Y)
-        entropies = [_entropy(row) for row in counts]
-        sizes = counts.sum(1).tolist()
-        total = sum(size * h for size, h in zip(sizes, entropies, strict=True))
-        expected = total / len(Y)
-        if close(got, expected):
-            continue
-        case = f"{name}: you say {got:.4f}"
-        if math.isnan(got):
-            raise Mistake(f"{case}, expected {expected:.4f}: 0 * log(0) is nan, so leave the zeros out")
-        ambiguous = sum(size for size, h in zip(sizes, entropies, strict=True) if h > 0)
-        if close(got, -expected):
-            raise Mistake(f"{case}, right but for the sign: a loss is minus the logarithm")
-        if close(got, expected / math.log(2)):
-            raise Mistake(f"{case}, which is in bits: log2 where the loss of this course takes the natural logarithm")
-        if close(got, 0):
-            raise Mistake(
-                f"{case}, but a context with two different followers cannot be right both times. (If you counted in a "
-                "dictionary: a tensor as its key never equals another row, a tuple does)"
-            )
-        if close(got, _entropy(Y.bincount())):
-            raise Mistake(f"{case}, the entropy of Y alone: you ignored what the context tells. Count by context")
-        if close(got, sum(entropies) / len(entropies)):
-            raise Mistake(
-                f"{case}, every context counted alike; but a context that stands in many examples counts in each of "
-                "them"
-            )
-        if ambiguous and close(got, total / ambiguous):
-            raise Mistake(
-                f"{case}, the mean over the examples that cannot be predicted for certain: the others are part of the "
-                "batch too, with 0 each"
-            )
-        if close(got, total):
-            raise Mistake(f"{case}, a sum over the {len(Y)} examples: the loss is their mean")
-        if X.shape[1] > 1 and close(
-            got, sum(c.sum().item() * _entropy(c) for c in _context_counts(X[:, -1:], Y)) / len(Y)
-        ):
-            raise Mistake(f"{case}: only the last character was used. The context is the whole row of X")
-        raise Mistake(f"{case}, expected {expected:.4f}. For each context: what share has each follower?")
-    return "right for contexts of one and of two characters, and 0 where nothing is in doubt."
+# ---- 4.2 the floor of a dataset --------------------------------------------------------------------------------------
 
 
 def floor(X: Tensor, Y: Tensor) -> float:
@@ -262,98 +301,155 @@ def floor(X: Tensor, Y: Tensor) -> float:
     return -prob[inverse, Y].log().mean().item()
 
 
+def _entropy(followers: Counter, log: Callable[[float], float] = math.log) -> float:
+    total = sum(followers.values())
+    return -sum(n / total * log(n / total) for n in followers.values())
+
+
+def _followers(X: Tensor, Y: Tensor, key: Callable[[list[int]], object] = tuple) -> list[Counter]:
+    """The followers of each context; a `key` that gives two contexts the same name mixes them."""
+    counts = defaultdict(Counter)
+    for x, y in zip(X.tolist(), Y.tolist(), strict=True):
+        counts[key(x)][y] += 1
+    return list(counts.values())
+
+
+def _floor(X: Tensor, Y: Tensor, key: Callable[[list[int]], object] = tuple, **log: object) -> float:
+    return sum(c.total() * _entropy(c, **log) for c in _followers(X, Y, key)) / len(Y)
+
+
+def _ambiguous_only(X: Tensor, Y: Tensor) -> float:
+    several = [c for c in _followers(X, Y) if len(c) > 1]
+    return sum(c.total() * _entropy(c) for c in several) / max(sum(c.total() for c in several), 1)
+
+
+def _zeros_logged(X: Tensor, Y: Tensor) -> Tensor:
+    N = torch.tensor([[c[y] for y in range(int(Y.max()) + 1)] for c in _followers(X, Y)], dtype=torch.float64)
+    P = N / N.sum(1, keepdim=True)
+    return -(N.sum(1) * (P * P.log()).sum(1)).sum() / len(Y)
+
+
+def _in_base(base: int, x: list[int]) -> int:
+    number = 0
+    for i in x:
+        number = base * number + i
+    return number
+
+
+def _example(X: list[list[int]], Y: list[int], label: str = "") -> Case:
+    return Case(torch.tensor(X), torch.tensor(Y), label=label)
+
+
+_BASES = (26, 27, 28, 32, 60, 64, 100, 128, 256, 512, 1000, 1024)
+
 q2 = Exercise(
     "4.2",
     "the floor of any dataset",
-    _check_floor,
+    solution=floor,
+    cases=[
+        _example([[0], [0], [1]], [1, 2, 0]),
+        _example([[1], [1], [1], [2], [2]], [2, 2, 3, 0, 1]),
+        _example([[0], [1], [2]], [1, 2, 0]),
+        _example([[3, 3]], [4]),
+        _example([[1, 2], [2, 1], [1, 2], [2, 1], [2, 2]], [0, 3, 0, 3, 1], label="for contexts [1, 2] and [2, 1]"),
+        _example(
+            [[0, 1, 1], [2, 1, 1], [0, 1, 1], [1, 0, 1]],
+            [0, 2, 3, 1],
+            label="for contexts of three, some with the same end or the same start",
+        ),
+        _example([[1, 1, 2], [1, 2, 2], [1, 1, 2], [1, 2, 2]], [0, 3, 0, 3]),
+        _example(
+            [[1, 12], [11, 2], [1, 12], [11, 2], [5, 5], [5, 5]],
+            [3, 0, 3, 0, 1, 2],
+            label="for contexts [1, 12] and [11, 2]",
+        ),
+        _example(
+            [[1, 0], *[[0, n] for n in _BASES], [7, 7], [7, 7]],
+            [900, *range(len(_BASES)), 1, 2],
+            label="for an alphabet of 1025 symbols",
+        ),
+        _example([[i % 7, i % 3] for i in range(200)], [(i * i) % 5 for i in range(200)], label="for 200 examples"),
+    ],
+    wrong=[
+        Wrong(
+            lambda X, Y: 0.0,
+            "a context with two different followers cannot be right both times. (If you counted in a dictionary: a "
+            "tensor as its key never equals another row, a tuple does)",
+        ),
+        Wrong(
+            lambda X, Y: _entropy(Counter(Y.tolist())),
+            "that is the entropy of Y alone, without the contexts: count the followers of each context",
+        ),
+        Wrong(
+            lambda X, Y: _floor(X, Y, log=math.log2),
+            "that is in bits: log2 where the loss of this course takes the natural logarithm",
+        ),
+        Wrong(
+            lambda X, Y: sum(map(_entropy, _followers(X, Y))) / len(_followers(X, Y)),
+            "every context counts the same here, but a context that stands in many examples counts in each of them",
+        ),
+        Wrong(
+            lambda X, Y: sum(map(_entropy, _followers(X, Y))) / len(Y),
+            "each context's entropy is added once: it belongs to each of its examples",
+        ),
+        Wrong(lambda X, Y: len(Y) * floor(X, Y), "that is a sum over the examples: the loss is their mean"),
+        Wrong(
+            _ambiguous_only,
+            "that is the mean over the examples that cannot be predicted for certain: the others are part of the batch "
+            "too, with 0 each",
+        ),
+        Wrong(lambda X, Y: -floor(X, Y), "right but for the sign: a loss is minus the logarithm"),
+        Wrong(_zeros_logged, "0 * log(0) is nan, so leave the zeros out"),
+        Wrong(
+            partial(_floor, key=lambda x: x[-1]), "only the last character was used: the context is the whole row of X"
+        ),
+        Wrong(partial(_floor, key=lambda x: x[0]), "only the first character was used: the context is the whole row"),
+        Wrong(
+            partial(_floor, key=lambda x: tuple(x[-2:])),
+            "only the last two characters were used: contexts may be longer",
+        ),
+        Wrong(partial(_floor, key=sum), "the sum of a context does not tell [1, 2] from [2, 1]: use tuple(row)"),
+        Wrong(partial(_floor, key=frozenset), "a set forgets the order of a context: use tuple(row)"),
+        Wrong(partial(_floor, key=lambda x: tuple(sorted(x))), "a sorted context has lost its order: use tuple(row)"),
+        Wrong(
+            partial(_floor, key=lambda x: "".join(map(str, x))),
+            "joined digits do not tell [1, 12] from [11, 2]: use tuple(row)",
+        ),
+        Wrong(
+            partial(_floor, key=partial(_in_base, 27)),
+            "as one number a context is not unique in an alphabet larger than the base: use tuple(row)",
+        ),
+        Wrong(
+            lambda X, Y: -sum(math.log(1 / len(c)) * c.total() for c in _followers(X, Y)) / len(Y),
+            "all followers of a context were taken for equally likely: each has its own share",
+        ),
+        Wrong(
+            lambda X, Y: -sum(math.log(max(c.values()) / c.total()) * c.total() for c in _followers(X, Y)) / len(Y),
+            "the share of the commonest follower was used for all examples: each example has that of its own Y",
+        ),
+        Wrong(
+            lambda X, Y: sum(c.total() - max(c.values()) for c in _followers(X, Y)) / len(Y),
+            "that is the share of wrong answers: the loss is minus the logarithm of a probability",
+        ),
+        Wrong(lambda X, Y: math.log(27), "that is uniform guessing: a model may know which followers a context has"),
+        Wrong(lambda X, Y: math.exp(floor(X, Y)), "that is the exponential of the floor: nats are asked for"),
+    ],
+    also_right=[
+        _floor,
+        partial(_floor, key=str),
+        partial(_floor, key=lambda x: torch.tensor(x).numpy().tobytes()),
+        lambda X, Y: torch.tensor(floor(X, Y)),
+    ],
+    right="right for contexts of any length and any alphabet, and 0 where nothing is in doubt.",
     hints=[
         "The best probability for an example is its share: of all examples with this context, how many have this Y?",
         "Count in a dictionary from context to Counter: tuple(row.tolist()) can be a key, a tensor cannot.",
         "The floor is the mean, over all examples, of minus the natural logarithm of that share.",
     ],
-    solution=floor,
 )
 
 
-# 4.3 parameters that can learn
-
-
-def _check_parameters(answer: object) -> str:
-    own_function(answer, "q3.check(make_parameters)")
-    for sizes, seed in (((5, 3, 2, 4), _SEED), ((5, 3, 2, 4), 1), ((27, 3, 2, 100), _SEED)):
-        _check_parameters_at(answer, sizes, seed)
-    return "five leaves that require a gradient, C a tenth as large, drawn in the lecture's order."
-
-
-def _check_parameters_at(answer: Callable[..., object], sizes: tuple[int, int, int, int], seed: int) -> None:
-    vocab_size, block_size, n_embd, n_hidden = sizes
-    shown = f"for vocab_size={vocab_size}, block_size={block_size}, n_embd={n_embd}, n_hidden={n_hidden}"
-    shapes = tuple(MLPConfig(*sizes).shapes.values())
-    drawn = _draw(shapes, seed, torch.randn)
-    made = answer(torch.Generator().manual_seed(seed), *sizes)
-    if not isinstance(made, (list, tuple)) or len(made) != 5 or not all(isinstance(t, Tensor) for t in made):
-        raise Mistake(f"{shown}: expected a list of the five tensors C, W1, b1, W2, b2, got {type(made).__name__}")
-    made = list(made)
-    for name, t, shape in zip(_NAMES, made, shapes, strict=True):
-        if t.numel() != math.prod(shape) or (t.shape != shape and tuple(t.shape) != (1, *shape)):
-            raise Mistake(f"{shown}: {name} has shape {tuple(t.shape)}, expected {shape}")
-        if t.dtype != torch.float32:
-            raise Mistake(f"{shown}: {name} is {t.dtype}, and float32 is asked for: what torch.randn draws unasked")
-
-    flat = [t.detach().reshape(shape) for t, shape in zip(made, shapes, strict=True)]
-    expected = [drawn[0] * 0.1, *drawn[1:]]
-    if not _same(flat, expected):
-        raise Mistake(f"{shown}: {_what_is_wrong_with(flat, drawn, shapes, answer, sizes, seed)}")
-
-    copies = [name for name, t in zip(_NAMES, made, strict=True) if not t.is_leaf]
-    if copies == ["C"]:
-        raise Mistake(
-            "after loss.backward() C.grad is None: C * 0.1 made a new tensor, and the gradient goes to the C before "
-            "it, which you no longer have. First the numbers, then requires_grad"
-        )
-    if copies:
-        raise Mistake(
-            f"after loss.backward() the .grad of {', '.join(copies)} is None: they were computed from tensors that "
-            "require a gradient (copied, scaled), and the gradient goes to those"
-        )
-    without = [name for name, t in zip(_NAMES, made, strict=True) if not t.requires_grad]
-    if without == list(_NAMES):
-        raise Mistake("none of the five requires a gradient: loss.backward() would raise")
-    if without:
-        raise Mistake(
-            f"{', '.join(without)}: requires_grad is False, so it stays as drawn. Was it made anew after the flag was "
-            "set?"
-        )
-
-
-def _draw(shapes: tuple[tuple[int, ...], ...], seed: int, how: object) -> list[Tensor]:
-    g = torch.Generator().manual_seed(seed)
-    return [how(shape, generator=g) for shape in shapes]
-
-
-def _what_is_wrong_with(
-    flat: list[Tensor],
-    drawn: list[Tensor],
-    shapes: tuple[tuple[int, ...], ...],
-    answer: Callable[..., object],
-    sizes: tuple,
-    seed: int,
-) -> str:
-    """The sentence for five tensors of the right shapes and the wrong numbers."""
-    if _same(flat, drawn):
-        return "C has the size it was drawn with: make it a tenth of that"
-    if _same(flat, [t * 0.1 for t in drawn]):
-        return "all five are a tenth as large: only C was asked for"
-    if seed != _SEED:  # with _SEED all was right
-        return f"the five do not follow from a g seeded with {seed}: draw from the g that comes in, and do not seed it"
-    again = answer(torch.Generator().manual_seed(seed), *sizes)
-    if not all(torch.equal(a.detach().reshape(b.shape), b) for a, b in zip(again, flat, strict=True)):
-        return "the same g gives other numbers the second time: pass generator=g to every draw"
-    uniform = _draw(shapes, seed, torch.rand)
-    if _same([flat[0]], [uniform[0] * 0.1]) or _same([flat[0]], [uniform[0]]):
-        return "no number is below 0: torch.rand draws between 0 and 1, torch.randn is asked for"
-    wrong = next(n for n, a, b in zip(_NAMES, flat, [drawn[0] * 0.1, *drawn[1:]], strict=True) if not _same([a], [b]))
-    return f"{wrong} holds other numbers than the lecture's: draw C, W1, b1, W2, b2 in this order, once each, from g"
+# ---- 4.3 parameters that can learn -----------------------------------------------------------------------------------
 
 
 def make_parameters(g: torch.Generator, vocab_size: int, block_size: int, n_embd: int, n_hidden: int) -> list[Tensor]:
@@ -365,18 +461,149 @@ def make_parameters(g: torch.Generator, vocab_size: int, block_size: int, n_embd
     b2 = torch.randn(vocab_size, generator=g)
     parameters = [C, W1, b1, W2, b2]
     for p in parameters:
-        p.requires_grad = True  # last: what is computed from a flagged tensor is no leaf
+        p.requires_grad = True  # last: what is computed from a flagged tensor is not a leaf
     return parameters
+
+
+def _made(answer: Callable[..., object], g: torch.Generator, *sizes: int) -> object:
+    """The five tensors, their type, and which of them have a gradient after a backward pass."""
+    made = answer(g, *sizes)
+    if isinstance(made, Tensor) or not isinstance(made, Sequence) or len(made) != 5:
+        raise Mistake("expected a list of the five tensors C, W1, b1, W2, b2")
+    if not all(isinstance(t, Tensor) for t in made):
+        raise Mistake("expected five tensors, got " + ", ".join(type(t).__name__ for t in made))
+    tensors = dict(zip(_NAMES, made, strict=True))
+    for name, shape in MLPConfig(*sizes).shapes.items():
+        if tuple(tensors[name].shape) not in (shape, (1, *shape[-1:])):  # a bias may be a row
+            raise Mistake(
+                f"for vocab_size {sizes[0]}, block_size {sizes[1]}, n_embd {sizes[2]} and n_hidden {sizes[3]} {name} "
+                f"has shape {tuple(tensors[name].shape)}, expected {shape}"
+            )
+    if not any(t.requires_grad for t in made):
+        raise Mistake("none of the five requires a gradient: loss.backward() would raise")
+    flags = [name for name, t in tensors.items() if t.requires_grad]
+    if all(t.dtype == torch.float32 for t in made):
+        X, Y = torch.zeros((1, sizes[1]), dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
+        F.cross_entropy(_forward(made, X), Y).backward()
+    return {
+        "types": [str(t.dtype) for t in made],
+        **{name: t.flatten() for name, t in tensors.items()},
+        "tensors that require a gradient": flags,
+        "tensors with a gradient after backward()": [name for name, t in tensors.items() if t.grad is not None],
+    }
+
+
+def _flagged(parameters: Sequence[Tensor]) -> list[Tensor]:
+    return [p.detach().requires_grad_() for p in parameters]
+
+
+def _draws(g: torch.Generator, *sizes: int, order: Sequence[str] = _NAMES, how: Callable = torch.randn) -> list[Tensor]:
+    shapes = MLPConfig(*sizes).shapes
+    drawn = {name: how(shapes[name], generator=g) for name in order}
+    return [drawn[name] for name in _NAMES]
+
+
+def _scaled(g: torch.Generator, *sizes: int, by: Sequence[float] = (0.1, 1, 1, 1, 1), **how: object) -> list[Tensor]:
+    return _flagged([t * factor for t, factor in zip(_draws(g, *sizes, **how), by, strict=True)])
+
+
+def _flag_then_scale(g: torch.Generator, *sizes: int) -> list[Tensor]:
+    C, *others = _flagged(_draws(g, *sizes))
+    return [C * 0.1, *others]
+
+
+def _flag_then_remake(g: torch.Generator, *sizes: int) -> list[Tensor]:
+    C, *others = _flagged(_draws(g, *sizes))
+    return [C.detach() * 0.1, *others]
+
+
+def _unflagged_biases(g: torch.Generator, *sizes: int) -> list[Tensor]:
+    return [p if p.ndim > 1 else p.detach() for p in make_parameters(g, *sizes)]
+
+
+def _transposed(g: torch.Generator, *sizes: int) -> list[Tensor]:
+    C, W1, *others = make_parameters(g, *sizes)
+    return _flagged([C, W1.T, *others])
+
+
+def _advanced(seed: int) -> torch.Generator:
+    g = torch.Generator().manual_seed(seed)
+    torch.randn(100, generator=g)
+    return g
 
 
 q3 = Exercise(
     "4.3",
     "parameters that can learn",
-    _check_parameters,
+    solution=make_parameters,
+    observe=_made,
+    cases=[
+        Case(torch.Generator().manual_seed(_SEED), 5, 3, 2, 4),
+        Case(torch.Generator().manual_seed(1), 27, 3, 2, 100),
+        Case(_advanced(_SEED), 60, 1, 5, 3, label="from a g that was drawn from before, for 60, 1, 5, 3"),
+    ],
+    wrong=[
+        Wrong(
+            _flag_then_scale,
+            "C.grad is None: C * 0.1 made a new tensor, and the gradient goes to the C before it, which you no longer "
+            "have. First the numbers, then requires_grad",
+        ),
+        Wrong(
+            _flag_then_remake,
+            "C.grad is None: requires_grad was set, and then C was made again without it. Set it last",
+        ),
+        Wrong(
+            lambda g, *sizes: [p.clone() for p in make_parameters(g, *sizes)],
+            "none has a gradient: they were computed from tensors that require one (copied, scaled), and the gradient "
+            "goes to those",
+        ),
+        Wrong(
+            lambda g, *sizes: [p.detach() for p in make_parameters(g, *sizes)],
+            "none of the five requires a gradient: loss.backward() would raise",
+        ),
+        Wrong(_unflagged_biases, "the biases require no gradient: all five are parameters"),
+        Wrong(partial(_scaled, by=(1, 1, 1, 1, 1)), "C has the size it was drawn with: make it a tenth of that"),
+        Wrong(partial(_scaled, by=(0.1,) * 5), "all five are a tenth as large: only C was asked for"),
+        Wrong(partial(_scaled, by=(10, 1, 1, 1, 1)), "C is ten times larger: make it ten times smaller"),
+        Wrong(partial(_scaled, by=(0.1, 1, 0, 1, 0)), "the biases are 0: draw all five"),
+        Wrong(
+            partial(_scaled, how=torch.rand),
+            "no number is below 0: torch.rand draws between 0 and 1, torch.randn is asked for",
+        ),
+        Wrong(
+            partial(_scaled, how=lambda shape, generator: torch.randn(shape)),
+            "drawn from torch's global generator, which g does not govern: pass generator=g",
+        ),
+        Wrong(
+            lambda g, *sizes: make_parameters(torch.Generator().manual_seed(_SEED), *sizes),
+            "the seed is written in your function: draw from the g that is handed in",
+        ),
+        Wrong(
+            lambda g, *sizes: _flagged([p.double() for p in make_parameters(g, *sizes)]),
+            "float32 is asked for: what torch.randn draws unasked",
+        ),
+        Wrong(
+            partial(_scaled, order=("W1", "C", "b1", "W2", "b2")),
+            "W1 was drawn before C: draw in the order C, W1, b1, W2, b2",
+        ),
+        Wrong(
+            partial(_scaled, order=("C", "W1", "W2", "b1", "b2")),
+            "W2 was drawn before b1: draw in the order C, W1, b1, W2, b2",
+        ),
+        Wrong(
+            _transposed, "for vocab_size 5, block_size 3, n_embd 2 and n_hidden 4 W1 has shape (4, 6), expected (6, 4)"
+        ),
+        Wrong(lambda g, *sizes: make_parameters(g, *sizes)[0], "expected a list of the five tensors"),
+    ],
+    also_right=[
+        lambda g, *sizes: tuple(torch.nn.Parameter(p.detach()) for p in make_parameters(g, *sizes)),
+        lambda g, *sizes: [p.detach()[None].requires_grad_() if p.ndim == 1 else p for p in make_parameters(g, *sizes)],
+        _scaled,
+    ],
+    right="five leaves that require a gradient, C a tenth as large, drawn in the lecture's order.",
     hints=[
         "Draw all five from g first, in the lecture's order: C, W1, b1, W2, b2.",
         "C * 0.1 is a new tensor. Whether it is a leaf depends on whether C required a gradient at that moment.",
         "So set requires_grad at the very end, on the tensors that you return, and return those very tensors.",
     ],
-    solution=make_parameters,
 )
