@@ -4,13 +4,22 @@ Nothing here computes a result, shows or saves a figure, or changes matplotlib's
 palette, which colour-blind readers can tell apart; lines differ in their dashes too.
 """
 
+import contextlib
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
 from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.category import StrCategoryFormatter
+from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = (
@@ -18,7 +27,8 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = (
 )  # fmt: skip
 COLORS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY)
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
-VOWELS = "aeiou"
+_MOST_BARS, _MOST_LABELS = 50, 150  # more cannot be told apart in one figure
+_JOINERS = ("\u200c", "\u200d")
 
 
 def _axes(ax: Axes | None, width: float = 6.4, height: float = 3.6) -> Axes:
@@ -30,7 +40,7 @@ def _axes(ax: Axes | None, width: float = 6.4, height: float = 3.6) -> Axes:
 def _tidy(ax: Axes, title: str, xlabel: str, ylabel: str) -> Axes:
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return legible(ax)
 
 
 def _array(values: ArrayLike) -> np.ndarray:
@@ -103,6 +113,7 @@ def plot_next_char_probs(
 ) -> Axes:
     """Bars of the next character's probabilities (vocab_size,); the character `mark`, if any, is told apart.
 
+    Of more than 50 symbols the 50 most probable are drawn, and `mark`.
     Raises ValueError if there is not one probability per symbol, or if `mark` is no symbol.
     """
     probs = _array(probs)
@@ -111,19 +122,24 @@ def plot_next_char_probs(
     if mark is not None and mark not in itos.values():
         raise ValueError(f"mark must be one of the symbols {''.join(itos.values())!r}, got {mark!r}")
     ax = _axes(ax, height=2.6)
-    bars = ax.bar(range(len(itos)), probs, color=BLUE)
-    ax.set_xticks(range(len(itos)), [itos[i] for i in range(len(itos))])
+    shown, xlabel = list(range(len(itos))), "next character"
+    if len(itos) > _MOST_BARS:
+        most = np.argsort(-probs, kind="stable")[:_MOST_BARS].tolist()
+        shown = sorted({*most, *(i for i, s in itos.items() if s == mark)})
+        xlabel = f"next character, the {_MOST_BARS} most probable of {len(itos):,}"
+    bars = ax.bar(range(len(shown)), probs[shown], color=BLUE)
+    ax.set_xticks(range(len(shown)), [itos[i] for i in shown])
     if mark is not None:
-        at = next(i for i, s in itos.items() if s == mark)
+        at = next(k for k, i in enumerate(shown) if itos[i] == mark)
         bars[at].set(facecolor=ORANGE, edgecolor="black", hatch="//")
-    return _tidy(ax, title, "next character", "probability")
+    return _tidy(ax, title, xlabel, "probability")
 
 
 def plot_embedding(
     C: ArrayLike,
     itos: Mapping[int, str],
     *,
-    vowels: Collection[str] = VOWELS,
+    vowels: Collection[str] | None = None,
     dims: tuple[int, int] | None = None,
     size: float = 200,
     legend: bool = True,
@@ -133,6 +149,7 @@ def plot_embedding(
 ) -> Axes:
     """Each symbol at its row of C (vocab_size, 2), with vowels and the boundary told apart by colour and shape.
 
+    `vowels` are those that `vowels_of` finds, if None. Of more than 150 symbols, 150 have their letter.
     Both axes have one scale, so that distances may be read off. `dims` picks two columns of a C that has more; the
     labels then name them. `size` is that of a mark, in points squared: about 40 for a map among several.
     Raises ValueError if C has not two columns and `dims` does not choose two: choose them, or project all of them by
@@ -156,6 +173,7 @@ def plot_embedding(
         C = C[:, list(dims)]
         labels = labels or (f"dimension {dims[0]}", f"dimension {dims[1]}")
     ax = _axes(ax, 6.0, 6.0)
+    vowels = vowels_of(itos.values()) if vowels is None else vowels
     kinds = {
         "vowel": ([i for i, s in itos.items() if s in vowels and i != 0], ORANGE, "s"),
         "other letter": ([i for i, s in itos.items() if s not in vowels and i != 0], SKY, "o"),
@@ -167,8 +185,8 @@ def plot_embedding(
                 C[members, 0], C[members, 1], s=size, color=color, marker=marker, edgecolor="black", linewidth=0.4,
                 label=kind,
             )  # fmt: skip
-    for i, s in itos.items():
-        ax.text(C[i, 0], C[i, 1], s, ha="center", va="center", fontsize=max(7, min(10, size / 20)))
+    for i in _spread(len(itos), _MOST_LABELS):
+        ax.text(C[i, 0], C[i, 1], itos[i], ha="center", va="center", fontsize=max(7, min(10, size / 20)))
     if legend:
         ax.legend(frameon=False, markerscale=0.5)
     ax.set_aspect("equal")
@@ -218,7 +236,7 @@ def plot_network(
     ax.text(0.5, 0.95, f"softmax: {vocab_size} probabilities for the next character", ha="center", fontsize=9)
     ax.set(xlim=(0, 1), ylim=(0, 1), title=title)
     ax.axis("off")
-    return ax
+    return legible(ax)
 
 
 def plot_bars(
@@ -250,17 +268,20 @@ def plot_matrix(
     cmap: str = "viridis",
     ax: Axes | None = None,
 ) -> Axes:
-    """A matrix (rows, columns) as coloured cells with a scale beside it."""
+    """A matrix (rows, columns) as coloured cells with a scale beside it.
+
+    Of more than 50 rows or columns 50 are named.
+    """
     values = _array(values)
     ax = _axes(ax, 6.4, 4.0)
     image = ax.imshow(values, cmap=cmap, aspect="auto", interpolation="nearest")
     if rows is not None:
-        ax.set_yticks(range(len(rows)), rows)
+        ax.set_yticks(at := _spread(len(rows), _MOST_BARS), [rows[k] for k in at])
     if columns is not None:
-        ax.set_xticks(range(len(columns)), columns)
+        ax.set_xticks(at := _spread(len(columns), _MOST_BARS), [columns[k] for k in at])
     ax.figure.colorbar(image, ax=ax)
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
-    return ax
+    return legible(ax)
 
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -345,3 +366,110 @@ def plot_lr_sweep(
     ax.legend(frameon=False)
     xlabel = "exponent lre; the rate is 10 to the power lre" if against == "exponent" else "learning rate"
     return _tidy(ax, title, xlabel, "loss (nats)")
+
+
+# ---- letters of any alphabet -----------------------------------------------------------------------------------------
+
+_VOWEL_NAMES = {  # the last word of a vowel's Unicode name, where a script has names of its own
+    "ARABIC": "ALEF WAW YEH MAKSURA FATHA DAMMA KASRA",
+    "ARMENIAN": "AYB ECH EH ET INI VO OH",
+    "CYRILLIC": "A E I O U IE IO YI YERU YU YA",
+    "GEORGIAN": "AN EN IN ON UN",
+    "GREEK": "ALPHA EPSILON ETA IOTA OMICRON UPSILON OMEGA",
+}
+_OTHER_VOWEL_NAMES = "A AA AE AI AU E EE I II O OE OO U UU"
+
+
+def vowels_of(symbols: Iterable[str]) -> list[str]:
+    """The symbols that stand for a vowel, by their Unicode names; none for scripts without vowels, such as Chinese.
+
+    >>> vowels_of(".aby\u00e9\u0434\u0438\u0439\u306e\u3042\u4e2d")  # of four scripts
+    ['a', '\u00e9', '\u0438', '\u3042']
+    """
+    found = []
+    for symbol in symbols:
+        script, *words = unicodedata.name(symbol, "").partition(" WITH ")[0].split() or [""]
+        known = _VOWEL_NAMES.get(script, _OTHER_VOWEL_NAMES).split()
+        short_i = script == "CYRILLIC" and "SHORT" in words  # a consonant
+        if "VOWEL" in words or "SARA" in words or (words and words[-1] in known and not short_i):
+            found.append(symbol)
+    return found
+
+
+def legible(drawn: Figure | Axes) -> Figure | Axes:
+    """Show every letter of a figure or Axes: in another font of this machine where the present one lacks it.
+
+    A letter that no font has becomes its code point, such as 4E2D. Standing alone, a space becomes an open box, a
+    combining mark gets a circle to stand on, and an invisible joiner its code point. All other texts stay as they are.
+    The functions above call it; call it before `plt.show()` where you draw letters yourself.
+    """
+    for ax in drawn.axes if isinstance(drawn, Figure) else [drawn]:
+        for axis in (ax.xaxis, ax.yaxis):
+            if isinstance(axis.get_major_formatter(), FuncFormatter | StrCategoryFormatter):  # labels, not numbers
+                before = [tick.get_text() for tick in axis.get_ticklabels()]
+                after = [_shown(label, axis.label) for label in before]
+                if after != before:
+                    axis.set_ticks(axis.get_ticklocs(), after)
+                if len(families := _families("".join(after), axis.label)) > 1:
+                    axis.set_tick_params(labelfontfamily=families, labelsize=8)
+                if axis is ax.xaxis and len(after) > 9 and len(max(after, key=len)) > len(max(before, key=len)) + 1:
+                    axis.set_tick_params(labelrotation=90, labelsize=7)  # code points are wider than letters
+    for text in drawn.findobj(Text):
+        if not text.get_text().isascii() or text.get_text() == " ":
+            text.set_text(_shown(text.get_text(), text))
+            text.set_fontfamily(_families(text.get_text(), text))
+    return drawn
+
+
+def _shown(said: str, text: Text) -> str:
+    if "$" in said:  # a formula
+        return said
+    if said == " ":
+        return "\u2423"
+    if said in _JOINERS:
+        return _code(said)
+    own = _charmap(font_manager.findfont(text.get_fontproperties()))
+    lost = {c for c in said if not c.isspace() and ord(c) not in own and _font_with(c) is None}
+    if len(said) == 1:
+        stands = unicodedata.category(said)[0] == "M" and not lost
+        return "\u25cc" + said if stands else _code(said) if lost else said
+    return "".join(f"({_code(c)})" if c in lost else c for c in said)
+
+
+def _code(c: str) -> str:
+    return f"{ord(c):04X}"
+
+
+def _families(said: str, text: Text) -> list[str]:
+    """The text's own font, then those of the letters that it lacks: matplotlib takes each letter from the first."""
+    own = _charmap(font_manager.findfont(text.get_fontproperties()))
+    others = [_font_with(c) for c in said if ord(c) not in own and not c.isspace()]
+    return list(dict.fromkeys([*text.get_fontfamily(), *filter(None, others)]))
+
+
+@cache
+def _font_with(c: str) -> str | None:
+    """The first other font of this machine that has the letter, one without serifs if there is one."""
+    return next((name for name, path in _other_fonts() if ord(c) in _charmap(path)), None)
+
+
+@cache
+def _other_fonts() -> list[tuple[str, str]]:
+    manager = font_manager.fontManager
+    for path in set(font_manager.findSystemFonts()) - {font.fname for font in manager.ttflist}:
+        with contextlib.suppress(Exception):  # installed since matplotlib made its list; some cannot be read
+            manager.addfont(path)
+    plain = {f.name: f.fname for f in manager.ttflist if f.style == "normal" and f.weight == 400}
+    # no letters but boxes, mathematics in an order of its own, pictures that matplotlib cannot draw
+    unfit = ("Last Resort", "cm", "STIX", "Noto Color")
+    return sorted((f for f in plain.items() if not f[0].startswith(unfit)), key=lambda f: ("Sans" not in f[0], f[0]))
+
+
+@cache
+def _charmap(path: str) -> frozenset[int]:
+    return frozenset(FT2Font(path).get_charmap())
+
+
+def _spread(n: int, most: int) -> list[int]:
+    """The numbers from 0 to n - 1, or `most` of them at equal distances."""
+    return sorted({round(k * (n - 1) / (most - 1)) for k in range(most)}) if n > most else list(range(n))

@@ -251,3 +251,93 @@ def test_a_window_is_counted_in_steps():
     with pytest.raises(TypeError, match="window must be a whole number of steps"):
         plots.plot_loss([0, 1], [3.0, 2.0], window=2.0)
     assert plt.get_fignums() == []  # nor is an empty figure left
+
+
+# --- any alphabet -----------------------------------------------------------------------------------------------------
+
+CHINESE, DEVANAGARI, ARABIC = "\u4e2d\u6587", "\u0915\u093e", "\u0628\u062a"
+
+
+@pytest.fixture
+def no_other_font(monkeypatch):
+    monkeypatch.setattr(plots, "_other_fonts", list)
+    plots._font_with.cache_clear()
+    yield
+    plots._font_with.cache_clear()
+
+
+def drawn(ax):
+    ax.figure.canvas.draw()  # a letter without a font would be a warning, which is an error here
+    return ax
+
+
+def test_a_letter_without_a_font_is_shown_as_its_code_point(ax, no_other_font):
+    itos = dict(enumerate("." + CHINESE + DEVANAGARI + "\u0301\u200c \u00e9"))
+    codes = [".", "4E2D", "6587", "0915", "093E", "\u25cc\u0301", "200C", "\u2423", "\u00e9"]
+    probs = np.full(len(itos), 1 / len(itos))
+    drawn(plots.plot_next_char_probs(probs, itos, mark=CHINESE[0], title=f"after '.{CHINESE}'", ax=ax))
+    assert [label.get_text() for label in ax.get_xticklabels()] == codes
+    assert ax.get_title() == "after '.(4E2D)(6587)'"
+    ax.clear()
+    drawn(plots.legible(plots.plot_embedding(np.eye(len(itos))[:, :2], itos, ax=ax)))
+    assert [text.get_text() for text in ax.texts] == codes, "a second look changes nothing"
+    ax.clear()
+    drawn(plots.plot_matrix(np.eye(2), rows=list(CHINESE), columns=list(CHINESE), title="two", ax=ax))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["4E2D", "6587"]
+    ax.clear()
+    drawn(plots.plot_network(CHINESE, n_embd=2, n_hidden=9, vocab_size=3, ax=ax))
+    drawn(plots.plot_bars({CHINESE: 1.0}, unit="ms", title=CHINESE))
+
+
+def test_a_letter_is_drawn_in_a_font_that_has_it():
+    plots._font_with.cache_clear()
+    with plt.rc_context({"font.family": "STIXGeneral"}):  # has no Arabic; DejaVu Sans, which matplotlib brings, has
+        settings = dict(matplotlib.rcParams)
+        ax = drawn(plots.plot_next_char_probs([0.5, 0.3, 0.2], dict(enumerate("." + ARABIC)), title=ARABIC))
+        labels = [*ax.get_xticklabels(), ax.title]
+        assert [label.get_text() for label in labels] == [".", *ARABIC, ARABIC]
+        assert all(label.get_fontfamily()[0] == "STIXGeneral" and len(label.get_fontfamily()) > 1 for label in labels)
+        assert ax.yaxis.label.get_fontfamily() == ["STIXGeneral"], "what can be shown stays as it is"
+        assert dict(matplotlib.rcParams) == settings
+        with pytest.warns(UserWarning, match="missing from"):
+            drawn(plt.figure().add_subplot(title=ARABIC))
+    plt.close("all")
+
+
+def test_of_thousands_of_symbols_the_most_probable_are_drawn(ax):
+    n = 2001
+    itos = {0: ".", **{i: chr(0x4E00 + i) for i in range(1, n)}}
+    probs = np.arange(1.0, n + 1)[::-1] / (n * (n + 1) / 2)
+    drawn(plots.plot_next_char_probs(probs, itos, mark=itos[n - 1], ax=ax))
+    assert [bar.get_height() for bar in ax.patches] == [*probs[:50], probs[-1]]
+    assert [bar.get_hatch() for bar in ax.patches] == [None] * 50 + ["//"]
+    assert ax.get_xlabel() == "next character, the 50 most probable of 2,001"
+    ax.clear()
+    drawn(plots.plot_embedding(np.random.default_rng(0).normal(size=(n, 2)), itos, ax=ax))
+    assert sum(len(c.get_offsets()) for c in ax.collections) == n
+    assert len(ax.texts) == 150
+    ax.clear()
+    drawn(plots.plot_matrix(np.zeros((2, n)), columns=list(itos.values()), title="wide", ax=ax))
+    assert len(ax.get_xticklabels()) == 50
+
+
+@pytest.mark.parametrize(
+    ("letters", "vowels"),
+    [
+        ("bcdefghijkloyz", "eio"),
+        ("\u00e6\u00e9\u00f1\u00f8\u0131\u015f", "\u00e6\u00e9\u00f8\u0131"),
+        ("αβεξωύ", "αεωύ"),
+        ("абейиыюяь", "аеиыюя"),
+        ("بتاوي", "اوي"),
+        ("あかのおヤ", "あお"),
+        ("क\u093eयइ\u0902", "\u093eइ"),
+        ("אבג中王한", ""),
+    ],
+)
+def test_vowels_of_several_scripts(letters, vowels):
+    assert plots.vowels_of("." + letters) == list(vowels)
+
+
+def test_an_embedding_without_vowels(ax):
+    drawn(plots.plot_embedding(np.eye(3)[:, :2], dict(enumerate("." + CHINESE)), ax=ax))
+    assert [c.get_label() for c in ax.collections] == ["other letter", "boundary"]

@@ -21,6 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from traitlets import Unicode
 
+from mlp_lib.plots import legible
+
 Draw = Callable[..., str]  # draw(figure, **values of the controls) -> the readout
 
 _DPI = 100
@@ -142,9 +144,8 @@ class PlotPanel(ipywidgets.VBox):
         with self._drawing:
             clock = time.perf_counter()
             self.figure.clear()
-            # A symbol of the reader's alphabet that the font lacks is drawn as a box; the page need not warn of it.
-            silence(".*[Gg]lyph.* missing from")
             said = self._draw(self.figure, **self.values)
+            legible(self.figure)
             self._place()
             png = io.BytesIO()
             self.figure.canvas.print_png(png)  # as savefig does, but drawn once: savefig draws first for nothing

@@ -14,7 +14,7 @@ from mlp_lib.checks import BOUNDARY
 from mlp_lib.checks import count as check_count
 from mlp_lib.course.panels.base import PlotPanel, choice, choice_slider
 from mlp_lib.data import Vocab
-from mlp_lib.plots import RED, VOWELS, plot_embedding
+from mlp_lib.plots import RED, plot_embedding, vowels_of
 
 _OWN, _ALL = "this moment", "the whole run"
 
@@ -23,7 +23,7 @@ def embedding_panel(
     maps: Mapping[int, Tensor],
     vocab: Vocab,
     *,
-    vowels: Collection[str] = VOWELS,
+    vowels: Collection[str] | None = None,
     pick: str | None = None,
     neighbours: int = 4,
 ) -> PlotPanel:
@@ -32,11 +32,13 @@ def embedding_panel(
     `maps` has a copy of C (vocab_size, n_embd) for each number of updates. Two columns are drawn as they are. Of more,
     the map shows the two widest directions of the last C, for all moments the same ones, and its title says how much
     of the variance they hold at this moment. The `neighbours` nearest are those by distance in all columns. `pick` is
-    the character to begin with (None: the first vowel). Raises TypeError or ValueError for tables that are none of
-    this vocabulary's or not of one shape, and for a `pick` that is not in it.
+    the character to begin with (None: the first vowel), `vowels` are those that `vowels_of` finds if None. Raises
+    TypeError or ValueError for tables that are none of this vocabulary's or not of one shape, and for a `pick` that is
+    not in it.
     """
     tables = _checked(maps, vocab)
     check_count("neighbours", neighbours)
+    vowels = vowels_of(vocab.stoi) if vowels is None else vowels
     if pick is None:
         pick = next((c for c in vocab.stoi if c in vowels and c != BOUNDARY), vocab.itos[len(vocab) - 1])
     if len(vocab.encode(pick)) != 1:  # it raises for a character that is not there
