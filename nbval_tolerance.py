@@ -94,12 +94,14 @@ class Pair(NamedTuple):
         """Both as numbers."""
         return [Decimal(re.sub("[,_]", "", text).replace("−", "-")) for text in (self.stored, self.new)]
 
+    def is_for(self, tolerance: Tolerance) -> bool:
+        """Whether the tolerance is meant for this number at all: see the top of the file for whole ones."""
+        return not self.whole or (tolerance.amount >= 1 and not tolerance.relative)
+
     def is_within(self, tolerances: list[Tolerance]) -> bool:
         """Whether one of the tolerances allows it."""
         stored, new = self.values()
-        if self.whole:
-            tolerances = [t for t in tolerances if t.amount >= 1 and not t.relative]
-        return stored == new or any(t.allows(stored, new) for t in tolerances)
+        return stored == new or any(self.is_for(t) and t.allows(stored, new) for t in tolerances)
 
     def sentence(self, tolerances: list[Tolerance]) -> str:
         """What is wrong, in one line."""
