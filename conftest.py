@@ -7,6 +7,9 @@ import tempfile
 
 import pytest
 
+# Once mlp_lib is installed, its entry point of the same name loads it, and pytest takes it once.
+pytest_plugins = ["nbval_tolerance"]
+
 # What may be written for a reader, and where a test run is to write it instead.
 RECORDS = {"MLP_LIB_EXERCISES": "exercises.json", "MLP_LIB_LADDER": "ladder.sqlite"}
 

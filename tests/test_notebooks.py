@@ -3,10 +3,13 @@
 import json
 import re
 import statistics
+import tomllib
 from pathlib import Path
 
 import nbformat
 import pytest
+
+from nbval_tolerance import tolerances_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -60,7 +63,7 @@ def test_was_run_from_a_clean_kernel_from_top_to_bottom(path):
 def test_no_cell_escapes_the_comparison(path):
     cells = code_cells(load(path))
     tags = [set(c.metadata.get("tags", [])) for c in cells]
-    assert set().union(*tags) <= KNOWN_TAGS
+    assert {tag for tag in set().union(*tags) if not tag.startswith("within-")} <= KNOWN_TAGS
     assert sum("nbval-ignore-output" in t for t in tags) <= 3
     assert not any("nbval" in c.source.lower() for c in cells), "use tags, not comment markers"
     assert not any(c.source.rstrip().endswith(";") for c in cells), "nbval does not honour a trailing semicolon"
@@ -75,6 +78,18 @@ def test_a_time_that_is_shown_is_marked_as_measured(path):
         measured = "measured" in cell.metadata.get("tags", [])
         assert measured or not re.search(r"\d (s|ms|us)\b", said), f"tag it `measured`: {said[:80]}"
         assert measured == ("measured" in cell.metadata), "run `make refresh`"
+
+
+@each_notebook
+def test_each_tolerance_was_measured_and_allows_twice_what_machines_do(path):
+    """`tools/measure_tolerances.py` prints the line."""
+    lines = tomllib.loads((ROOT / "tests" / "tolerances.toml").read_text(encoding="utf-8")).get(path.stem, {})
+    tags = {c.id: t for c in code_cells(load(path)) if (t := tolerances_of(c.metadata.get("tags", [])))}
+    assert {cell: [line["tag"]] for cell, line in lines.items()} == {cell: [t.tag for t in tags[cell]] for cell in tags}
+    for cell, line in lines.items():
+        assert set(line) == {"tag", "machines", "seeds", "tried"}, cell
+        [tolerance] = tags[cell]
+        assert 2 * line["machines"] <= tolerance.amount * (100 if tolerance.relative else 1), cell
 
 
 @each_notebook

@@ -13,6 +13,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from nbval_tolerance import differences, tolerances_of
+
 ROOT = Path(__file__).resolve().parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("[01][0-9]_*.ipynb"))
 SANITIZE = re.compile(r"\d[\d,]*(\.\d+)? (s|ms|us)\b")  # as tests/nbval_sanitize.cfg
@@ -145,7 +147,8 @@ def differs(cell, stored, guarded=True):
     shown, expected = seen(cell, measured), seen(stored, measured)
     if not guarded:
         shown, expected = (re.sub(r"^\[--\].*\n", "", text, flags=re.M) for text in (shown, expected))
-    return shown != expected
+    tolerances = tolerances_of(stored.metadata.get("tags", []))
+    return bool(differences(expected, shown, tolerances)) if tolerances else shown != expected
 
 
 @pytest.mark.parametrize("path", TWICE)

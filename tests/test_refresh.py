@@ -73,6 +73,29 @@ def test_what_is_no_time_is_always_new(tmp_path):
     assert shown(page, 1) == "2\n"
 
 
+def test_numbers_within_the_tolerance_stay_as_they_are(tmp_path):
+    """The cell reads a file, as if another machine gave another number."""
+    (tmp_path / "n.txt").write_text("2.17")
+    source = 'n = float(open("n.txt").read())\nprint("loss", n)\nn'
+    page = written(
+        tmp_path / "page.ipynb",
+        new_code_cell(source, metadata={"tags": ["within-0.02"]}),
+        new_code_cell(source + '\nprint("0.2 s")', metadata={"tags": ["within-10%", "measured"]}),
+        new_code_cell("print(n)"),
+    )
+    tool.refresh(page)
+    stored = [shown(page, k) for k in range(3)]
+    (tmp_path / "n.txt").write_text("2.18")
+    tool.refresh(page)
+    assert [shown(page, k) for k in range(3)] == [*stored[:2], "2.18\n"]
+    assert nbformat.read(page, as_version=4).cells[0].outputs[1]["data"]["text/plain"] == "2.17"
+    (tmp_path / "n.txt").write_text("2.20")
+    tool.refresh(page)
+    assert [shown(page, k) for k in range(3)] == ["loss 2.2\n", stored[1], "2.2\n"]
+    tool.refresh(page, measure_again=True)
+    assert shown(page, 1) == "loss 2.2\n0.2 s\n"
+
+
 def test_a_warning_stops_it_and_nothing_is_written(tmp_path):
     page = written(tmp_path / "page.ipynb", new_code_cell('import warnings\nwarnings.warn("old")'))
     before = page.read_bytes()

@@ -2,12 +2,15 @@
 
     python tools/refresh_notebooks.py                          # all of notebooks/
     python tools/refresh_notebooks.py notebooks/03_*.ipynb     # some
-    python tools/refresh_notebooks.py --measure-again          # and take the times anew
+    python tools/refresh_notebooks.py --measure-again          # and replace times and numbers within a tolerance
 
-Times come out otherwise each time. A cell that shows some (a printed "35.6 us", a picture of seconds) is tagged
+Times differ at each run. A cell that shows some (a printed "35.6 us", a picture of seconds) is tagged
 `measured`, and what it shows is a measurement with a date of its own: it is kept as long as the code of the page up to
-there is the code that was measured and the cell still says the same apart from the times. `--measure-again` takes them
-all anew; do that on a machine with nothing else to do.
+there is the code that was measured and the cell still says the same apart from the times. `--measure-again` replaces
+them all; do that on a machine with nothing else to do.
+
+Trained numbers differ in late digits between machines. The stored text of a cell tagged `within-...` is kept as long as
+the new one is within the tolerance, so that a refresh on another machine changes no number.
 
 A cell that raises stops the refresh of its notebook, and nothing is written for it. So does anything on stderr that
 is not a progress bar or the note of a first compilation: a warning in a stored page is a fault of the page.
@@ -20,6 +23,7 @@ import hashlib
 import io
 import os
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -28,6 +32,10 @@ from nbclient import NotebookClient
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))
+
+from nbval_tolerance import differences, tolerances_of  # noqa: E402 - a checkout may be newer than what is installed
+
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
@@ -41,26 +49,34 @@ def refresh(path: Path, *, measure_again: bool = False) -> None:
     """Run one notebook from a clean kernel in its own folder and write it back with clean outputs."""
     notebook = nbformat.read(path, as_version=4)
     stored = {cell.id: (cell.metadata.get(MEASURED), cell.get("outputs")) for cell in notebook.cells}
+    execute(notebook, path.parent)
+    clean(notebook, path)
+    keep_measurements(notebook, {} if measure_again else stored)
+    keep_numbers(notebook, {} if measure_again else stored)
+    nbformat.validate(notebook)
+    nbformat.write(notebook, path)
+
+
+def execute(notebook: nbformat.NotebookNode, folder: Path, **settings: object) -> None:
+    """Run all cells in a new kernel in `folder`. Settings of the client, and `env`, variables for the kernel."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+    variables = os.environ | settings.pop("env", {})
     client = NotebookClient(
         notebook,
         timeout=600,
         kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},
+        resources={"metadata": {"path": str(folder)}},
         store_widget_state=False,
         record_timing=False,
         coalesce_streams=True,  # else one print is stored as one piece or two, as chance has it
+        **settings,
     )
-    with tempfile.TemporaryDirectory() as folder:
-        # The page is to show what it does itself, and not the exercises and runs of whoever refreshes it.
+    with tempfile.TemporaryDirectory() as temporary:
+        # The page is to show what it does itself, and not the exercises and runs of the person who refreshes it.
         records = {"MLP_LIB_EXERCISES": "exercises.json", "MLP_LIB_LADDER": "ladder.sqlite"}
-        client.execute(env=os.environ | {name: str(Path(folder) / file) for name, file in records.items()})
-    clean(notebook, path)
-    keep_measurements(notebook, {} if measure_again else stored)
-    nbformat.validate(notebook)
-    nbformat.write(notebook, path)
+        client.execute(env=variables | {name: str(Path(temporary) / file) for name, file in records.items()})
 
 
 def clean(notebook: nbformat.NotebookNode, path: Path) -> None:
@@ -106,25 +122,49 @@ def keep_measurements(notebook: nbformat.NotebookNode, stored: dict) -> None:
         if cell.cell_type != "code":
             continue
         code.update(cell.source.encode() + b"\0")
-        if MEASURED not in cell.metadata.get("tags", []):
+        tags = cell.metadata.get("tags", [])
+        if MEASURED not in tags:
             continue
         measured, outputs = stored.get(cell.id, (None, None))
-        if measured == code.hexdigest()[:16] and _said(outputs) == _said(cell.outputs):
+        if measured == code.hexdigest()[:16] and _alike(outputs, cell.outputs, tags):
             cell.outputs = outputs
         cell.metadata[MEASURED] = code.hexdigest()[:16]
 
 
-def _said(outputs: list) -> list:
-    """What the outputs say, without their times and pictures."""
+def keep_numbers(notebook: nbformat.NotebookNode, stored: dict) -> None:
+    """Put back the text of cells tagged `within-...` that is within the tolerance. Pictures stay as they are now."""
+    for cell in notebook.cells:
+        outputs = stored.get(cell.id, (None, None))[1]
+        tags = cell.metadata.get("tags", [])
+        if MEASURED in tags or not tolerances_of(tags) or not _alike(outputs, cell.outputs, tags):
+            continue
+        for old, new in zip(outputs, cell.outputs, strict=True):
+            if "text" in new:
+                new.text = old.text
+            new.get("data", {}).update({k: text for k, text in old.get("data", {}).items() if k.startswith("text/")})
+
+
+def texts(outputs: list | None) -> dict[tuple, str]:
+    """What outputs say, by their number and kind: without times and stderr. Of a picture, only that it is there."""
     config = configparser.ConfigParser()
     config.read(SANITIZE)
-    said = []
-    for output in outputs:
-        text = output.get("text") or output.get("data", {}).get("text/plain", "")
-        for section in config.sections():
-            text = re.sub(config[section]["regex"], config[section]["replace"], text)
-        said.append((output.output_type, sorted(output.get("data", {})), text))
-    return said
+    found = {}
+    for number, output in enumerate(o for o in outputs or [] if o.get("name") != "stderr"):
+        for kind, text in {output.output_type: output.get("text", ""), **output.get("data", {})}.items():
+            if kind != WIDGET_VIEW:
+                found[number, kind] = text if isinstance(text, str) and not kind.startswith("image/") else ""
+    for section in config.sections():
+        regex, replace = config[section]["regex"], config[section]["replace"]
+        found = {key: re.sub(regex, replace, text) for key, text in found.items()}
+    return found
+
+
+def _alike(old: list | None, new: list, tags: list[str]) -> bool:
+    """Whether outputs say the same, within the tolerances of the cell's tags."""
+    before, now, tolerances = texts(old), texts(new), tolerances_of(tags)
+    return before.keys() == now.keys() and all(
+        before[key] == now[key] or (tolerances and not differences(before[key], now[key], tolerances)) for key in now
+    )
 
 
 def _expected_on_stderr(text: str) -> bool:
@@ -138,7 +178,9 @@ def main() -> None:
     """Refresh the notebooks named on the command line, or all of them."""
     parser = argparse.ArgumentParser(description="Re-run the notebooks and store their outputs.")
     parser.add_argument("notebooks", nargs="*", type=Path, help="the notebooks; all of notebooks/ if none is named")
-    parser.add_argument("--measure-again", action="store_true", help="take the times shown anew, too")
+    parser.add_argument(
+        "--measure-again", action="store_true", help="replace times and numbers within a tolerance, too"
+    )
     asked = parser.parse_args()
     for path in asked.notebooks or sorted((ROOT / "notebooks").glob("*.ipynb")):
         print(f"{path.name} ...", end=" ", flush=True)

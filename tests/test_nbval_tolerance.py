@@ -1,0 +1,192 @@
+"""The pytest plugin that compares the numbers of a tagged cell within a tolerance."""
+
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from nbval_tolerance import differences, tolerances_of
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# tag, stored, new: near enough
+NEAR = [
+    ("within-0.02", "loss 2.17", "loss 2.17"),
+    ("within-0.02", "loss 2.17", "loss 2.18"),
+    ("within-0.02", "loss 2.17", "loss 2.19"),  # as a float, 2.19 - 2.17 > 0.02
+    ("within-10%", "3.0 times", "3.3 times"),
+    ("within-10%", "3.0x, 0.5s", "3.3x, 0.45s"),
+    ("within-0.02", "a -0.01 b", "a 0.01 b"),
+    ("within-0.02", "tensor([ 0.01, -0.20])", "tensor([-0.01, -0.19])"),
+    ("within-0.02", "a −0.01 b +1.5", "a -0.01 b +1.51"),
+    ("within-0.02", "[0. 1. 2.]", "[0.01 1. 1.99]"),
+    ("within-0.02", "array([0., 1.])", "array([0.01, 0.99])"),
+    ("within-1%", "11,897.0 of 999.9", "11,900.5 of 1,000.1"),
+    ("within-5e-05", "1e-05", "3.5e-5"),
+    ("within-5e-05", "1.e-05", "0.00002"),
+    ("within-0.02", ".5 of 1", "0.51 of 1"),
+    ("within-0.02", "nan, inf, -inf", "nan, inf, -inf"),
+    ("within-1", "33 % and 33%", "34 % and 32%"),
+    ("within-10%", "33 %", "34 %"),
+    ("within-0.5", "33.0 %", "33.4 %"),
+    ("within-3", "26 dead units", "28 dead units"),
+    ("within-1%", "a 0.7-0.9 range", "a 0.701-0.899 range"),
+    ("within-0.02", "10000", "10,000"),
+    # another width: only the padding of columns changes
+    ("within-1%", "step   loss\n  10  9.996\n 100  2.400", "step    loss\n  10  10.002\n 100   2.400"),
+    ("within-1%", "9.996  | a\n2.4    | b", "10.002 | a\n2.4    | b"),
+]
+
+# tag, stored, new, what the sentence says
+FAR = [
+    ("within-0.02", "a 2.17 b\nloss 2.17 end", "a 2.17 b\nloss 2.21 end",
+     "2.21 differs from the stored 2.17 by 0.04, not allowed by within-0.02, in the line 'loss 2.21 end'"),
+    ("within-10%", "3.0 times", "3.6 times", "3.6 differs from the stored 3.0 by 0.6 (20 %), not allowed by"),
+    ("within-10%", "0.0", "0.1", "0.1 differs from the stored 0.0 by 0.1, not allowed by within-10%"),
+    ("within-0.02", "-2.17", "2.17", "2.17 differs from the stored -2.17 by 4.34"),
+    ("within-0.02", "1,234.5", "1,235.5", "1,235.5 differs from the stored 1,234.5 by 1.0"),
+    ("within-0.02", "1e-05", "1e+05", "1e+05 differs from the stored 1e-05 by 99999.99999"),
+    ("within-0.02", "nan", "2.17", "2.17 differs from the stored nan, not allowed by within-0.02"),
+    ("within-0.02", "inf", "-inf", "-inf differs from the stored inf"),
+    ("within-10%", "2147483647", "2147483648", "by 1 (4.66e-08 %), whole numbers must be equal under within-10%"),
+    ("within-10%", "10000 steps.", "10001 steps.", "whole numbers must be equal"),
+    ("within-3", "26 units", "30 units", "30 differs from the stored 26 by 4"),
+    ("within-0.5", "33 %", "34 %", "34 differs from the stored 33 by 1"),
+    ("within-0.02", "train 2.17", "dev 2.17", "text between the numbers differs: 'dev ' where 'train ' is stored"),
+    ("within-0.02", "a 1.5", "a  1.5", "'a  ' where 'a ' is stored"),  # no other width, so no padding
+    ("within-1%", "9.996\n2.4", "10.002 2.4", "text between the numbers"),
+    ("within-0.02", "1.5 2.5", "1.5 2.5 3.5", "text between the numbers differs"),
+    ("within-50%", "1.50", "1.5 1.5", "text between the numbers differs|there are 2 numbers where 1 are stored"),
+    ("within-50%", "torch 2.13.0", "torch 2.12.0", "'torch 2.12.0' where 'torch 2.13.0' is stored"),
+    ("within-50%", "W1 and x0.5", "W2 and x0.5", "'W2 and x0.5'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tag", "stored", "new"), NEAR)
+def test_near(tag, stored, new):
+    assert differences(stored, new, tolerances_of([tag])) == []
+
+
+@pytest.mark.parametrize(("tag", "stored", "new", "sentence"), FAR)
+def test_far(tag, stored, new, sentence):
+    [said] = differences(stored, new, tolerances_of([tag]))
+    assert any(part in said for part in sentence.split("|"))
+
+
+def test_two_tags_and_either_is_enough():
+    tolerances = tolerances_of(["parameters", "within-0.02", "within-10%"])
+    assert differences("0.01 and 100.0", "0.02 and 109.0", tolerances) == []
+    [said] = differences("0.01 and 100.0", "0.04 and 109.0", tolerances)
+    assert "not allowed by within-0.02 and within-10%" in said
+
+
+@pytest.mark.parametrize("tag", ["within", "within-", "within-a-bit", "within-0,02", "within--1", "within-5 %"])
+def test_other_tags_are_not_understood(tag):
+    with pytest.raises(ValueError, match=r"is not understood: write within-0\.02"):
+        tolerances_of([tag])
+
+
+def cell(source, stored=None, *tags, count=1):
+    """A code cell whose stored output is `stored`: the text of a stream, or an output."""
+    outputs = [new_output("stream", text=stored)] if isinstance(stored, str) else [stored] if stored else []
+    return new_code_cell(source, outputs=outputs, execution_count=count, metadata={"tags": list(tags)})
+
+
+def result(text, **data):
+    return new_output("execute_result", {"text/plain": text, **data}, execution_count=1)
+
+
+def run(folder, *arguments, **pages):
+    """What pytest, started in `folder` as a stranger would, says of each cell of each page; and all that it prints."""
+    for name, cells in pages.items():
+        nbformat.write(new_notebook(cells=[new_markdown_cell("# A page"), *cells]), folder / f"{name}.ipynb")
+    call = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "nbval_tolerance",
+        "-p",
+        "nbval",
+        "-p",
+        "xdist",
+        "-p",
+        "no:cacheprovider",
+    ]
+    done = subprocess.run(
+        [*call, "--nbval", "--nbval-current-env", "--junitxml=result.xml", *arguments],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    said = {name: [""] * len(cells) for name, cells in pages.items()}
+    for case in ET.parse(folder / "result.xml").iter("testcase"):
+        name, number = case.get("classname").partition(".")[0], int(case.get("name").removeprefix("Cell "))
+        said[name][number] = "".join(f.text or f.get("type") for f in case if f.tag in ("failure", "skipped", "error"))
+    return said, done.stdout
+
+
+HTML = {"text/html": "<table border='1'><td>2.17</td></table>"}
+SHOW = "class Table:\n    def __init__(self, html, text):\n        self.html, self.text = html, text\n"
+SHOW += "    def __repr__(self):\n        return self.text\n    def _repr_html_(self):\n        return self.html"
+
+
+def test_pages_in_any_folder(tmp_path):
+    (tmp_path / "clean.cfg").write_text("[t]\nregex: took \\d+ s\nreplace: took N s\n")
+    passing = [
+        cell(SHOW),
+        cell("print('loss 2.17')", "loss 2.17\n"),
+        cell("print('loss 2.18')", "loss 2.17\n", "within-0.02"),
+        cell("print('loss 2.18, took 7 s')", "loss 2.17, took 5 s\n", "within-0.02"),
+        cell("2.18", result("2.17"), "within-0.02"),
+        cell("Table(\"<table border='1'><td>2.18</td></table>\", '2.16')", result("2.17", **HTML), "within-0.02"),
+        cell("pass"),
+        cell("1 / 0", new_output("error", ename="ZeroDivisionError", evalue="division by zero"), "raises-exception"),
+        cell("print(1)", None, "nbval-ignore-output", count=None),
+    ]
+    failing = {
+        "differ": cell("print('loss 2.18')", "loss 2.17\n"),
+        "2.21 differs from the stored 2.17 by 0.04, not allowed by within-0.02": cell(
+            "print('loss 2.21')", "loss 2.17\n", "within-0.02"
+        ),
+        "2.22 differs from the stored 2.17 by 0.05": cell(
+            SHOW + "\nTable(\"<table border='1'><td>2.22</td></table>\", '2.17')", result("2.17", **HTML), "within-0.02"
+        ),
+        "'lass ' where 'loss ' is stored": cell("print('lass 2.17')", "loss 2.17\n", "within-0.02"),
+        "and 2 more numbers": cell("print(7 * '2.5 ')", 7 * "1.5 " + "\n", "within-0.02"),
+        "the tag 'within-a-bit' is not understood": cell("print('loss 2.17')", "loss 2.17\n", "within-a-bit"),
+        "Unexpected output fields": cell("print('loss 2.17')", None, "within-0.02"),
+    }
+    stripped = [cell("x = 1", count=None), cell("print(x)", count=None), cell("", count=None), cell("print(x)", "1\n")]
+    pages = {"passing": passing, "failing": list(failing.values()), "stripped": stripped}
+    said, _ = run(tmp_path, "--nbval-sanitize-with=clean.cfg", **pages)
+    assert said["passing"] == [""] * len(passing)
+    for sentence, failure in zip(failing, said["failing"], strict=True):
+        assert sentence in failure
+    assert "2 of 4 code cells of this notebook were stored without having been run" in said["stripped"][0]
+    assert said["stripped"][1:] == ["pytest.xfail", "", ""]
+
+
+CHAIN = [cell("x = 0"), *[cell("x += 1; x", result(str(k))) for k in range(1, 5)]]
+
+
+def test_cells_stay_on_one_worker(tmp_path):
+    said, output = run(tmp_path, "-n", "2", one=CHAIN, two=CHAIN)
+    assert "nbval: --dist loadfile in place of load" in output
+    assert [*said["one"], *said["two"]] == [""] * 10
+
+
+def test_cells_asked_to_be_spread_say_so(tmp_path):
+    said, _ = run(tmp_path, "-n", "2", "--dist", "worksteal", page=CHAIN)
+    assert all("--dist worksteal spreads the cells" in failure for failure in said["page"])
+
+
+def test_loads_quickly():
+    """Into every pytest of the environment, so neither torch nor what imports it."""
+    code = "import sys, nbval_tolerance; print([m for m in ('torch', 'numpy', 'nbval', 'mlp_lib') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
