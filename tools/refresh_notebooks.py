@@ -40,6 +40,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
 }
+KEPT = ("tags", "jp-MarkdownHeadingCollapsed")  # of a cell's metadata
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 MEASURED = "measured"  # the tag, and the key under which a cell keeps what was measured
 SANITIZE = ROOT / "tests" / "nbval_sanitize.cfg"
@@ -84,7 +85,7 @@ def clean(notebook: nbformat.NotebookNode, path: Path) -> None:
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for number, cell in enumerate(notebook.cells):
-        cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
+        cell.metadata = nbformat.from_dict({k: cell.metadata[k] for k in KEPT if cell.metadata.get(k)})
         if cell.cell_type != "code":
             continue
         kept = []
