@@ -100,7 +100,7 @@ def test_cells_are_short_and_prose_goes_with_them(path):
     assert statistics.median(lengths) <= 6
     if path.stem.startswith("00"):
         return
-    assert 25 <= len(cells) <= 45, f"{len(cells)} code cells"
+    assert 25 <= len(cells) <= 47, f"{len(cells)} code cells"
     ratio = len(prose(notebook).split()) / sum(lengths)
     assert 4 <= ratio <= 8, f"{ratio:.1f} words of prose for a line of code"
 
