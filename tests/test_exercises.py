@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from mlp_lib.course.exercises import Mistake, all_exercises, told
+from mlp_lib.course.exercises.answers import matching
 from mlp_lib.course.exercises.engine import Case, Exercise, Wrong
 from mlp_lib.course.exercises.kernel_state import SETTINGS, state
 
@@ -391,6 +392,23 @@ def test_judge_returns_the_sentence_or_raises_the_mistake():
     assert q.evaluate(1, None).status == "right"
     assert "check takes 2 answers, got 3: see the call on the page" in q.evaluate(1, 2, 3).message
     assert "check takes 1 answer, got 2" in _exercise().evaluate(double, 2).message
+
+
+def test_matching_exercise_has_a_wrong_answer_for_each_report():
+    reports = {"A": (2, "it rises."), "B": (3, "it is flat."), "C": (1, "it falls.")}
+    statements = {1: "one", 2: "two", 3: "three", 4: "four"}
+    given = matching(reports, statements, "curve {} is not {}")
+    q = Exercise("9.4", "match", solution=lambda: [2, 3, 1], right="yes.", hints=["a", "b"], **given)
+    for answer in ([2, 3, 1], "2, 3, 1", {"C": 1, "A": 2, "B": 3}, np.array([2, 3, 1]), "231"):
+        assert q.evaluate(answer).status == "right"
+    assert [q.evaluate(wrong.answer).message for wrong in q.wrong] == [
+        "[no] 9.4 curve A is not 3 (three): it rises.",
+        "[no] 9.4 curve B is not 1 (one): it is flat.",
+        "[no] 9.4 curve C is not 4 (four): it falls.",
+    ]
+    assert "number 2 is given 2 times" in q.evaluate([2, 2, 1]).message
+    for answer in ([math.inf, 2, 1], [2, 3], "abc", 5):
+        assert "expected 3 numbers from 1 to 4, for A, B and C" in q.evaluate(answer).message
 
 
 def test_slow_answer_is_told_how_to_be_stopped(capsys, monkeypatch):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from mlp_lib.course.exercises.engine import Mistake
+from mlp_lib.course.exercises.engine import Mistake, Wrong
 
 
 def own_function(answer: object, call: str) -> None:
@@ -85,6 +85,25 @@ def matched(answer: object, reports: Mapping[str, tuple[int, str]], statements: 
     for (name, (right, why)), n in zip(reports.items(), given, strict=True):
         if n != right:
             raise Mistake(f"{wrong.format(name, n)} ({statements[n]}): {why}")
+
+
+def matching(reports: Mapping[str, tuple[int, str]], statements: Mapping[int, str], wrong: str) -> dict[str, object]:
+    """`judge` and `wrong` of an Exercise in which each report gets the number of its statement; see `matched`.
+
+    The table has one wrong answer per report: its statement is exchanged with the next report's, or with a spare one.
+    """
+    right = [number for number, _ in reports.values()]
+    spare = [number for number in statements if number not in right]
+    table = []
+    for k, (_, why) in enumerate(reports.values()):
+        answer = list(right)
+        if k + 1 < len(right):
+            answer[k], answer[k + 1] = answer[k + 1], answer[k]
+        elif spare:
+            answer[k] = spare[0]
+        if answer != right:
+            table.append(Wrong(answer, why))
+    return {"judge": lambda answer: matched(answer, reports, statements, wrong), "wrong": table}
 
 
 def chosen_then_tested(

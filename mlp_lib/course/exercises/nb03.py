@@ -103,6 +103,7 @@ q1 = Exercise(
             lambda z, Y: -_p(z, Y).log().sum(),
             "that is the sum over the examples: take the mean, or a larger batch has a larger loss",
         ),
+        Wrong(lambda z, Y: -_p(z, Y).log()[0], "that is the first example alone: is `return` inside the loop?"),
         Wrong(lambda z, Y: -_p(z, Y).log(), "that is the loss of each example: return one number, their mean"),
         Wrong(
             lambda z, Y: -_p(z, Y).log().sum() / z.numel(),

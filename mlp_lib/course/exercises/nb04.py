@@ -247,8 +247,8 @@ q1 = Exercise(
         ),
         Wrong(
             partial(_loop, update=_replace),
-            "the list holds new tensors, and the five that were handed in are as they were: change the numbers inside "
-            "them",
+            "the five tensors that were handed in are as they were: copies, or new tensors in the list, were trained. "
+            "Change the numbers inside the five",
         ),
         Wrong(
             partial(_loop, update=_on_a_leaf),
@@ -340,6 +340,7 @@ def _example(X: list[list[int]], Y: list[int], label: str = "") -> Case:
     return Case(torch.tensor(X), torch.tensor(Y), label=label)
 
 
+# A context written as one number in one of these bases is taken for another context, whichever digit comes first.
 _BASES = (26, 27, 28, 32, 60, 64, 100, 128, 256, 512, 1000, 1024)
 
 q2 = Exercise(
@@ -364,8 +365,8 @@ q2 = Exercise(
             label="for contexts [1, 12] and [11, 2]",
         ),
         _example(
-            [[1, 0], *[[0, n] for n in _BASES], [7, 7], [7, 7]],
-            [900, *range(len(_BASES)), 1, 2],
+            [[1, 0], *[[0, n] for n in _BASES], [0, 1], *[[n, 0] for n in _BASES], [7, 7], [7, 7]],
+            [900, *range(len(_BASES)), 901, *range(len(_BASES)), 1, 2],
             label="for an alphabet of 1025 symbols",
         ),
         _example([[i % 7, i % 3] for i in range(200)], [(i * i) % 5 for i in range(200)], label="for 200 examples"),
