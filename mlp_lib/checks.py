@@ -10,7 +10,7 @@ import functools
 import inspect
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -38,11 +38,13 @@ def checked(function: Callable) -> Callable:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError:
-            return function(*args, **kwargs)  # Python's own message names the function
+            bound = None
+        if bound is None:
+            return function(*args, **kwargs)  # raises Python's own message, which names the function
         bound.apply_defaults()
         given = bound.arguments
-        _under_way.call = True
         try:
+            _under_way.call = True
             for name in counts:
                 if given[name] is not None or name not in _OPTIONAL:
                     count(name, given[name], _COUNTS[name])
@@ -58,7 +60,7 @@ def checked(function: Callable) -> Callable:
 def _checks() -> list[tuple[Callable, list[str]]]:
     functions = (
         generator, word_list, vocabulary, spelling, split_seed, rate, temperature_above_zero, module, examples, logits,
-        trainable, optimizer_of, evaluations, next_char_model,
+        trainable, optimizer_of, evaluations, fresh_models, next_char_model, word_start,
     )  # fmt: skip
     return [(check, list(inspect.signature(check).parameters)) for check in functions]
 
@@ -97,12 +99,11 @@ def rate_at(lr: float | Callable[[int], float], i: int | None) -> float:
     >>> rate_at(lambda i: 0.1 if i < 100_000 else 0.01, 150_000)
     0.01
     """
-    value = lr(i) if callable(lr) else lr
+    value, name, kinds = (lr(i), f"lr({i})", "") if callable(lr) else (lr, "lr", " or a function of the step's number")
     if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
-        raise TypeError(f"lr must be a number or a function of the step's number, got {value!r}")
+        raise TypeError(f"{name} must be a number{kinds}, got {value!r}")
     if not 0 <= value < math.inf:
-        where = f" at step {i}" if callable(lr) else ""
-        raise ValueError(f"lr must be a finite number of at least 0, got {value}{where}: try 0.1")
+        raise ValueError(f"{name} must be a finite number of at least 0, got {value}: try 0.1")
     return float(value)
 
 
@@ -186,12 +187,13 @@ def examples(model: nn.Module, X: Tensor, Y: Tensor) -> None:
         raise ValueError("X and Y hold no examples: build them from at least one word")
     config = getattr(model, "config", None)
     contexts(X, getattr(config, "block_size", X.shape[1]))
-    low, high = min(int(X.min()), int(Y.min())), max(int(X.max()), int(Y.max()))
+    lows, highs = zip(torch.aminmax(X), torch.aminmax(Y), strict=True)
+    low, high = int(min(lows)), int(max(highs))
     vocab_size = getattr(config, "vocab_size", high + 1)
     if low < 0 or high >= vocab_size:
         raise ValueError(
-            f"X or Y holds the index {low if low < 0 else high}, but this model was built with "
-            f"vocab_size={vocab_size}: build model and dataset from the same vocabulary"
+            f"X or Y holds the index {low if low < 0 else high}, but the indices of this model go from 0 to "
+            f"{vocab_size - 1}: build model and dataset from the same vocabulary"
         )
 
 
@@ -211,20 +213,23 @@ def contexts(X: Tensor, block_size: int) -> None:
 
 def logits(model: nn.Module, X: Tensor, Y: Tensor) -> None:
     """A model of one's own gives logits (B, vocab_size), tried on one example."""
-    _logits_of_one(model, X[:1], 1 + int(Y.max()))
+    out = _logits_of_one(model, X[:1])
+    if out is not None and out.shape[1] <= Y.max():
+        raise ValueError(
+            f"Y holds the index {Y.max()}, but {type(model).__name__} gives only {out.shape[1]} logits per example: "
+            "give its last layer one output per symbol"
+        )
 
 
-def next_char_model(model: nn.Module, vocab: object, temperature: float) -> None:
-    """A model that can be sampled with this vocabulary."""
+def next_char_model(model: nn.Module, vocab: object) -> None:
+    """A model that was trained with this vocabulary and says how much context it reads."""
     block_size = getattr(model, "block_size", None)
     if not hasattr(block_size, "__index__"):
         raise TypeError(
             f"{type(model).__name__} does not say how many characters it reads: give it an attribute block_size"
         )
-    vocab_size = getattr(getattr(model, "config", None), "vocab_size", None)
-    if vocab_size is None:
-        context = torch.zeros(1, block_size, dtype=torch.int64)
-        vocab_size = _logits_of_one(model, context, 1).shape[1]
+    out = _logits_of_one(model, torch.zeros(1, block_size, dtype=torch.int64))
+    vocab_size = model.config.vocab_size if out is None else out.shape[1]
     if vocab_size != len(vocab.stoi):
         raise ValueError(
             f"the vocabulary has {len(vocab.stoi)} symbols, but the model gives logits for {vocab_size}: use the "
@@ -232,15 +237,24 @@ def next_char_model(model: nn.Module, vocab: object, temperature: float) -> None
         )
 
 
-def _logits_of_one(model: nn.Module, X: Tensor, vocab_size: int) -> Tensor | None:
+def word_start(prefix: str, max_len: int) -> None:
+    """A start that leaves something to draw."""
+    if BOUNDARY in prefix:
+        raise ValueError(f"prefix {prefix!r} holds {BOUNDARY!r}, which ends a word: leave it out")
+    if len(prefix) >= max_len:
+        raise ValueError(f"prefix has {len(prefix)} characters and max_len is {max_len}: nothing is left to draw")
+
+
+def _logits_of_one(model: nn.Module, X: Tensor) -> Tensor | None:
+    """What a model gives for X (1, block_size); None for the lecture's own, which needs no trial."""
     from mlp_lib.model import MLP, device_of, eval_mode  # here, because model.py imports this file
 
     if isinstance(model, MLP):
-        return None  # the lecture's own needs no trial
+        return None
     with eval_mode(model), torch.random.fork_rng(devices=[]):
         out = model(X.to(device_of(model)))
     shape = tuple(out.shape) if isinstance(out, Tensor) else None
-    if shape is None or len(shape) != 2 or shape[0] != 1 or shape[1] < vocab_size:
+    if shape is None or len(shape) != 2 or shape[0] != 1:
         got = f"a {type(out).__name__}" if shape is None else f"shape {shape}"
         raise TypeError(
             f"{type(model).__name__} must return logits (B, vocab_size), one row per example and one column per "
@@ -251,12 +265,11 @@ def _logits_of_one(model: nn.Module, X: Tensor, vocab_size: int) -> Tensor | Non
 
 def trainable(model: nn.Module, X: Tensor, g: torch.Generator) -> None:
     """A model to be trained has parameters that learn, and none that PyTorch does not know of."""
+    known = {id(p) for p in model.parameters()}
     for part in model.modules():
         for name, value in vars(part).items():
-            items = value if isinstance(value, (list, tuple)) else [value]
-            if name not in ("_parameters", "_modules", "_buffers") and any(
-                isinstance(v, nn.Module) or (isinstance(v, Tensor) and v.requires_grad) for v in items
-            ):
+            # A tensor that is not a leaf was computed, such as h kept for a plot.
+            if any(t.requires_grad and t.is_leaf and id(t) not in known for t in _tensors_in(value)):
                 raise ValueError(
                     f"{type(part).__name__}.{name} is hidden from model.parameters(), so it would never be trained: "
                     "wrap tensors in nn.Parameter, and lists in nn.ParameterList or nn.ModuleList"
@@ -266,6 +279,16 @@ def trainable(model: nn.Module, X: Tensor, g: torch.Generator) -> None:
             f"no parameter of this {type(model).__name__} requires a gradient, so there is nothing to train: wrap its "
             "tensors in nn.Parameter, or call model.requires_grad_()"
         )
+
+
+def _tensors_in(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, nn.Module):
+        yield from value.parameters()
+    elif isinstance(value, (list, tuple, dict)):
+        for v in value.values() if isinstance(value, dict) else value:
+            yield from _tensors_in(v)
 
 
 def optimizer_of(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
@@ -282,13 +305,20 @@ def optimizer_of(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> N
 
 def evaluations(model: nn.Module, eval_on: Mapping[str, tuple[Tensor, Tensor]], eval_every: int | None) -> None:
     """`eval_on` maps names to examples of the model."""
-    if not isinstance(eval_on, Mapping) or not all(
-        isinstance(v, (tuple, list)) and len(v) == 2 for v in eval_on.values()
-    ):
-        raise TypeError(
-            f"eval_on must name its splits: write eval_on={{'dev': (Xdev, Ydev)}}, got {type(eval_on).__name__}"
-        )
+    if not isinstance(eval_on, Mapping):
+        raise TypeError(f"eval_on must be a dict, got {type(eval_on).__name__}: write eval_on={{'dev': (Xdev, Ydev)}}")
     if eval_every is not None and not eval_on:
         raise ValueError(f"eval_every={eval_every}, but eval_on names no split: pass eval_on={{'dev': (Xdev, Ydev)}}")
-    for X, Y in eval_on.values():
-        examples(model, X, Y)
+    for name, pair in eval_on.items():
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"eval_on[{name!r}] must be a pair (X, Y), got {type(pair).__name__}: write (Xdev, Ydev)")
+        examples(model, *pair)
+
+
+def fresh_models(model: nn.Module, fresh: bool) -> None:
+    """Only the lecture's own model can be drawn again."""
+    if fresh and not hasattr(model, "config"):
+        raise TypeError(
+            f"fresh=True draws an MLP of the model's sizes, but {type(model).__name__} is not an MLP: pass one, or "
+            "leave fresh out"
+        )

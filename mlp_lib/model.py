@@ -120,7 +120,10 @@ class MLP(nn.Module):
         config = MLPConfig(vocab_size, max(1, W1.shape[0] // n_embd), n_embd, W1.shape[1])
         shapes = {name: tuple(t.shape) for name, t in given.items()}
         if shapes != config.shapes:
-            raise ValueError(f"the five tensors do not fit together: got {shapes}, for this C and W1 {config.shapes}")
+            raise ValueError(
+                f"the five tensors do not fit together: got {shapes}, but with block_size={config.block_size} and the "
+                f"columns of C and W1 they must be {config.shapes}"
+            )
         model = cls.__new__(cls)
         nn.Module.__init__(model)
         model.config = config

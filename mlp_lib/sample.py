@@ -32,9 +32,10 @@ def sample_words(
     """`n` words from the model, without the closing ".".
 
     Each starts with `prefix` and grows by characters drawn from `g` until the model draws "."; a word that reaches
-    `max_len` characters first is cut there, and a warning says how many were. Temperatures below 1 favour likely
-    characters, above 1 unlikely ones. Words are drawn one after another, so that the same generator gives the lecture's
-    names; `batched=True` draws the next character of all words at once: faster, and with other words.
+    `max_len` characters first, those of `prefix` included, is cut there, and a warning says how many were. Temperatures
+    below 1 favour likely characters, above 1 unlikely ones. Words are drawn one after another, so that the same
+    generator gives the lecture's names; `batched=True` draws the next character of all words at once: faster, and with
+    other words.
 
     `model` is any module with `block_size` that maps X (B, block_size) to logits (B, vocab_size).
     Source: lecture 01:13:24.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlp_lib.checks import checked, count
 from mlp_lib.model import MLP
@@ -26,7 +26,7 @@ _BLOWN_UP = 4.0  # a run ends when its smoothed loss is this many times the lowe
 
 @checked
 def lr_sweep(
-    model: MLP,
+    model: nn.Module,
     X: Int[Tensor, "N block_size"],
     Y: Int[Tensor, " N"],
     *,
@@ -50,7 +50,8 @@ def lr_sweep(
     `model`, or, with `fresh=True`, each from an MLP of the same sizes drawn from the run's generator. A run ends early
     at a loss that is not finite, or when its smoothed loss has risen to four times its lowest.
 
-    Raises ValueError for rates that are not 0 < lo < hi. Warns if the loss is lowest at an end of the range.
+    Raises ValueError for rates that are not 0 < lo < hi, and for a model that has blown up. Warns if the loss is lowest
+    at an end of the range.
     Source: lecture 00:45:40.
 
     >>> from mlp_lib import MLP, MLPConfig, Vocab, build_dataset
@@ -62,7 +63,10 @@ def lr_sweep(
     """
     count("steps", steps, least=2)
     if not 0 < lo < hi < math.inf:
-        raise ValueError(f"lo and hi must be rates, 0 < lo < hi, got {lo} and {hi}: give 0.001, not its exponent -3")
+        raise ValueError(
+            f"lo and hi must be rates with 0 < lo < hi, got {lo} and {hi}: the lower first, and 0.001 rather than its "
+            "exponent -3"
+        )
     lre = torch.linspace(math.log10(lo), math.log10(hi), steps)
     lrs = 10**lre
     window = steps // 20 // 2 * 2 + 1
@@ -74,6 +78,11 @@ def lr_sweep(
         losses = _until_blown_up(run, window)
         lossi[k, : len(losses)] = torch.tensor(losses, dtype=torch.float64)
 
+    if not lossi[:, 0].isfinite().all():
+        raise ValueError(
+            "the loss is not finite even before the first update, so there is nothing to measure: draw "
+            "the model's parameters again"
+        )
     result = SweepResult(lre, lrs, lossi, window)
     if result.at_edge:
         warnings.warn(

@@ -11,7 +11,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -96,27 +96,10 @@ def train_steps(
         yield Step(i, rate, loss.item())
 
 
-class Stepper(Protocol):
-    """Anything that trains like `train_steps`, such as `fast_steps` in `mlp_lib.lab.fast`.
-
-    It is a generator. After the last yield, and after it is closed, the model and `g` are as the steps yielded so far
-    left them; in between it may have worked ahead.
-    """
-
-    def __call__(
-        self,
-        model: nn.Module,
-        X: Tensor,
-        Y: Tensor,
-        *,
-        steps: int,
-        start: int = 0,
-        lr: LearningRate | None = None,
-        batch_size: int | None = 32,
-        g: torch.Generator,
-    ) -> Iterator[Step]:
-        """Take the steps and yield a `Step` for each."""
-        ...
+# What trains like `train_steps`, such as `fast_steps` in `mlp_lib.lab.fast`: a generator with the same arguments. After
+# the last yield, and after it is closed, the model and `g` are as the steps yielded so far left them; in between it may
+# have worked ahead.
+Stepper = Callable[..., Iterator[Step]]
 
 
 class History:
@@ -130,8 +113,7 @@ class History:
 
     def __init__(self) -> None:
         self._steps = array("d")  # i, lr, loss, i, lr, loss, ...: an eighth of the memory of a list of Steps
-        self.eval_stepi: list[int] = []
-        self.evals: dict[str, list[float]] = {}
+        self._evals: list[tuple[int, dict[str, float]]] = []
         self.seconds = 0.0
         self.stopped: str | None = None
 
@@ -143,9 +125,18 @@ class History:
         """Append the exact loss of each split after so many updates."""
         losses = {name: eval_loss(model, X, Y) for name, (X, Y) in eval_on.items()}
         if losses:
-            self.eval_stepi.append(updates)
-        for name, loss in losses.items():
-            self.evals.setdefault(name, []).append(loss)
+            self._evals.append((updates, losses))  # at once, so that no interrupt comes between
+
+    @property
+    def eval_stepi(self) -> list[int]:
+        """How many updates had been done at each evaluation."""
+        return [updates for updates, _ in self._evals]
+
+    @property
+    def evals(self) -> dict[str, list[float]]:
+        """The exact losses of each split in nats, one per evaluation."""
+        names = {name: None for _, losses in self._evals for name in losses}
+        return {name: [losses[name] for _, losses in self._evals if name in losses] for name in names}
 
     @property
     def stepi(self) -> Int[Tensor, " n"]:

@@ -1,4 +1,4 @@
-"""A trained network on disk: its five tensors, its sizes and its vocabulary in one safetensors file.
+"""A trained network on disk: its five tensors and its vocabulary in one safetensors file.
 
     save_model(model, "names.safetensors", vocab=vocab)
     model, vocab = load_model("names.safetensors")
@@ -6,18 +6,15 @@
 Taught in: notebook 11.
 """
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from mlp_lib.checks import checked
 from mlp_lib.data import Vocab
 from mlp_lib.files import write_atomically
-from mlp_lib.model import MLP, MLPConfig
+from mlp_lib.model import MLP
 
 
 @checked
@@ -27,9 +24,8 @@ def save_model(model: MLP, path: str | Path, *, vocab: Vocab) -> Path:
     The file holds numbers and text only, so that opening a stranger's runs no code.
     """
     tensors = {name: t.contiguous() for name, t in model.state_dict().items()}
-    about = {"config": json.dumps(asdict(model.config)), "symbols": "".join(vocab.stoi)[1:]}
     path = Path(path).expanduser()
-    write_atomically(path, save(tensors, metadata=about))
+    write_atomically(path, save(tensors, metadata={"symbols": "".join(vocab.stoi)[1:]}))
     return path
 
 
@@ -41,9 +37,13 @@ def load_model(path: str | Path) -> tuple[MLP, Vocab]:
     path = Path(path).expanduser()
     try:
         with safe_open(path, framework="pt") as file:
-            about, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        model = MLP(MLPConfig(**json.loads(about["config"])), g=torch.Generator())
-        model.load_state_dict(tensors)
-        return model, Vocab(about["symbols"])
-    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+            # clones, because the tensors of the file are views of it, which keep it open
+            model = MLP.from_tensors(**{name: file.get_tensor(name).clone() for name in file.keys()})  # noqa: SIM118
+            vocab = Vocab((file.metadata() or {})["symbols"])
+        if len(vocab) != model.config.vocab_size:
+            raise ValueError(f"{len(vocab)} symbols for {model.config.vocab_size} rows of C")
+        return model, vocab
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
         raise ValueError(f"{path} is not a model that save_model wrote ({type(error).__name__}): {error}") from None

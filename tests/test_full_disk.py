@@ -18,11 +18,10 @@ START = """
 import hashlib, os, resource, sqlite3, sys, warnings
 from pathlib import Path
 import torch
-from mlp_lib import MLP, MLPConfig, Vocab, load_words, words
+from mlp_lib import MLP, MLPConfig, Vocab, load_model, load_words, save_model, words
 from mlp_lib.course.exercises import nb00
 from mlp_lib.course.exercises.progress import note_solved, solved
 from mlp_lib.lab.ladder import Ladder, TestVault
-from mlp_lib.lab.store import load_run, save_run
 
 folder = Path(sys.argv[1])
 vocab = Vocab("abc")
@@ -70,20 +69,21 @@ def child(code, folder, **environment):
 # ---- a full disk -----------------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_saved_whole_or_not_at_all(tmp_path):
+def test_a_model_is_saved_whole_or_not_at_all(tmp_path):
     child(
         """
-whole = save_run(folder / "whole", model, vocab)
-largest = max(p.stat().st_size for p in whole.iterdir())
-before = content(folder)
-for size in (0, 1, 100, largest // 2, largest - 1):
+path = save_model(model, folder / "model", vocab=vocab)
+before = path.read_bytes()
+model.C.data.zero_()
+for size in (0, 1, 100, len(before) // 2, len(before) - 1):
     full(size)
-    said = sentence(OSError, lambda: save_run(folder / "run", model, vocab))
-    assert said.startswith(f"could not write the run {folder / 'run'} (") and "nothing was left there" in said, said
-    assert content(folder) == before
+    for name in ("model", "new"):
+        said = sentence(OSError, lambda: save_model(model, folder / name, vocab=vocab))
+        assert said.startswith(f"could not write {folder / name} (") and said.endswith("; nothing was changed there")
+    assert content(folder) == ["model"] and path.read_bytes() == before
 room()
-save_run(folder / "run", model, vocab)
-assert torch.equal(load_run(folder / "run").model.C, model.C)
+save_model(model, path, vocab=vocab)
+assert not load_model(path)[0].C.any()
 """,
         tmp_path,
     )
@@ -209,8 +209,8 @@ said = sentence(OSError, lambda: board.add("x", dev=2.0))
 assert said.startswith(f"could not put the run on the ladder: {board.path}: "), said
 said = sentence(OSError, lambda: vault.open(reason="to see"))
 assert "the test set stays sealed" in said, said
-said = sentence(OSError, lambda: save_run("~/runs/first", model, vocab))
-assert said.startswith(f"could not write the run {home / 'runs' / 'first'} ("), said
+said = sentence(OSError, lambda: save_model(model, "~/models/first", vocab=vocab))
+assert said.startswith(f"could not write {home / 'models' / 'first'} ("), said
 (told,) = fetched()
 assert told.startswith("could not keep the download in ") and "\\n" not in told, told
 """

@@ -56,7 +56,6 @@ from mlp_lib.lab.grid import run_grid
 from mlp_lib.lab.fast import fast_steps
 from mlp_lib.lab.ladder import Ladder, TestVault
 from mlp_lib.course.panels.session import TrainSession
-from mlp_lib.lab.store import load_run, save_run
 from mlp_lib.sweep import lr_sweep
 
 for module in pkgutil.walk_packages(mlp_lib.__path__, "mlp_lib."):
@@ -79,7 +78,7 @@ Interpolated(2).fit(*splits[:2], len(vocab)).loss(*splits[2:4])
 sample_words(model, vocab, n=5, g=g)
 with TrainSession(model, splits.Xtr, splits.Ytr, g=g) as session:
     session.step(3)
-load_run(save_run(folder / "run", model, vocab, history=history, g=g))
+load_model(save_model(model, folder / "model", vocab=vocab))
 for question in vars(mlp_lib.course.exercises.nb01).values():
     if isinstance(question, mlp_lib.course.exercises.Exercise):
         question.check(None)

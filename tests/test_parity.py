@@ -123,7 +123,7 @@ def test_batches_are_the_lectures(whole):
             return self.inner(Xb)
 
     list(train_steps(Recorder(), X, Y, steps=5, lr=decayed, g=generator(7)))
-    assert all(torch.equal(a, X[ix]) for a, ix in zip(seen, theirs, strict=True))
+    assert all(torch.equal(a, X[ix]) for a, ix in zip(seen[-5:], theirs, strict=True))  # the first is the trial
 
 
 def test_the_videos_losses_on_one_batch(one_batch):
