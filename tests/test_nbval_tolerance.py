@@ -190,3 +190,27 @@ def test_loads_quickly():
     code = "import sys, nbval_tolerance; print([m for m in ('torch', 'numpy', 'nbval', 'mlp_lib') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_measured_with_another_seed(tmp_path):
+    page = new_notebook(
+        cells=[
+            cell("seed = 2147483647", None, "parameters"),
+            cell("print(f'seed {seed}: loss {seed / 1e9:.3f}')", "seed 2147483647: loss 2.147\n", "within-0.03"),
+        ]
+    )
+    page.cells[1].id = "loss"
+    nbformat.write(page, tmp_path / "page.ipynb")
+    call = [
+        sys.executable,
+        ROOT / "tools" / "measure_tolerances.py",
+        "page.ipynb",
+        "-v",
+        "seeds",
+        "--shifts",
+        "10000000",
+    ]
+    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "0.01     0.466 %   2.157 for 2.147" in done.stdout
+    assert "! 2157483647 for 2147483647" in done.stdout  # a whole number: no tolerance is for it
+    assert 'loss = { tag = "within-0.03", machines = 0, seeds = 0.01, tried = "seeds+10000000" }' in done.stdout

@@ -84,7 +84,7 @@ def test_each_tolerance_was_measured_and_allows_twice_what_machines_do(path):
     for cell, line in lines.items():
         assert set(line) == {"tag", "machines", "seeds", "tried"}, cell
         [tolerance] = tags[cell]
-        assert 2 * line["machines"] <= tolerance.amount * (100 if tolerance.relative else 1), cell
+        assert 2 * line["machines"] <= float(tolerance.amount) * (100 if tolerance.relative else 1), cell
 
 
 @each_notebook
