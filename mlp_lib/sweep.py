@@ -15,8 +15,8 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 
-from mlp_lib.cores import usable_cores
 from mlp_lib.data import check_count
+from mlp_lib.lab.cores import usable_cores
 from mlp_lib.model import MLP, device_of
 from mlp_lib.train import Stepper, check_training, close_steps, train_steps
 

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mlp_lib.cores import usable_cores
 from mlp_lib.data import Splits, check_count
+from mlp_lib.lab.cores import usable_cores
 from mlp_lib.lab.fast import fast_steps
 from mlp_lib.lab.ladder import Entry, Ladder, checked_text, fingerprint
 from mlp_lib.model import MLP, MLPConfig
