@@ -138,8 +138,8 @@ def _requirements() -> list[tuple[str, str, str]]:
             lines = metadata.requires(_PROJECT) or []
         except metadata.PackageNotFoundError:
             lines = []
-    parsed = [_REQUIREMENT.fullmatch(line) for line in lines]
-    return [(m[1], m[2], m[3] or "") for m in parsed if m and m[3] in (None, "lab", "course")]
+    parsed = [m.groups(default="") for line in lines if (m := _REQUIREMENT.fullmatch(line))]
+    return list({name: (name, bounds, ring) for name, bounds, ring in parsed if ring in ("", "lab", "course")}.values())
 
 
 def _package(name: str, bounds: str) -> Item:
