@@ -3,44 +3,52 @@
 # make quick    the tests, and the pages that you changed
 # make refresh  re-run the notebooks and store their outputs
 # make torture  what takes longer than make test: pages with changed numbers, cells in any order, thousands of inputs
-# make coverage  which lines of the library the tests and the notebooks reach
-# make bench    measure the speed of the training loop against what else one could run, and of the panels
-# make book     the reading edition: all pages as they are stored, as a site that needs no network
+# make coverage which lines of the library the tests and the notebooks reach
+# make bench    measure the speed of the training loop against alternatives, and of the panels
+# make book     the reading edition: all pages as stored, as a site that needs no network
 #
-# make setup TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"   takes the small CPU build
+# make lab WORDS=lecture      every page uses the lecture's own word list; or a path, for a list of your own
+# make setup TORCH=torch      another PyTorch, in pip's words; `make clean` first
 
 PYTHON ?= python3
-TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+# JupyterLab does not start without docstrings, and tests consist of assertions.
+unexport PYTHONOPTIMIZE
+
+# Kernels run in notebooks/, so a path must not depend on the folder.
+ifdef WORDS
+export MLP_LIB_WORDS := $(if $(filter lecture /% ~%,$(WORDS)),$(WORDS),$(CURDIR)/$(WORDS))
+endif
 
 .PHONY: setup lab test quick torture coverage lint refresh bench book clean
 
 setup: $(VENV)/.ready
 
-# --no-compile: Python compiles what is imported when it is imported first, and most of these files never are.
+# --no-compile: Python compiles a file when it is first imported, and most of these files never are.
 # The stamp is as new as pyproject.toml: a changed dependency is installed at the next call, and nothing otherwise.
+# Without TORCH, the small CPU build is taken where it is enough and can be reached.
 $(VENV)/.ready: pyproject.toml Makefile
 	@command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) cannot be run here: make setup PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is older: make setup PYTHON=python3.12"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || \
 	  { echo "could not make $(VENV): on Debian and Ubuntu, apt install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install --quiet --no-compile $(TORCH)
+	$(BIN)/python -m pip install --quiet --no-compile $(or $(TORCH),torch==2.13.0 $$($(BIN)/python tools/cpu_wheels.py))
 	$(BIN)/python -m pip install --quiet --no-compile -e ".[test]"
 	@touch $@
 
 lab: setup
 	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/00_start_here.ipynb
 
-# One worker a core, each with one torch thread:
-# threads that share a core slow each other down.
+# One worker per core, each with one torch thread: threads that share a core slow each other down.
 WORKERS ?= auto
 test: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-# What one wants while writing: all tests, and of the pages those that differ from the last commit or are new.
+# While writing: all tests, and of the pages those that differ from the last commit or are new.
 CHANGED = $(shell git diff --name-only --relative --diff-filter=d HEAD -- 'notebooks/*.ipynb'; \
   git ls-files --others --exclude-standard -- 'notebooks/*.ipynb')
 quick: setup lint

@@ -1,14 +1,15 @@
 """Is everything here that the course needs? Asked by `python -m mlp_lib` and by the first cell of notebook 00.
 
-The answers are for people whose installation is broken, so this file (like `mlp_lib.cores`) needs nothing but the
-standard library: torch and the others are what is looked at, each through `importlib.import_module`, and a package that
-is missing, too old or damaged becomes a line with a remedy instead of a traceback.
+The answers are for people whose installation is broken, so this file needs nothing but the standard library: torch and
+the others are what is looked at, each through `importlib.import_module`, and a package that is missing, too old or
+damaged becomes a line with a remedy instead of a traceback.
 """
 
 from __future__ import annotations  # an old Python must get as far as the line that says so
 
 import hashlib
 import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -16,30 +17,28 @@ import re
 import sys
 import sysconfig
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from mlp_lib.cores import usable_cores
+from mlp_lib.lab.cores import usable_cores
 
 WORDS_SHA256 = "a311634f5113663f131a60cd0c76afb8420199991dbd9045773b8a2949ada835"  # as in data/README.md
 
-_OLDEST_PYTHON = (3, 11)
 _PROJECT = "mlp-lib"
 _PACKAGE = Path(__file__).resolve().parent.parent
 _ROOT = _PACKAGE.parent  # of a checkout; for an installed wheel, the folder of all packages
-_WORD_LISTS = (_PACKAGE / "names.txt", _ROOT / "data" / "names.txt")  # as in mlp_lib.data, which needs torch
-_CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
+_WORD_LISTS = (_PACKAGE / "names.txt", _ROOT / "data" / "names.txt")  # wheel, checkout
+_REQUIREMENT = re.compile(r"([\w-]+)\s*([^;\[]*?)\s*(?:;.*\bextra == ['\"](\w+)['\"])?")
 
 
 @dataclass(frozen=True)
 class Item:
     """One thing looked at: its `name`, whether it is `ok`, what was found, and what to do about it.
 
-    An item that is ok and has a `remedy` all the same carries a hint: the course runs, one thing would be better.
+    An item that is ok and has a `remedy` carries a hint: the course runs, and one thing could be better.
 
     >>> print(Item("tqdm", True, "4.67.1").line())
     [ok] tqdm 4.67.1
@@ -66,129 +65,128 @@ class Item:
 
 
 def check_environment() -> list[Item]:
-    """Everything the course needs, looked at in order: Python, packages, word list, installation, Jupyter, machine.
+    """Everything the course needs, in order: Python, packages, word list, installation, home folder, Jupyter, machine.
 
-    Each package that pyproject.toml lists is imported and its version compared with the bounds there. Nothing is
-    changed, and no fault of an installation raises. On a Python that is too old that is the only item: what else is
-    installed there does not matter. Taught in: notebook 00.
+    Each package that pyproject.toml lists is imported, and its version compared with the bounds there. Where the
+    library is installed without the pages, what only the pages need is left out. Nothing is changed, and no fault of
+    an installation raises. Taught in: notebook 00.
 
     >>> all(item.ok for item in check_environment())
     True
     """
     python = _python()
-    if not python.ok:
+    if not python.ok:  # what else is installed there does not matter
         return [python]
-    packages = [_package(*parts) for parts in _requirements()]
-    return [python, *packages, _arithmetic(), _word_list(), _installation(), _kernel(), _notebooks(), _cores()]
+    packages = [_package(name, bounds) for name, bounds, ring in _requirements() if _has_pages() or not ring]
+    items = [python, *packages, _word_list(), _installation(), _home()]
+    return [*items, _kernel(), _numba_cache(), _cores()] if _has_pages() else [*items, _cores()]
+
+
+def advice(items: Sequence[Item]) -> str:
+    """The last line of the report: where to go from here.
+
+    >>> advice([Item("tqdm", True, "4.67.1")])
+    'Everything is here. Open notebooks/00_start_here.ipynb.'
+    """
+    wrong = sum(not item.ok for item in items)
+    if not wrong and _has_pages():
+        return "Everything is here. Open notebooks/00_start_here.ipynb."
+    if not wrong:
+        needed = [name + bounds for name, bounds, ring in _requirements() if ring]
+        return f"The library is here. The pages also need: {_pip(*needed)}"
+    count = f"{wrong} of {len(items)} lines say [no]."
+    own = next((p for p in (_ROOT / ".venv/bin/python", _ROOT / ".venv/Scripts/python.exe") if p.exists()), None)
+    if own is not None and not own.parent.parent.samefile(sys.prefix):
+        return f"{count} The course has an environment of its own; ask again from there: {own} -m mlp_lib"
+    setup = f"let `make setup` in {_ROOT} make an environment that has everything"
+    if sys.prefix == sys.base_prefix and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").is_file():
+        return f"{count} This Python belongs to the system, and pip may install nothing into it: {setup}."
+    return f"{count} Do what they say, from the top, and ask again; or {setup}."
+
+
+def _has_pages() -> bool:
+    """Whether this is about the pages: they lie beside the library, or one of them is asking."""
+    return (_ROOT / "notebooks").is_dir() or "ipykernel" in sys.modules
 
 
 def _python() -> Item:
     found = f"{platform.python_version()} at {sys.executable}"
-    if sys.version_info[:2] >= _OLDEST_PYTHON:
-        return Item("Python", True, found)
-    least = ".".join(map(str, _OLDEST_PYTHON))
-    return Item(
-        "Python",
-        False,
-        f"{found} is older than {least}",
-        f"install Python {least} or newer and make the environment anew",
-    )
+    if sys.version_info < (3, 11):  # noqa: UP036 - a checkout can be run without being installed
+        return Item("Python", False, f"{found} is older than 3.11", "install Python 3.11 or newer")
+    if sys.flags.optimize:  # -OO also removes the docstrings that JupyterLab needs to start
+        return Item("Python", False, f"{found} runs without assertions", "unset the variable PYTHONOPTIMIZE")
+    return Item("Python", True, found)
 
 
-def _requirements() -> list[tuple[str, str]]:
-    """Name and bounds of each package the course needs, such as ("numba", ">=0.60"); test tools are left out."""
-    try:
-        from packaging.requirements import Requirement
-    except ImportError:  # it comes with jupyterlab: nothing much is installed, and the names are what counts
-        plain = [line.partition(";") for line in _requirement_lines()]
-        parts = [re.match(r"([\w.-]+)\s*(.*)", before) for before, _, marker in plain if "extra" not in marker]
-        return [(part[1], part[2].strip()) for part in parts]
-    needed = [Requirement(line) for line in _requirement_lines()]
-    return [(r.name, str(r.specifier)) for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
+def _requirements() -> list[tuple[str, str, str]]:
+    """Name, bounds and ring of each package, such as ("numba", ">=0.60", "lab"); the lecture's ring is "".
 
-
-def _requirement_lines() -> list[str]:
-    """The dependencies as pyproject.toml lists them; without a checkout, as the installed package remembers them.
-
-    The file comes first: an editable installation remembers the list of the day it was made.
+    From pyproject.toml, because an editable installation remembers the list of the day it was made; without a checkout,
+    from the installed package.
     """
-    import tomllib  # not in the standard library of a Python that is too old
+    import tomllib  # not in the standard library of an old Python
 
-    pyproject = _ROOT / "pyproject.toml"
-    project = {}
-    if pyproject.is_file():
-        with suppress(tomllib.TOMLDecodeError):  # a slip of the pen in it: what is installed remembers, too
-            project = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("project", {})
-        if project.get("name") == _PROJECT:
-            return project["dependencies"]
     try:
-        return metadata.requires(_PROJECT) or []
-    except metadata.PackageNotFoundError:
-        return []
+        project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        extras = project["optional-dependencies"]
+        lines = [
+            *project["dependencies"],
+            *(f'{line}; extra == "{e}"' for e in ("lab", "course") for line in extras[e]),
+        ]
+    except (OSError, tomllib.TOMLDecodeError, KeyError):  # no checkout, or a slip while it was edited
+        try:
+            lines = metadata.requires(_PROJECT) or []
+        except metadata.PackageNotFoundError:
+            lines = []
+    parsed = [m.groups(default="") for line in lines if (m := _REQUIREMENT.fullmatch(line))]
+    return list({name: (name, bounds, ring) for name, bounds, ring in parsed if ring in ("", "lab", "course")}.values())
 
 
 def _package(name: str, bounds: str) -> Item:
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
-        return Item(name, False, "not installed", f"run {_pip(name, bounds)}")
-    again = f"run {_pip(name, bounds, '--force-reinstall')}"
+        return Item(name, False, "not installed", f"run {_pip(name + bounds)}")
+    again = f"run {_pip(name + bounds, '--force-reinstall', '--no-deps')}"
     if not version:
         return Item(name, False, "its installation was cut off half way", again)
+    if not _within(version, bounds):
+        return Item(name, False, f"{version} is installed, the course needs {bounds}", f"run {_pip(name + bounds)}")
     try:
-        importlib.import_module(name.replace("-", "_"))
+        importlib.import_module(name)
     except Exception as error:  # a damaged package raises what it likes
         return Item(name, False, f"{version} is installed but cannot be imported ({_said(error)})", again)
-    try:
-        from packaging.specifiers import SpecifierSet
-
-        inside = SpecifierSet(bounds).contains(version, prereleases=True)
-    except ImportError:
-        return Item(name, True, f"{version}, not compared with {bounds}: the package packaging is missing")
-    if not inside:
-        return Item(name, False, f"{version} is installed, the course needs {bounds}", f"run {_pip(name, bounds)}")
     return Item(name, True, version)
 
 
-def _arithmetic() -> Item:
-    """Whether torch multiplies, differentiates, and takes arrays from NumPy (an old torch cannot from NumPy 2)."""
-    name = "arithmetic"
-    try:
-        np, torch = importlib.import_module("numpy"), importlib.import_module("torch")
-        x = torch.from_numpy(np.array([[1.0, 2.0], [3.0, 4.0]])).requires_grad_()
-        product = x @ x
-        product.sum().backward()
-        right = product.tolist() == [[7.0, 10.0], [15.0, 22.0]] and x.grad.tolist() == [[7.0, 11.0], [9.0, 13.0]]
-    except ImportError as error:
-        return Item(name, False, _said(error), "see the lines of torch and numpy above")
-    except Exception as error:
-        return Item(name, False, _said(error), f"run {_pip('torch numpy', '', '--upgrade')}")
-    if not right:
-        return Item(name, False, "torch multiplies two small matrices wrongly", f"run {_pip('torch', '', '--upgrade')}")
-    return Item(name, True, "torch multiplies two small matrices and knows the gradient")
+def _within(version: str, bounds: str) -> bool:
+    """Whether a version such as "2.13.0+cpu" meets bounds such as ">=6.29,<7"."""
+
+    def numbers(text: str) -> list[int]:
+        release = re.match(r"[\d.]*\d", text)
+        return [int(part) for part in release[0].split(".")] if release else []
+
+    low, high = (re.search(rf"{sign}([\d.]+)", bounds) for sign in (">=", "<"))
+    return (not low or numbers(version) >= numbers(low[1])) and (not high or numbers(version) < numbers(high[1]))
 
 
 def _word_list() -> Item:
-    name = "word list"
+    name, restore = "word list", "restore it with git checkout data/names.txt"
     path = next((p for p in _WORD_LISTS if p.is_file()), None)
-    restore = "restore it with git checkout data/names.txt"
     if path is None:
         return Item(name, False, f"{_WORD_LISTS[-1]} is missing", restore)
     try:
-        content = path.read_bytes()
+        content = path.read_bytes().replace(b"\r\n", b"\n")  # git on Windows may rewrite line ends
     except OSError as error:
         return Item(name, False, f"{path} cannot be read ({_said(error)})", "give yourself the right to read it")
-    if hashlib.sha256(content).hexdigest() == WORDS_SHA256:
-        return Item(name, True, f"{path}, sha256 as recorded")
-    if hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest() == WORDS_SHA256:
-        # git on Windows may rewrite line ends; load_words reads the same words
-        return Item(name, True, f"{path}, sha256 as recorded but for its line ends")
-    return Item(name, False, f"{path} is not the course's list (its sha256 differs)", restore)
+    if hashlib.sha256(content).hexdigest() != WORDS_SHA256:
+        return Item(name, False, f"{path} is not the course's list (its sha256 differs)", restore)
+    return Item(name, True, f"{path}, sha256 as recorded")
 
 
 def _installation() -> Item:
     """Whether a kernel that starts in any folder finds this copy of the library, and no other."""
-    install = f"run {_pip('-e', '', folder=_ROOT)}"
+    install = f"run {_pip('-e', _quoted(str(_ROOT)))}"
     try:
         installed = metadata.distribution(_PROJECT)
     except metadata.PackageNotFoundError:
@@ -202,6 +200,18 @@ def _installation() -> Item:
     return Item("mlp_lib", True, f"{installed.version}{', editable' if editable else ''}, in {folder}")
 
 
+def _home() -> Item:
+    """Jupyter keeps its settings in the home folder, the course its record of solved exercises."""
+    name, remedy = "home folder", "set the variable HOME to a folder that you may write to"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return Item(name, False, "this user has none", remedy)
+    if not os.access(home, os.W_OK):
+        return Item(name, False, f"{home} does not exist, or you may not write to it", remedy)
+    return Item(name, True, str(home))
+
+
 def _kernel() -> Item:
     name = "Jupyter kernel"
     make = f"run {_quoted(sys.executable)} -m ipykernel install --sys-prefix"
@@ -210,27 +220,34 @@ def _kernel() -> Item:
         if "python3" not in kernels.find_kernel_specs():
             return Item(name, False, "Jupyter finds no kernel named python3", make)
         command = kernels.get_kernel_spec("python3").argv[0]
+    except RuntimeError as error:
+        return Item(name, False, _said(error), "see the line of the home folder")
     except Exception as error:
-        return Item(name, False, _said(error), f"run {_pip('jupyterlab ipykernel', '')}")
+        return Item(name, False, _said(error), f"run {_pip('jupyterlab', 'ipykernel')}")
     # "python" alone means the one that runs Jupyter. Links are not followed: two environments may share one binary.
-    if Path(command).is_absolute() and not _same_folder(command, sys.executable):
+    here, there = (os.path.normcase(Path(p).absolute().parent) for p in (sys.executable, command))
+    if Path(command).is_absolute() and here != there:
         return Item(name, False, f"the kernel python3 runs {command}, not {sys.executable}", make)
     return Item(name, True, "python3, this Python")
 
 
-def _same_folder(a: str, b: str) -> bool:
-    return os.path.normcase(os.path.dirname(os.path.abspath(a))) == os.path.normcase(
-        os.path.dirname(os.path.abspath(b))
-    )
-
-
-def _notebooks() -> Item:
-    name, folder = "notebooks folder", _ROOT / "notebooks"
-    if not folder.is_dir():
-        return Item(name, True, "not beside the library", "clone the course to have the pages too")
-    if not os.access(folder, os.W_OK):
-        return Item(name, True, str(folder), "it is read-only: copy it elsewhere, or your answers are not saved")
-    return Item(name, True, str(folder))
+def _numba_cache() -> Item:
+    """Whether the compiled code that Numba keeps on disk can be read; a disk that was full leaves files cut short."""
+    name = "Numba cache"
+    try:
+        compiled = vars(importlib.import_module("mlp_lib.lab.fast")).values()
+    except Exception as error:
+        return Item(name, False, _said(error), "see the lines above")
+    folders = {path for f in compiled if (path := getattr(getattr(f, "stats", None), "cache_path", None))}
+    for file in sorted(file for folder in folders for file in Path(folder).glob("*.nb[ic]")):
+        remedy = f"delete {_quoted(str(file))}: the next run compiles it again"
+        try:
+            whole = file.read_bytes().endswith(b".")  # the last byte of a pickle
+        except OSError as error:
+            return Item(name, False, f"{file} cannot be read ({_said(error)})", remedy)
+        if not whole:
+            return Item(name, False, f"{file} is damaged", remedy)
+    return Item(name, True, " and ".join(sorted(folders)) or "in memory only")
 
 
 def _cores() -> Item:
@@ -243,34 +260,17 @@ def _cores() -> Item:
     return Item("cores", True, f"{cores}, torch uses {threads} thread{'s' if threads > 1 else ''}", hint)
 
 
-def advice(items: Sequence[Item]) -> str:
-    """The last line of the report: where to go from here.
-
-    >>> advice([Item("tqdm", True, "4.67.1")])
-    'Everything is here. Open notebooks/00_start_here.ipynb.'
-    """
-    wrong = sum(not item.ok for item in items)
-    if not wrong:
-        return "Everything is here. Open notebooks/00_start_here.ipynb."
-    count = f"{wrong} of {len(items)} lines say [no]."
-    own = next((p for p in (_ROOT / ".venv/bin/python", _ROOT / ".venv/Scripts/python.exe") if p.exists()), None)
-    if own is not None and not own.parent.parent.samefile(sys.prefix):
-        return f"{count} The course has an environment of its own; ask again from there: {own} -m mlp_lib"
-    setup = f"let `make setup` in {_ROOT} make an environment that has everything"
-    if sys.prefix == sys.base_prefix and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").is_file():
-        return f"{count} This Python belongs to the system, and pip may install nothing into it: {setup}."
-    return f"{count} Do what they say, from the top, and ask again; or {setup}."
-
-
-def _pip(names: str, bounds: str, *options: str, folder: Path | None = None) -> str:
+def _pip(*what: str) -> str:
     """The command that installs into this very Python, whatever `pip` alone would mean in the reader's shell."""
-    parts = [_quoted(sys.executable), "-m pip install", *options]
-    if folder is not None:
-        parts += [names, _quoted(str(folder))]
+    python, torch = _quoted(sys.executable), any(w.startswith("torch") for w in what) and sys.platform == "linux"
+    what = [f'"{w}"' if re.search("[<>]", w) else w for w in what]
+    config = Path(sys.prefix, "pyvenv.cfg")
+    made_by_uv = config.is_file() and re.search(r"^uv\s*=", config.read_text(encoding="utf-8"), re.MULTILINE)
+    if made_by_uv or importlib.util.find_spec("pip") is None:
+        parts = ["uv pip install --python", python, *what, *(["--torch-backend=cpu"] if torch else [])]
     else:
-        parts.append(f'"{names}{bounds}"' if bounds else names)
-    if names.split()[0] == "torch" and sys.platform == "linux":
-        parts.append(f"--extra-index-url {_CPU_BUILDS}")
+        cpu_builds = "--extra-index-url https://download.pytorch.org/whl/cpu"
+        parts = [python, "-m pip install", *what, *([cpu_builds] if torch else [])]
     return " ".join(parts)
 
 

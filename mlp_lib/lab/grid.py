@@ -25,8 +25,8 @@ from mlp_lib.checks import count as check_count
 from mlp_lib.checks import evaluations, rate_at
 from mlp_lib.checks import examples as check_examples
 from mlp_lib.checks import rate as check_rate
-from mlp_lib.cores import usable_cores
 from mlp_lib.data import Splits
+from mlp_lib.lab.cores import usable_cores
 from mlp_lib.lab.fast import fast_steps
 from mlp_lib.lab.ladder import Entry, Ladder, checked_text, fingerprint
 from mlp_lib.model import MLP, MLPConfig

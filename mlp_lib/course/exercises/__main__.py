@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from mlp_lib.cores import usable_cores
 from mlp_lib.course.exercises.grade import Graded, as_csv, grade, table
 from mlp_lib.course.exercises.progress import catalogue, solved
+from mlp_lib.lab.cores import usable_cores
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from mlp_lib.cores import usable_cores
 from mlp_lib.course.exercises.progress import catalogue, read_record
+from mlp_lib.lab.cores import usable_cores
 
 if TYPE_CHECKING:
     import psutil
