@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sys
 import tempfile
 
 import pytest
@@ -40,6 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[name] = os.path.join(config.records_of_the_run, RECORDS[name])
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it for jobs in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)  # else tests that interrupt wait for ever
+
+
+def pytest_sessionstart() -> None:
+    """Refuse to compare pages whose assertions do not run."""
+    if sys.flags.optimize:
+        raise pytest.UsageError("PYTHONOPTIMIZE removes the assertions of tests and pages: unset it")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -48,6 +48,13 @@ def test_twice_is_the_same_file_though_a_time_is_shown(page):
     assert page.read_bytes() == once
 
 
+def test_the_widgets_that_jupyterlab_saved_are_dropped(page):
+    notebook = nbformat.read(page, as_version=4)
+    notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+    tool.clean(notebook, page)
+    assert "widgets" not in notebook.metadata
+
+
 def test_changed_code_above_or_a_wish_takes_the_time_anew(page):
     tool.refresh(page)
     first = shown(page, 2)
