@@ -6,9 +6,9 @@ One module per notebook: `from mlp_lib.course.exercises.nb03 import q1, q2`.
 import importlib
 import pkgutil
 
-from mlp_lib.course.exercises.engine import Exercise, Mistake, Verdict
+from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Verdict, Wrong
 
-__all__ = ["Exercise", "Mistake", "Verdict", "all_exercises"]
+__all__ = ["Case", "Exercise", "Mistake", "Verdict", "Wrong", "all_exercises"]
 
 
 def all_exercises() -> list[Exercise]:
