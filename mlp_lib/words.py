@@ -82,7 +82,7 @@ _NUMBER = re.compile(r"[\d.,%+-]+")
 # What stands in place of a word; how it is recognised, and what to do. Matched against the lines between "\n".
 _NOT_WORDS = (
     (r"^[\[{<]", "which looks like JSON, code or a web page: save the list as plain text with one word per line"),
-    (r"^([-+*–—] |[•·‣▪◦●○])", "which begins with a bullet: remove the bullets"),
+    (r"^([-+*–—]\s|[•·‣▪◦●○])", "which begins with a bullet: remove the bullets"),
     (r"^\d+[.):]\s*\D", "which begins with a number: remove the numbers"),
     (r"^[\"“”„«»「『]|[\"“”«»」』]$|^(['‘`]).*['’`]$", "which has quotation marks around it: remove them"),
     (
@@ -101,12 +101,11 @@ def _parse(content: bytes, name: str) -> list[str]:
     text = _decoded(content, name)
     changes = []
     text, n_invisible = _INVISIBLE.subn("", text)
-    text, n_joiners = _JOINER_WITHOUT_USE.subn("", text)
-    if n_invisible + n_joiners:
-        changes.append(f"dropped invisible characters ({n_invisible + n_joiners:,})")
     if (composed := unicodedata.normalize("NFC", text)) != text:
         changes.append("joined letters and accents (Unicode NFC)")
-        text = composed
+    text, n_joiners = _JOINER_WITHOUT_USE.subn("", composed)
+    if n_invisible + n_joiners:
+        changes.append(f"dropped invisible characters ({n_invisible + n_joiners:,})")
     if "İ" in text or "ı" in text:  # Turkish or Azeri, where lower() would give i with a second dot, and i for ı
         dotted = text.replace("İ", "i").replace("I", "ı")
         if dotted != text:

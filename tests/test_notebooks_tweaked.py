@@ -19,22 +19,40 @@ ROOT = Path(__file__).resolve().parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("[01][0-9]_*.ipynb"))
 SANITIZE = re.compile(r"\d[\d,]*(\.\d+)? (s|ms|us)\b")  # as tests/nbval_sanitize.cfg
 
-# Another alphabet, sixty words, a few of them twice: stems and endings of Greek, put together here.
+# Lists in other alphabets, put together here. Of Greek stems and endings sixty words, a few of them twice.
 STEMS = (
     "αγρ", "βασ", "γλωσσ", "δεντρ", "ελπιδ", "ζω", "ηλι", "θαλασσ", "ιστορ", "καρδ",
     "λογ", "μερ", "νησ", "ουραν", "ποταμ", "ροδ", "σελην", "τριαντ", "φιλ", "χαρ",
 )  # fmt: skip
 GREEK = [stem + ending for stem in STEMS for ending in ("ος", "α", "ι")] + ["φιλος", "λογος", "ηλιος"]
 
+
+def invented(first, n_letters, n_words, longest):
+    """So many words of the letters from `first` on."""
+    letters, chance = [chr(ord(first) + k) for k in range(n_letters)], random.Random(n_words)
+    return ["".join(chance.choices(letters, k=chance.randint(1, longest))) for _ in range(n_words)]
+
+
+LISTS = {
+    "Greek": GREEK,
+    "Arabic": invented("ف", 8, 300, 5),
+    "Devanagari": [c + v for c in invented("क", 20, 20, 1) for v in ("", "\u093e", "\u093f\u0902", "ल\u0940")],
+    "Korean": invented("가", 200, 300, 3),
+    "Chinese": invented("一", 400, 800, 3),
+    "two thousand symbols": invented("一", 2000, 3000, 3),
+    "one letter": ["a" * n for n in range(1, 10)] * 6,
+    "six words": ["emma", "olivia", "ava", "isabella", "sophia", "charlotte"],
+}
+
 SETTINGS = {
     "small": {"n_embd": 2, "n_hidden": 10, "block_size": 1, "batch_size": 1, "steps": 300},
     # With few words: on the whole list networks of this size take up to six minutes a page.
-    "large": {"n_embd": 24, "n_hidden": 500, "block_size": 8, "batch_size": 1024, "steps": 60, "words_file": "GREEK"},
+    "large": {"n_embd": 24, "n_hidden": 500, "block_size": 8, "batch_size": 1024, "steps": 60, "words": "Greek"},
     "odd": {"n_embd": 7, "n_hidden": 33, "block_size": 4, "batch_size": 100, "steps": 500},
-    "another alphabet": {"words_file": "GREEK", "steps": 500},
-    "another alphabet, odd": {"words_file": "GREEK", "n_embd": 5, "block_size": 2, "n_hidden": 17, "steps": 300},
+    "Greek, odd": {"words": "Greek", "n_embd": 5, "block_size": 2, "n_hidden": 17, "steps": 300},
+    **{name: {"words": name, "n_hidden": 16, "steps": 150} for name in LISTS},
 }
-IN_EVERY_RUN = {("04", "another alphabet, odd")}
+IN_EVERY_RUN = {("04", "Greek, odd")}
 TWICE_IN_EVERY_RUN = {"02"}
 
 
@@ -76,23 +94,24 @@ CHANGED = [
 
 
 @pytest.mark.parametrize(("path", "name"), CHANGED)
-def test_runs_to_its_end_with_changed_numbers_and_says_so(path, name, tmp_path):
+def test_runs_to_its_end_with_changed_numbers_and_says_so(path, name, tmp_path, monkeypatch):
     notebook = nbformat.read(path, as_version=4)
     at = tagged(notebook, "parameters")
     before = parameters_of(notebook.cells[at])
     changed = {k: v for k, v in SETTINGS[name].items() if k in before and v != before[k]}
     if "steps" in changed:
         changed["steps"] = min(changed["steps"], before["steps"])
-    if "words_file" in changed:
-        changed["words_file"] = str(tmp_path / "greek.txt")
-        (tmp_path / "greek.txt").write_text("\n".join(GREEK), encoding="utf-8")
-    if not changed:
+    if "words" in SETTINGS[name]:
+        monkeypatch.setenv("MLP_LIB_WORDS", str(tmp_path / "words.txt"))
+        (tmp_path / "words.txt").write_text("\n".join(LISTS[SETTINGS[name]["words"]]), encoding="utf-8")
+    elif not changed:
         pytest.skip("this notebook has none of these numbers")
     source = "\n".join(f"{k} = {v!r}" for k, v in changed.items())
     notebook.cells.insert(at + 1, nbformat.v4.new_code_cell(source))
     run(notebook, path.parent)
     assert "[--]" in said(notebook), "the page must say where it now differs from the video"
     assert "as in the video" not in said(notebook), "at other settings no number may claim to be the video's"
+    assert "missing from font" not in said(notebook), "a figure shows a letter that its font lacks"
 
 
 @pytest.mark.torture
