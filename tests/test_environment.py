@@ -73,7 +73,7 @@ def test_a_python_without_packages_gets_remedies_and_no_traceback():
     assert line_of("torch", done.stdout).startswith("[no] torch: not installed; run ")
     assert line_of("word list", done.stdout).startswith("[ok]")
     assert line_of("mlp_lib", done.stdout).endswith(f"-e {ROOT}")
-    assert done.stdout.endswith("make an environment that has everything.\n")
+    assert " lines say [no]. " in done.stdout
 
 
 def test_a_torch_that_cannot_be_loaded(tmp_path):
