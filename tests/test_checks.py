@@ -234,7 +234,7 @@ def test_what_is_not_a_mistake():
     partly.C.requires_grad_(False)
     steps(partly)()
     steps(optimizer=torch.optim.SGD([MODEL.b2], lr=0.0))()  # an optimizer of some of the parameters
-    sample(Own(block_size=np.int64(3)), max_len=2000)()
+    sample(Own(block_size=np.int64(3), config={"n_embd": 2}), max_len=2000)()
     assert next_char_probs(Own(block_size=np.int64(3)), VOCAB, "ab").shape == (4,)
     assert build_dataset(["ab"], VOCAB, np.int64(2))[0].shape == (3, 2)
     steps(lr=0, batch_size=np.int64(2), steps=np.int64(1), model=MLP(MODEL.config, g=G))()

@@ -139,14 +139,15 @@ def test_any_module_and_all_rows():
 
 @both_steppers
 def test_more_seeds_only_add_runs(stepper):
-    def sweep(seed=SEED, **options):
+    def sweep(seed=SEED, steps=50, **options):
         model, _ = fresh()
         g = torch.Generator().manual_seed(seed)
-        return lr_sweep(model, X, Y, hi=0.1, steps=50, stepper=stepper, g=g, **options).lossi
+        return lr_sweep(model, X, Y, hi=0.1, steps=steps, stepper=stepper, g=g, **options).lossi
 
     three = sweep(seeds=3)
     assert torch.equal(sweep(seeds=5)[:3], three)
     assert torch.equal(sweep(), three[:1])
+    assert torch.equal(sweep(seeds=3, steps=9)[:, 0], three[:, 0]), "the length of a run changes no seed"
     assert len({tuple(run) for run in three.tolist()}) == 3
     assert len({run[0] for run in [*three.tolist(), *sweep(seed=1, seeds=3).tolist()]}) == 6
     if stepper is fast_steps:
@@ -239,19 +240,17 @@ def test_a_minimum_between_the_ends_is_not_warned_of():
 
 def test_a_run_ends_where_its_loss_has_risen_to_four_times_the_lowest():
     model, g = fresh()
-    closed = []
+    runs = []
 
     def stepper(*args, **options):
-        try:
-            yield from scripted(*[8.0] * 10, *[2.0] * 10, *[7.0] * 10, 10.0)(*args, **options)
-        finally:
-            closed.append(True)
+        runs.append(scripted(*[8.0] * 10, *[2.0] * 10, *[7.0] * 10, 10.0)(*args, **options))
+        return runs[-1]
 
     result = lr_sweep(model, X, Y, lo=0.001, hi=10, steps=60, stepper=stepper, g=g)
     assert result.window == 3
     # The mean of three is 2 at best; 7, 10, 10 is the first mean above 8.
     assert result.lossi[0].isfinite().tolist() == [True] * 32 + [False] * 28
-    assert closed == [True]
+    assert [run.gi_frame for run in runs] == [None], "the generator was closed"
 
 
 def test_a_real_run_blows_up_and_takes_no_further_step():

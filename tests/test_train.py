@@ -206,13 +206,11 @@ def test_the_stepper_is_asked_for_as_many_steps_as_nobody_looks_between():
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step():
     model, g = fresh()
-    closed = []
+    runs = []
 
     def stepper(*args, **settings):
-        try:
-            yield from train_steps(*args, **settings)
-        finally:
-            closed.append(True)
+        runs.append(train_steps(*args, **settings))
+        return runs[-1]
 
     history = train(model, X, Y, steps=500, lr=lambda i: 0.1 if i < 3 else 1e38, g=g, stepper=stepper)
     last = history.stepi[-1].item()
@@ -220,7 +218,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step():
     assert history.lossi.isfinite().tolist() == [True] * last + [False]
     assert history.stopped == f"the loss was {history.lossi[-1]} at step {last} (lr 1e+38): try a smaller learning rate"
     assert "stopped: the loss was" in repr(history)
-    assert closed == [True]
+    assert [run.gi_frame for run in runs] == [None], "the generator was closed"
 
 
 def test_progress_goes_to_stderr(capsys):
