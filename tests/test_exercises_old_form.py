@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mlp_lib.course.exercises import all_exercises, nb02, nb06, nb07, nb13, nb16
+from mlp_lib.course.exercises import all_exercises, nb02, nb06, nb07
 from mlp_lib.model import MLPConfig
 
 PLANTED = Path(__file__).parent / "planted"
@@ -175,10 +175,3 @@ def test_the_sentence_for_10_2_has_the_figures_of_the_page():
     units = q.solve(11_897, 2, 3, 27)
     counted = MLPConfig(27, 3, 2, units).n_parameters
     assert f"{units} units with two numbers per character: {counted:,} parameters" in q.evaluate(q.solve).message
-
-
-def test_two_numbers_may_be_stacked_and_one_may_have_a_shape():
-    stacked = nb13.q3.evaluate(lambda search, again: torch.tensor(nb13.choose(search, again), dtype=torch.float64))
-    assert stacked.status == "right", stacked.message
-    shaped = nb16.q1.evaluate(lambda widths, batch_size: torch.tensor([nb16.multiply_adds(widths, batch_size)]))
-    assert shaped.status == "right", shaped.message

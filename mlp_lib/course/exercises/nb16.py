@@ -1,55 +1,18 @@
 """Exercises of notebook 16: multiply-adds of a step, the gradient of the look-up, the gradient of a relu layer."""
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from mlp_lib.course.exercises.answers import number, own_function
-from mlp_lib.course.exercises.base import Exercise, Mistake
+from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
 
-# 16.1 multiply-adds of a step
-
-
-def _check_multiply_adds(answer: object) -> str:
-    own_function(answer, "q1.check(multiply_adds)")
-    for widths, batch_size in (([4, 7, 3], 5), ([30, 200, 27], 32), ([6, 10, 20, 10, 8], 3), ([5, 4], 2)):
-        _check_count_at(answer, widths, batch_size)
-    return "each product once forward and twice backward: three times the forward pass, at any depth."
-
-
-def _check_count_at(answer: Callable, widths: list[int], batch_size: int) -> None:
-    case = f"widths {widths}, batch_size {batch_size}"
-    got = number(answer(list(widths), batch_size), "the multiply-adds")
-    products = [a * b for a, b in pairwise(widths)]
-    forward = batch_size * sum(products)
-    if got == 3 * forward:
-        return
-    known = {
-        forward: "that is the forward pass alone. The way back has products too",
-        2 * forward: "that is one product backward for each forward. Going back, the weights want a gradient, and so "
-        "does the layer's input",
-        6 * forward: "that is twice too much: a multiply-add is one, though a counter of flops calls it two",
-        4 * forward: "that is four products for each layer. One forward, and how many gradients does it have to give?",
-        3 * sum(products): "that is for one example. A batch does it for every row",
-        3 * forward - batch_size * products[0]: "you left out the gradient of the first layer's input. Here it is "
-        "wanted: it goes on to the embedding, which is trained",
-    }
-    if len(products) > 1:
-        known[3 * batch_size * products[0]] = "that is the first layer alone"
-        known[3 * batch_size * products[-1]] = "that is the last layer alone"
-        known[3 * batch_size * widths[0] * widths[-1]] = (
-            "you multiplied the first width by the last. Each layer goes from one width to the next one"
-        )
-        known[3 * batch_size * int(np.prod(widths))] = (
-            "you multiplied all widths with one another: the layers come one after another, so their products add up"
-        )
-    with_biases = batch_size * sum(a * b + b for a, b in pairwise(widths))
-    known.setdefault(3 * with_biases, "that counts the biases too; they are added, not multiplied")
-    why = known.get(got, "one matrix product of (n, k) by (k, m) is n * k * m. List the products, then add")
-    raise Mistake(f"{case}: got {got:,.0f}, expected another number: {why}")
+# ---- 16.1 multiply-adds of a step ------------------------------------------------------------------------------------
 
 
 def multiply_adds(widths: Sequence[int], batch_size: int) -> int:
@@ -58,87 +21,98 @@ def multiply_adds(widths: Sequence[int], batch_size: int) -> int:
     return 3 * forward  # once forward; going back once for the weights, once for the layer's input
 
 
+def _counted(
+    layer: Callable[[int, int], int] = lambda a, b: a * b, times: int = 3
+) -> Callable[[Sequence[int], int], int]:
+    """An answer that counts something for each layer, `times` in a step."""
+    return lambda widths, batch_size: times * batch_size * sum(layer(a, b) for a, b in pairwise(widths))
+
+
+def _by_popping(widths: list[int], batch_size: int) -> int:
+    total = 0
+    while len(widths) > 1:
+        total += 3 * batch_size * widths.pop(0) * widths[0]
+    return total
+
+
 q1 = Exercise(
     "16.1",
     "multiply-adds of a deeper network",
-    _check_multiply_adds,
+    solution=multiply_adds,
+    cases=[
+        Case([5, 4], 2),
+        Case([4, 7, 3], 5),
+        Case([30, 200, 27], 32),
+        Case([6, 10, 20, 10, 8], 3),
+        Case([3, 3, 3, 3], 1),
+        Case([512, 4096, 4096, 50_257], 4096),  # more than 32 bits
+    ],
+    wrong=[
+        Wrong(_counted(times=1), "that is the forward pass alone: the way back has products, too"),
+        Wrong(
+            _counted(times=2),
+            "that is one product backward for each forward. Going back, the weights need a gradient, and so does the "
+            "layer's input",
+        ),
+        Wrong(
+            _counted(times=6), "that is twice too much: a multiply-add is one, though a counter of flops calls it two"
+        ),
+        Wrong(
+            _counted(times=4),
+            "that is four products for each layer. One is forward, and how many gradients does it have to give?",
+        ),
+        Wrong(lambda widths, batch_size: multiply_adds(widths, 1), "that is for one example: a batch does it per row"),
+        Wrong(
+            lambda widths, batch_size: multiply_adds(widths, batch_size) - batch_size * widths[0] * widths[1],
+            "the gradient of the first layer's input is left out. Here it is needed: it goes on to the embedding, "
+            "which is trained",
+        ),
+        Wrong(
+            lambda widths, batch_size: 3 * batch_size * widths[0] * widths[-1],
+            "the first width is multiplied by the last: each layer goes from one width to the next",
+        ),
+        Wrong(
+            lambda widths, batch_size: 3 * batch_size * math.prod(widths),
+            "all widths are multiplied with one another: the layers come one after another, so their products add up",
+        ),
+        Wrong(_counted(lambda a, b: a * b + b), "that counts the biases, too: they are added, not multiplied"),
+        Wrong(
+            lambda widths, batch_size: 3 * (batch_size * multiply_adds(widths, 1) // 3 + sum(widths[1:])),
+            "that counts each bias once, too: biases are added, not multiplied",
+        ),
+        Wrong(_counted(lambda a, b: a + b), "the widths of a layer are added: (n, k) by (k, m) takes n * k * m"),
+        Wrong(lambda widths, batch_size: multiply_adds(widths[:2], batch_size), "that is the first layer alone"),
+        Wrong(lambda widths, batch_size: multiply_adds(widths[-2:], batch_size), "that is the last layer alone"),
+        Wrong(
+            lambda widths, batch_size: multiply_adds(widths[:3], batch_size), "that is two layers: there may be more"
+        ),
+        Wrong(lambda widths, batch_size: multiply_adds(widths[:-1], batch_size), "the last layer is left out"),
+        Wrong(lambda widths, batch_size: multiply_adds(widths, 32), "the batch has batch_size rows, not 32"),
+        Wrong(
+            lambda widths, batch_size: multiply_adds(widths, batch_size) + 3 * batch_size * widths[-1] ** 2,
+            "a product of the last width with itself is counted: the logits go into no other layer",
+        ),
+        Wrong(
+            lambda widths, batch_size: [3 * batch_size * a * b for a, b in pairwise(widths)],
+            "one number is asked for: add the layers up",
+        ),
+        Wrong(_by_popping, "your answer changed its argument widths"),
+    ],
+    also_right=[
+        _counted(),
+        lambda widths, batch_size: torch.tensor([multiply_adds(widths, batch_size)]),
+        lambda widths, batch_size: 3 * batch_size * np.dot(widths[:-1], widths[1:]),
+    ],
+    right="each product once forward and twice backward: three times the forward pass, at any depth.",
     hints=[
         "A layer from width a to width b multiplies (batch_size, a) by (a, b). How many multiply-adds is that?",
         "zip(widths, widths[1:]) gives the pairs of neighbours, one pair for each layer.",
         "Going back, each layer does two more products of the same size: one for its weights, one for its input.",
     ],
-    solution=multiply_adds,
 )
 
 
-# 16.2 back through the look-up
-
-
-def _check_embedding_backward(answer: object) -> str:
-    own_function(answer, "q2.check(embedding_backward)")
-    # no repetition: order and shape; then the same symbol twice in one context; in two contexts; at random
-    _check_look_up(answer, np.array([[2, 1]]), np.array([[1.0, 2.0, 10.0, 20.0]]), 4)
-    _check_look_up(answer, np.array([[1, 1]]), np.array([[1.0, 2.0, 10.0, 20.0]]), 3)
-    _check_look_up(answer, np.array([[0, 2], [2, 1]]), np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]]).repeat(2, 1), 3)
-    rng = np.random.default_rng(5)
-    _check_look_up(answer, rng.integers(0, 5, (40, 3)), rng.standard_normal((40, 12)), 6)
-    return "every look-up sends its gradient back to its row, and a row looked up several times gets the sum."
-
-
-def _check_look_up(answer: Callable, X: np.ndarray, demb: np.ndarray, vocab_size: int) -> None:
-    B, block_size = X.shape
-    n_embd = demb.shape[1] // block_size
-    pieces = demb.reshape(-1, n_embd)
-    rows = X.ravel()
-    expected = np.zeros((vocab_size, n_embd))
-    np.add.at(expected, rows, pieces)
-    case = f"for X = {X.tolist()} and demb = {demb.tolist()}" if X.size <= 4 else f"for {B} contexts of {block_size}"
-    X_in, demb_in = X.copy(), demb.copy()
-    got = answer(X_in, demb_in, vocab_size)
-    if got is None:
-        raise Mistake("your function returned None: it should end with `return dC`")
-    got = np.asarray(got)
-    if got.dtype.kind not in "fiu":
-        raise Mistake(f"expected an array of numbers, dC, got {type(got.item() if got.ndim == 0 else got).__name__}")
-    if not np.array_equal(X_in, X) or not np.array_equal(demb_in, demb):
-        raise Mistake("your function changed X or demb: they are read only here")
-    if got.shape != expected.shape:
-        hint = ""
-        if got.shape == pieces.shape and np.array_equal(got, pieces):
-            hint = ": that is a row for each look-up. C has a row for each symbol"
-        elif got.shape == (len(np.unique(rows)), n_embd):
-            hint = ": symbols that do not occur have a row too, of zeros"
-        elif got.shape == (vocab_size, demb.shape[1]):
-            hint = ": a row of demb holds block_size pieces, one for each position; cut it up first"
-        raise Mistake(f"{case}: dC has shape {got.shape}, expected {expected.shape}, like C{hint}")
-    if np.allclose(got, expected, rtol=1e-4, atol=1e-5):
-        return
-    last = np.zeros_like(expected)
-    last[rows] = pieces
-    counts = np.bincount(rows, minlength=vocab_size)[:, None]
-    first_position = np.zeros_like(expected)
-    np.add.at(first_position, X[:, 0], demb[:, :n_embd])
-    crossed = np.zeros_like(expected)
-    np.add.at(crossed, rows, demb.reshape(B, n_embd, block_size).transpose(0, 2, 1).reshape(-1, n_embd))
-    bad = int(np.abs(got - expected).max(1).argmax())
-    seen = f"{case}: row {bad} was looked up {counts[bad, 0]} times, and dC[{bad}] starts with {got[bad, 0]:g}"
-    if np.allclose(got, last):
-        raise Mistake(
-            f"{seen}, what its last look-up sent back. dC[X] = ... overwrites and dC[X] += ... adds only once to a row "
-            "that X names twice: see np.add.at, or a loop"
-        )
-    if np.allclose(got, expected / np.maximum(counts, 1)):
-        raise Mistake(f"{seen}, the mean of what came back: gradients of several uses add up")
-    if np.allclose(got, first_position):
-        raise Mistake(f"{case}: only the first position of each context has been counted")
-    if np.allclose(got, crossed):
-        raise Mistake(
-            f"{case}: the numbers of a position have got mixed with those of another. demb's row is position after "
-            "position, n_embd numbers each: reshape(-1, n_embd)"
-        )
-    if np.allclose(got, (counts > 0) * counts):
-        raise Mistake(f"{case}: you counted the look-ups; what comes back for each is in demb")
-    raise Mistake(f"{seen}, expected {expected[bad, 0]:g}")
+# ---- 16.2 back through the look-up -----------------------------------------------------------------------------------
 
 
 def embedding_backward(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
@@ -149,98 +123,180 @@ def embedding_backward(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.n
     return dC
 
 
+def _pieces(X: np.ndarray, demb: np.ndarray) -> np.ndarray:
+    return demb.reshape(-1, demb.shape[1] // X.shape[1])
+
+
+def _overwritten(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
+    dC = np.zeros((vocab_size, demb.shape[1] // X.shape[1]))
+    dC[X.ravel()] += _pieces(X, demb)
+    return dC
+
+
+def _position_by_position(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
+    n_embd = demb.shape[1] // X.shape[1]
+    dC = np.zeros((vocab_size, n_embd))
+    for k in range(X.shape[1]):
+        dC[X[:, k]] += demb[:, k * n_embd : (k + 1) * n_embd]
+    return dC
+
+
+def _row_by_row(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
+    dC = np.zeros((vocab_size, demb.shape[1] // X.shape[1]))
+    for x, pieces in zip(X, demb.reshape(*X.shape, -1), strict=True):
+        dC[x] += pieces
+    return dC
+
+
+def _first_of_each(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
+    dC = np.zeros((vocab_size, demb.shape[1] // X.shape[1]))
+    symbols, first = np.unique(X, return_index=True)
+    dC[symbols] = _pieces(X, demb)[first]
+    return dC
+
+
+def _averaged(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
+    counts = np.bincount(X.ravel(), minlength=vocab_size)[:, None]
+    return embedding_backward(X, demb, vocab_size) / np.maximum(counts, 1)
+
+
+def _crossed(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
+    B, block_size = X.shape
+    mixed = demb.reshape(B, -1, block_size).transpose(0, 2, 1).reshape(B, -1)
+    return embedding_backward(X, mixed, vocab_size)
+
+
+def _not_cut_up(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
+    dC = np.zeros((vocab_size, demb.shape[1]))
+    np.add.at(dC, X[:, 0], demb)
+    return dC
+
+
+def _in_place(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
+    dC = embedding_backward(X, demb, vocab_size)
+    demb[:] = 0
+    return dC
+
+
+def _one_hot(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
+    return np.eye(vocab_size)[X.ravel()].T @ _pieces(X, demb)
+
+
+def _in_loops(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> list[list[float]]:
+    n_embd = demb.shape[1] // X.shape[1]
+    dC = [[0.0] * n_embd for _ in range(vocab_size)]
+    for x, row in zip(X.tolist(), demb.tolist(), strict=True):
+        for k, symbol in enumerate(x):
+            for j in range(n_embd):
+                dC[symbol][j] += row[k * n_embd + j]
+    return dC
+
+
+def _in_torch(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> Tensor:
+    pieces = torch.from_numpy(_pieces(X, demb))
+    return torch.zeros((vocab_size, pieces.shape[1]), dtype=pieces.dtype).index_add_(0, torch.tensor(X.ravel()), pieces)
+
+
+def _looked_up(B: int, block_size: int, n_embd: int, vocab_size: int, symbols: int, dtype: type = np.float64) -> Case:
+    """Random contexts of the first `symbols` symbols."""
+    rng = np.random.default_rng(5)
+    X, demb = rng.integers(0, symbols, (B, block_size)), rng.standard_normal((B, block_size * n_embd)).astype(dtype)
+    return Case(X, demb, vocab_size, label=f"for {B} contexts of {block_size} out of {vocab_size} symbols")
+
+
 q2 = Exercise(
     "16.2",
     "back through the look-up",
-    _check_embedding_backward,
+    solution=embedding_backward,
+    cases=[
+        Case(np.array([[2, 1]]), np.array([[1.0, 2.0, 10.0, 20.0]]), 4),  # no symbol twice: order and shape
+        Case(np.array([[1, 1]]), np.array([[10.0, 2.0, 1.0, 20.0]]), 3),  # twice in one context
+        Case(np.array([[0], [2], [0]]), np.array([[1.0], [10.0], [4.0]]), 3),  # in two contexts
+        Case(np.array([[0, 2], [2, 1]]), np.array([[1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 30.0, 40.0]]), 3),
+        _looked_up(40, 3, 4, 6, symbols=5),
+        _looked_up(200, 8, 10, 60, symbols=60, dtype=np.float32),
+    ],
+    rtol=1e-3,
+    atol=1e-4,
+    wrong=[
+        Wrong(
+            _overwritten,
+            "dC[X] = ... overwrites, and dC[X] += ... adds only once to a row that X names twice: see np.add.at, or a "
+            "loop",
+        ),
+        Wrong(
+            _position_by_position,
+            "dC[X[:, k]] += ... adds only once to a row that several contexts name at this position: see np.add.at",
+        ),
+        Wrong(_row_by_row, "dC[x] += ... adds only once to a row that a context names twice: see np.add.at"),
+        Wrong(_first_of_each, "each symbol gets only what its first look-up sent back: add all of them"),
+        Wrong(
+            lambda X, demb, vocab_size: _pieces(X, demb), "that is a row for each look-up: C has a row for each symbol"
+        ),
+        Wrong(
+            lambda X, demb, vocab_size: embedding_backward(X, demb, vocab_size)[np.unique(X)],
+            "symbols that do not occur have a row too, of zeros",
+        ),
+        Wrong(
+            lambda X, demb, vocab_size: embedding_backward(X, demb, X.max() + 1),
+            "C has vocab_size rows, also for symbols above the highest one in X",
+        ),
+        Wrong(lambda X, demb, vocab_size: embedding_backward(X, demb, 27), "C has vocab_size rows, not always 27"),
+        Wrong(
+            lambda X, demb, vocab_size: embedding_backward(X, demb, vocab_size).T, "dC is transposed: a row per symbol"
+        ),
+        Wrong(_not_cut_up, "a row of demb holds block_size pieces, one for each position: cut it up first"),
+        Wrong(_averaged, "that is the mean of what came back: gradients of several uses add up"),
+        Wrong(
+            lambda X, demb, vocab_size: embedding_backward(
+                X[:, :1], demb[:, : demb.shape[1] // X.shape[1]], vocab_size
+            ),
+            "only the first position of each context has been counted",
+        ),
+        Wrong(
+            lambda X, demb, vocab_size: embedding_backward(
+                X[:, -1:], demb[:, -(demb.shape[1] // X.shape[1]) :], vocab_size
+            ),
+            "only the last position of each context has been counted",
+        ),
+        Wrong(
+            _crossed,
+            "the numbers of a position are mixed with those of another. demb's row is position after position, n_embd "
+            "numbers each: reshape(-1, n_embd)",
+        ),
+        Wrong(
+            lambda X, demb, vocab_size: embedding_backward(X[:, ::-1], demb, vocab_size),
+            "the positions of a context are in reverse order",
+        ),
+        Wrong(
+            lambda X, demb, vocab_size: embedding_backward(X, np.ones_like(demb), vocab_size),
+            "you counted the look-ups: what comes back for each is in demb",
+        ),
+        Wrong(
+            lambda X, demb, vocab_size: -embedding_backward(X, demb, vocab_size),
+            "the sign is wrong: nothing is subtracted",
+        ),
+        Wrong(
+            lambda X, demb, vocab_size: embedding_backward(X, demb, vocab_size) / len(X),
+            "that is divided by the batch size: demb holds this division already",
+        ),
+        Wrong(
+            lambda X, demb, vocab_size: embedding_backward(X, demb, vocab_size).astype(int),
+            "dC has fractions: give np.zeros no integer dtype",
+        ),
+        Wrong(_in_place, "your answer changed its argument demb"),
+    ],
+    also_right=[_one_hot, _in_loops, _in_torch],
+    right="every look-up sends its gradient back to its row, and a row looked up several times gets the sum.",
     hints=[
         "n_embd is demb.shape[1] // X.shape[1]; demb.reshape(-1, n_embd) has one row for each look-up, in X's order.",
         "dC starts as zeros of shape (vocab_size, n_embd). A double loop over contexts and positions is a good start.",
         "dC[rows] += pieces adds once to a row that is named twice. np.add.at(dC, rows, pieces) adds each time.",
     ],
-    solution=embedding_backward,
 )
 
 
-# 16.3 another curve
-
-
-def _check_relu_backward(answer: object) -> str:
-    own_function(answer, "q3.check(relu_backward)")
-    # W1 is square first, so that a forgotten transpose shows as wrong numbers and not as an error.
-    # In both cases some z are positive and some of these small: 18 of 32 from 0.18 on, 20 of 60 from 0.03 on.
-    _check_relu_at(answer, B=8, inputs=4, n_hidden=4, bias=0.0)
-    _check_relu_at(answer, B=12, inputs=3, n_hidden=5, bias=-0.5)
-    return "a unit that gave 0 passes nothing back, any other all of it; the rest is the tanh layer's."
-
-
-def _check_relu_at(answer: Callable, B: int, inputs: int, n_hidden: int, bias: float) -> None:
-    g = torch.Generator().manual_seed(2147483647)
-    shapes = ((B, n_hidden), (B, inputs), (inputs, n_hidden), (n_hidden,))
-    dh, emb, W1, b1 = (torch.randn(shape, generator=g, dtype=torch.float64) for shape in shapes)
-    b1 = b1 + bias
-    given = [t.clone() for t in (dh, emb, W1, b1)]
-    z = emb @ W1 + b1
-    h = z.clamp(min=0)
-    case = f"a batch of {B}, {inputs} inputs, {n_hidden} units"
-    try:
-        with torch.inference_mode():  # where autograd has no graph to go back through
-            got = answer(*given)
-    except RuntimeError as error:
-        if "grad" not in str(error):
-            raise
-        raise Mistake("no autograd here: write the three products out") from None
-    if not isinstance(got, (tuple, list)) or len(got) != 3:
-        raise Mistake(f"expected three tensors, demb, dW1, db1, got {type(got).__name__}: return demb, dW1, db1")
-    other = next((type(t).__name__ for t in got if not isinstance(t, Tensor)), None)
-    if other is not None:
-        raise Mistake(f"expected three tensors, demb, dW1, db1, and among yours is one {other}")
-    if not all(torch.equal(t, u) for t, u in zip(given, (dh, emb, W1, b1), strict=True)):
-        raise Mistake("your function changed what it was given: dh * mask makes a new tensor, dh *= mask does not")
-    names = ("demb", "dW1", "db1")
-    found = {name: t.to(torch.float64) for name, t in zip(names, got, strict=True)}
-    dz = dh * (z > 0)
-    expected = {"demb": dz @ W1.T, "dW1": emb.T @ dz, "db1": dz.sum(0)}
-    for name in names:
-        if found[name].shape != expected[name].shape:
-            if name == "db1" and found[name].shape == (B,):
-                raise Mistake(
-                    f"{case}: db1 has shape ({B},), one number for each example. A bias is added in every row, so its "
-                    "gradient is the sum over the rows"
-                )
-            raise Mistake(
-                f"{case}: {name} has shape {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}, "
-                f"like {name[1:]}"
-            )
-
-    def close(name: str, other: Tensor) -> bool:
-        return torch.allclose(found[name], other, rtol=1e-4, atol=1e-5)
-
-    if all(close(name, expected[name]) for name in names):
-        return
-    wrong_slopes = {
-        "what comes from above is passed on unchanged. Where z is negative, h is 0 however z moves": dh,
-        "that is tanh's derivative, 1 - h * h. What does relu's curve rise by, left and right of 0?": dh * (1 - h * h),
-        "dh is multiplied by h itself. The slope right of 0 is 1, however large h is": dh * h,
-        "dh is masked by its own sign. What decides is where z was": dh * (dh > 0),
-        "the mask is the wrong way round: it lets the units through that gave 0": dh * (z <= 0),
-        "the mask looks at emb @ W1 alone. The bias decides too on which side of 0 a unit is": dh * (emb @ W1 > 0),
-    }
-    for why, slope in wrong_slopes.items():
-        if torch.allclose(slope, dz):
-            continue
-        if close("db1", slope.sum(0)):
-            raise Mistake(f"{case}: {why}")
-    if close("db1", expected["db1"] / B) or close("dW1", expected["dW1"] / B):
-        raise Mistake(f"{case}: a mean over the batch. dh holds the division by B already; here the rows are summed")
-    if close("demb", dz @ W1) if W1.shape[0] == W1.shape[1] else False:
-        raise Mistake(f"{case}: demb is dz @ W1, which fits by chance as W1 is square. Which way does W1 lead back?")
-    if close("dW1", expected["dW1"].T) if W1.shape[0] == W1.shape[1] else False:
-        raise Mistake(f"{case}: dW1 is transposed: its rows belong to inputs, its columns to units, as W1's do")
-    bad = next(name for name in names if not close(name, expected[name]))
-    k = tuple((found[bad] - expected[bad]).abs().nan_to_num(torch.inf).argmax().unsqueeze(0).tolist())
-    value, right = found[bad].flatten()[k[0]], expected[bad].flatten()[k[0]]
-    raise Mistake(f"{case}: {bad} is wrong; one of its entries is {value:.4f}, expected {right:.4f}")
+# ---- 16.3 another curve ----------------------------------------------------------------------------------------------
 
 
 def relu_backward(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -249,14 +305,175 @@ def relu_backward(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tens
     return dz @ W1.T, emb.T @ dz, dz.sum(0)
 
 
+def _with_slope(slope: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    """An answer with dz = dh * slope(z, dh)."""
+
+    def answer(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        dz = dh * slope(emb @ W1 + b1, dh)
+        return dz @ W1.T, emb.T @ dz, dz.sum(0)
+
+    return answer
+
+
+def _then(change: Callable[..., object]) -> Callable[..., object]:
+    """An answer made of the right one: `change(demb, dW1, db1, B)`."""
+    return lambda dh, emb, W1, b1: change(*relu_backward(dh, emb, W1, b1), len(dh))
+
+
+def _rows_kept(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    demb, dW1, _ = relu_backward(dh, emb, W1, b1)
+    return demb, dW1, (dh * (emb @ W1 + b1 > 0)).sum(1)
+
+
+def _not_transposed(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    _, dW1, db1 = relu_backward(dh, emb, W1, b1)
+    return (dh * (emb @ W1 + b1 > 0)) @ W1, dW1, db1
+
+
+def _unmasked_for(which: int) -> Callable[..., tuple[Tensor, ...]]:
+    """Only one of the three products without the mask."""
+
+    def answer(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, ...]:
+        grads = list(relu_backward(dh, emb, W1, b1))
+        grads[which] = (dh @ W1.T, emb.T @ dh, dh.sum(0))[which]
+        return tuple(grads)
+
+    return answer
+
+
+def _without_bias(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    dz = dh * (emb @ W1 > 0)
+    return dz @ W1.T, emb.T @ dz, dz.sum(0)
+
+
+def _masked_in_place(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    dh *= emb @ W1 + b1 > 0
+    return dh @ W1.T, emb.T @ dh, dh.sum(0)
+
+
+def _with_autograd(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, ...]:
+    given = [t.requires_grad_() for t in (emb, W1, b1)]
+    return torch.autograd.grad(F.relu(emb @ W1 + b1), given, dh)
+
+
+def _in_numpy(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> list[np.ndarray]:
+    dh, emb, W1, b1 = (t.numpy() for t in (dh, emb, W1, b1))
+    dz = np.where(np.maximum(emb @ W1 + b1, 0) > 0, dh, 0)
+    return [dz @ W1.T, emb.T @ dz, dz.sum(axis=0)]
+
+
+def _with_einsum(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, ...]:
+    dz = torch.where((emb @ W1 + b1).clamp(min=0) > 0, dh, torch.zeros_like(dh))
+    return torch.einsum("bh,ih->bi", dz, W1), torch.einsum("bi,bh->ih", emb, dz), torch.ones(len(dz)).to(dz) @ dz
+
+
+def _differentiated(answer: Callable[..., object], *given: Tensor) -> dict[str, object]:
+    """The three gradients by name, where autograd has no graph to go back through."""
+    try:
+        with torch.inference_mode():
+            got = answer(*given)
+    except RuntimeError as error:
+        if "grad" not in str(error) and "inference" not in str(error).lower():
+            raise
+        for t in given:
+            t.requires_grad_(False)
+        raise Mistake("no autograd here: write the three products out") from None
+    if got is None:
+        raise Mistake("your function returned None: return demb, dW1, db1")
+    if not isinstance(got, tuple | list) or len(got) != 3:
+        raise Mistake(f"expected three tensors, demb, dW1, db1, got {type(got).__name__}: return demb, dW1, db1")
+    return dict(zip(("demb", "dW1", "db1"), got, strict=True))
+
+
+def _layer(B: int, inputs: int, n_hidden: int, bias: float = 0.0) -> Case:
+    """In the first three, some z are small and positive; with `bias`, emb @ W1 and z often differ in sign."""
+    g = torch.Generator().manual_seed(2147483647)
+    shapes = ((B, n_hidden), (B, inputs), (inputs, n_hidden), (n_hidden,))
+    dh, emb, W1, b1 = (torch.randn(shape, generator=g, dtype=torch.float64) for shape in shapes)
+    label = f"for a batch of {B}, {inputs} inputs, {n_hidden} units"
+    return Case(dh, emb, W1, b1 + bias, label=label)
+
+
 q3 = Exercise(
     "16.3",
     "another curve",
-    _check_relu_backward,
+    solution=relu_backward,
+    observe=_differentiated,
+    cases=[
+        _layer(8, 4, 4),  # W1 square: a forgotten transpose shows as wrong numbers, not as an error
+        _layer(12, 3, 5, bias=-0.5),
+        _layer(5, 5, 5, bias=1.0),  # all sizes alike
+        # z is exactly 0 in both rows of the first unit: a unit that gave 0 passes nothing back.
+        Case(
+            torch.ones(2, 2),
+            torch.tensor([[1.0, 0.0], [1.0, 2.0]]),
+            torch.tensor([[-1.0, 1.0], [0.0, 1.0]]),
+            torch.tensor([1.0, -0.5]),
+            label="for a unit that is exactly 0",
+        ),
+    ],
+    wrong=[
+        Wrong(
+            _with_slope(lambda z, dh: torch.ones_like(z)),
+            "what comes from above is passed on unchanged. Where z is negative, h is 0 however z moves",
+        ),
+        Wrong(
+            _with_slope(lambda z, dh: 1 - z.clamp(min=0) ** 2),
+            "1 - h * h is tanh's derivative. What is the slope of relu's curve, left and right of 0?",
+        ),
+        Wrong(
+            _with_slope(lambda z, dh: 1 - z.tanh() ** 2), "that is the gradient of the tanh layer: h is max(z, 0) here"
+        ),
+        Wrong(
+            _with_slope(lambda z, dh: z.clamp(min=0)),
+            "dh is multiplied by h itself: the slope right of 0 is 1, however large h is",
+        ),
+        Wrong(_with_slope(lambda z, dh: dh > 0), "dh is masked by its own sign: what decides is where z was"),
+        Wrong(
+            _with_slope(lambda z, dh: z <= 0), "the mask is the wrong way round: it lets the units through that gave 0"
+        ),
+        Wrong(_with_slope(lambda z, dh: z.sign()), "left of 0 the slope is 0, not -1"),
+        Wrong(_with_slope(lambda z, dh: (z > 0) + 0.01 * (z <= 0)), "left of 0 the slope is 0, not 0.01"),
+        Wrong(_without_bias, "the mask looks at emb @ W1 alone: the bias decides too on which side of 0 a unit is"),
+        Wrong(_with_slope(lambda z, dh: z >= 0), "a unit that gave exactly 0 passes nothing back: z > 0, not z >= 0"),
+        Wrong(_with_slope(lambda z, dh: z > 0.1), "units with a small positive z pass all of it back: z > 0"),
+        Wrong(_with_slope(lambda z, dh: z > 1), "the mask lets through what is above 1: the curve bends at 0"),
+        Wrong(
+            _then(lambda demb, dW1, db1, B: (demb, dW1 / B, db1 / B)),
+            "that is a mean over the batch: dh holds the division by B already, so the rows are summed",
+        ),
+        Wrong(
+            _then(lambda demb, dW1, db1, B: (demb, dW1, db1 / B)), "db1 is a mean over the batch: the rows are summed"
+        ),
+        Wrong(
+            _rows_kept,
+            "db1 has one number for each example. A bias is added in every row, so its gradient is the sum over the "
+            "rows",
+        ),
+        Wrong(
+            _not_transposed, "demb is dz @ W1, which fits by chance where W1 is square. Which way does W1 lead back?"
+        ),
+        Wrong(
+            _then(lambda demb, dW1, db1, B: (demb, dW1.T, db1)),
+            "dW1 is transposed: its rows belong to inputs, its columns to units, as in W1",
+        ),
+        Wrong(_unmasked_for(0), "dz goes into all three, and demb is made of dh"),
+        Wrong(_unmasked_for(1), "dz goes into all three, and dW1 is made of dh"),
+        Wrong(_unmasked_for(2), "dz goes into all three, and db1 is made of dh"),
+        Wrong(_then(lambda demb, dW1, db1, B: (dW1, db1, demb)), "the order is demb, dW1, db1"),
+        Wrong(_then(lambda demb, dW1, db1, B: demb), "expected three tensors, demb, dW1, db1, got Tensor"),
+        Wrong(_with_autograd, "no autograd here: write the three products out"),
+        Wrong(_masked_in_place, "your answer changed its argument dh"),
+    ],
+    also_right=[
+        _in_numpy,
+        _with_einsum,
+        partial(_with_slope(lambda z, dh: z.heaviside(torch.zeros((), dtype=z.dtype)))),
+    ],
+    right="a unit that gave 0 passes nothing back, any other all of it; the rest is the tanh layer's.",
     hints=[
         "Only one line of the derivation is about tanh. The others do not care which curve it was.",
         "The slope of max(z, 0) is 1 where z is positive and 0 where it is negative. z = emb @ W1 + b1.",
         "dz = dh * (z > 0). Then, as for the tanh layer: demb = dz @ W1.T, and W1 and b1 likewise.",
     ],
-    solution=relu_backward,
 )
