@@ -12,9 +12,9 @@ from test_exercises_old_form import MISTAKES
 COMMON = {
     "the rate is swept, the update still uses 0.1": [("6.2", "the rate is swept, but the update does not use it")],
     "rand for randn": [("3.3", "W1, b1, W2 and b2 came from `rand`")],
-    "a first loss of 17.8 taken for normal": [("14.1", "for a first loss of 17.7697 with 27 symbols")],
+    "a first loss of 17.8 taken for normal": [("14.1", "nothing else here costs 14 nats")],
     "saturated tanh": [("14.2", "beyond .99 in 33 % and 62 %"), ("14.4", "the hidden layer is saturated")],
-    "W1 or C set to zero as well": [("14.4", "gradient of C, W1 is still exactly 0")],
+    "W1 or C set to zero as well": [("14.4", "the gradient of C, W1 is still exactly 0")],
     "one batch driven to 0": [("4.2", "cannot be right both times")],
     "train and dev exchanged, or a stale forward pass": [
         ("7.3", "the two labels are swapped"),

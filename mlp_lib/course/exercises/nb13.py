@@ -2,27 +2,21 @@
 
 import math
 import types
+from collections.abc import Callable
+from functools import partial
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mlp_lib.course.exercises.answers import brief, own_function
-from mlp_lib.course.exercises.base import Exercise, Mistake
+from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
 from mlp_lib.course.exercises.submitted_models import handed_in
 from mlp_lib.data import Vocab, make_splits
 from mlp_lib.lab.fast import fast_steps
 from mlp_lib.model import MLP, MLPConfig
 from mlp_lib.words import load_words
 
-
-def _numbers(value: object, what: str) -> list[float]:
-    try:
-        return [float(x) for x in value]
-    except (TypeError, ValueError, RuntimeError):
-        raise Mistake(f"expected {what}, got {brief(value)}") from None
-
-
-# --------------------------------------------------------------------------------------------------------- 13.1
+# ---- 13.1 rates drawn by their exponent ------------------------------------------------------------------------------
 
 
 def log_uniform(n: int, low: float, high: float, g: torch.Generator) -> Tensor:
@@ -31,84 +25,144 @@ def log_uniform(n: int, low: float, high: float, g: torch.Generator) -> Tensor:
     return low * (high / low) ** share
 
 
-def _check_log_uniform(answer: object) -> str:
-    own_function(answer, "q1.check(log_uniform)")
-    n, low, high = 4000, 0.001, 10.0
+def _log_uniform_judge(answer: object) -> None:
+    """Any way to draw them is right, so their distribution is looked at, in three ranges."""
+    if not callable(answer) or isinstance(answer, types.BuiltinFunctionType):
+        raise Mistake("hand over your own function, without calling it: q1.check(log_uniform)")
+    for n, low, high in ((4000, 0.001, 10.0), (2000, 0.03, 3.0), (2000, 2e-5, 5e-5)):
+        rates = _drawn_twice(answer, n, low, high)
+        _look_at_distribution(rates, low, high, f"for {n} rates from {low:g} to {high:g}")
+    _drawn(answer, 1, 0.01, 1.0, torch.Generator())
+
+
+def _drawn(answer: Callable, n: int, low: float, high: float, g: torch.Generator) -> Tensor:
+    rates = answer(n, low, high, g)
+    try:
+        if isinstance(rates, list | tuple):
+            rates = [float(rate) for rate in rates]
+        rates = torch.as_tensor(rates, dtype=torch.float64).detach().clone()
+    except (TypeError, ValueError, RuntimeError):
+        raise Mistake(f"expected a tensor of {n} rates, got {type(rates).__name__}") from None
+    if rates.shape != (n,):
+        got = f"{len(rates)} numbers" if rates.ndim == 1 else f"shape {tuple(rates.shape)}"
+        raise Mistake(f"expected {n} rates, shape ({n},), got {got}")
+    return rates
+
+
+def _drawn_twice(answer: Callable, n: int, low: float, high: float) -> Tensor:
     case = f"for {n} rates from {low:g} to {high:g}"
-    outside = torch.get_rng_state()
-
-    def drawn(g: torch.Generator) -> list[float]:
-        rates = _numbers(answer(n, low, high, g), f"a tensor of {n} rates")
-        if len(rates) != n:
-            raise Mistake(f"{case}: got {len(rates)} numbers")
-        if not all(map(math.isfinite, rates)):
-            raise Mistake(f"{case}: some are nan or inf. Is the logarithm taken of a number that is not above 0?")
-        return rates
-
-    g = torch.Generator().manual_seed(2147483647)
-    before = g.get_state()
-    first = drawn(g)
+    g, same_seed = (torch.Generator().manual_seed(2147483647) for _ in range(2))
+    before, outside = g.get_state(), torch.get_rng_state()
+    first = _drawn(answer, n, low, high, g)
+    if not first.isfinite().all():
+        raise Mistake(f"{case}: some are nan or inf. Is the logarithm taken of a number that is not above 0?")
     if not torch.equal(outside, torch.get_rng_state()):
-        raise Mistake(f"{case}: the numbers came from torch's global generator: hand g on, generator=g")
-    if torch.equal(before, g.get_state()):
-        if first == sorted(first) and first[0] < first[-1]:
-            raise Mistake(f"{case}: evenly spaced and nothing drawn from g: that is a grid. Random search draws")
+        raise Mistake(f"{case}: the numbers came from torch's global generator: pass generator=g")
+    drew = not torch.equal(before, g.get_state())
+    second = _drawn(answer, n, low, high, g)
+    if torch.equal(first, second) and (first.diff() > 0).all():
+        raise Mistake(f"{case}: the same rates each time, from low to high: that is a grid. Random search draws")
+    if not drew:
         raise Mistake(f"{case}: g has not moved: the numbers come from somewhere else, and the seed decides nothing")
-    second = drawn(g)
-    if second == first:
-        raise Mistake(f"{case}: called twice with the same g, the same rates: g is seeded anew inside")
-    if sorted(second) == sorted(first):
+    if torch.equal(first, second):
+        raise Mistake(f"{case}: called twice with the same g, the same rates: is g seeded inside, or a result kept?")
+    if torch.equal(first.sort().values, second.sort().values):
         raise Mistake(f"{case}: called twice, the same rates in another order: a shuffled grid. Random search draws")
-    if drawn(torch.Generator().manual_seed(2147483647)) != first:
-        raise Mistake(f"{case}: two generators with one seed gave different rates: something else was drawn from")
-    if min(first) < 0:
-        raise Mistake(
-            f"{case}: the first is {first[0]:.4f}, and some are below 0: these are exponents. A rate is 10 to that"
-        )
-    if min(first) < 0.999 * low or max(first) > 1.001 * high:
-        raise Mistake(f"{case}: they run from {min(first):.3g} to {max(first):.3g}, outside of what was asked for")
-    if len(set(first)) < n // 10:
-        raise Mistake(f"{case}: only {len(set(first))} different values: what lies between powers of ten never comes")
-    shares = [sum(low * 10**k <= x < low * 10 ** (k + 1) for x in first) / n for k in range(4)]
-    if shares[3] > 0.8:
-        raise Mistake(
-            f"{case}: {100 * shares[3]:.0f} % of them lie above 1, and hardly one below 0.01: drawn evenly by size. "
-            "Each power of ten is to get a quarter"
-        )
-    if max(abs(share - 0.25) for share in shares) > 0.04:
-        told = ", ".join(f"{100 * share:.0f} %" for share in shares)
-        raise Mistake(f"{case}: the four powers of ten get {told} of them, where each is to get a quarter")
-    _check_other_ends(answer)
-    return "a quarter of the rates in each of four powers of ten, and the same ones again from the same seed."
+    if not torch.equal(_drawn(answer, n, low, high, same_seed), first):
+        raise Mistake(f"{case}: two generators with the same seed gave different rates: what else was drawn from?")
+    return first
 
 
-def _check_other_ends(answer: object) -> None:
-    """Ends that are no powers of ten: whoever rounds exponents, or uses fixed ends, shows here."""
-    low, high = 0.03, 3.0
-    rates = _numbers(answer(2000, low, high, torch.Generator().manual_seed(1)), "a tensor of 2000 rates")
-    if min(rates) < 0.999 * low or max(rates) > 1.001 * high or min(rates) > 1.1 * low or max(rates) < 0.9 * high:
+def _look_at_distribution(rates: Tensor, low: float, high: float, case: str) -> None:
+    if rates.min() < 0:
         raise Mistake(
-            f"from {low:g} to {high:g} they run from {min(rates):.3g} to {max(rates):.3g}: low and high count"
+            f"{case}: the first is {rates[0]:.4f}, and some are below 0: these are exponents. A rate is 10 to that"
         )
-    below = sum(x < 0.3 for x in rates) / len(rates)
-    if abs(below - 0.5) > 0.06:
-        raise Mistake(f"from {low:g} to {high:g}, {100 * below:.0f} % lie below 0.3, the middle in powers of ten")
+    if rates.min() < 0.999 * low or rates.max() > 1.001 * high:
+        raise Mistake(f"{case}: they run from {rates.min():.3g} to {rates.max():.3g}, outside of what was asked for")
+    if len(rates.unique()) < len(rates) / 10:
+        raise Mistake(f"{case}: only {len(rates.unique())} different values: what lies between them never comes")
+    if (rates.diff() >= 0).all() or (rates.diff() <= 0).all():
+        raise Mistake(f"{case}: they are sorted, so the first is always the lowest or highest: leave them as drawn")
+    if _is_even((rates - low) / (high - low)):
+        above = (rates > high / 10).double().mean()
+        raise Mistake(f"{case}: {above:.0%} are above {high / 10:.3g}: drawn evenly by size, not by exponent")
+    if not _is_even((rates / low).log() / math.log(high / low)):
+        quarters = [low * (high / low) ** (k / 4) for k in range(5)]
+        shares = torch.histogram(rates, torch.tensor(quarters, dtype=torch.float64)).hist / len(rates)
+        raise Mistake(
+            f"{case}: the four quarters of the exponents, ending at {', '.join(f'{q:.3g}' for q in quarters[1:])}, get "
+            f"{', '.join(f'{100 * share:.0f} %' for share in shares)} of them. Each should get a quarter"
+        )
+
+
+def _is_even(share: Tensor) -> bool:
+    """Whether numbers are spread evenly from 0 to 1 (Kolmogorov-Smirnov; by chance not so once in 100,000 times)."""
+    even = (torch.arange(len(share)) + 0.5) / len(share)
+    return bool((share.sort().values - even).abs().max() < 2.5 / math.sqrt(len(share)))
+
+
+def _exponents(n: int, low: float, high: float, g: torch.Generator | None, log: Callable = math.log10) -> Tensor:
+    return log(low) + (log(high) - log(low)) * torch.rand(n, generator=g)
+
+
+def _grid(n: int, low: float, high: float, g: torch.Generator) -> Tensor:
+    return torch.logspace(math.log10(low), math.log10(high), n)
+
+
+def _whole_powers(n: int, low: float, high: float, g: torch.Generator) -> Tensor:
+    return 10.0 ** torch.randint(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1, (n,), generator=g)
+
+
+def _bell(n: int, low: float, high: float, g: torch.Generator) -> Tensor:
+    return 10 ** ((_exponents(n, low, high, g) + _exponents(n, low, high, g)) / 2)
+
+
+def _with_numpy(n: int, low: float, high: float, g: torch.Generator) -> np.ndarray:
+    seed = torch.randint(2**31, (1,), generator=g).item()
+    return np.exp(np.random.default_rng(seed).uniform(np.log(low), np.log(high), n))
 
 
 q1 = Exercise(
     "13.1",
     "rates drawn by their exponent",
-    _check_log_uniform,
+    solution=log_uniform,
+    judge=_log_uniform_judge,
+    wrong=[
+        Wrong(lambda n, low, high, g: low + (high - low) * torch.rand(n, generator=g), "drawn evenly by size"),
+        Wrong(_exponents, "these are exponents. A rate is 10 to that"),
+        Wrong(lambda n, low, high, g: 10 ** _exponents(n, low, high, None), "torch's global generator"),
+        Wrong(
+            lambda n, low, high, g: log_uniform(n, low, high, torch.Generator().manual_seed(1)),
+            "g has not moved: the numbers come from somewhere else",
+        ),
+        Wrong(lambda n, low, high, g: log_uniform(n, low, high, g.manual_seed(1)), "is g seeded inside"),
+        Wrong(_grid, "that is a grid"),
+        Wrong(lambda n, low, high, g: _grid(n, low, high, g)[torch.randperm(n, generator=g)], "a shuffled grid"),
+        Wrong(_whole_powers, "what lies between them never comes"),
+        Wrong(lambda n, low, high, g: log_uniform(n, 0.001, 10.0, g), "outside of what was asked for"),
+        Wrong(lambda n, low, high, g: log_uniform(1, low, high, g), "got 1 numbers"),
+        Wrong(lambda n, low, high, g: log_uniform(n, low, high, g)[:, None], "got shape (4000, 1)"),
+        Wrong(lambda n, low, high, g: torch.log(torch.rand(n, generator=g) - 0.5), "some are nan or inf"),
+        Wrong(_bell, "Each should get a quarter"),
+        Wrong(lambda n, low, high, g: log_uniform(n, low, high, g).sort().values, "they are sorted"),
+    ],
+    also_right=[
+        _with_numpy,
+        lambda n, low, high, g: [10 ** _exponents(1, low, high, g).item() for _ in range(n)],
+        lambda n, low, high, g: torch.empty(n).uniform_(math.log(low), math.log(high), generator=g).exp(),
+        partial(lambda log, n, low, high, g: 2 ** _exponents(n, low, high, g, log), math.log2),
+    ],
+    right="every factor of ten gets the same share of the rates, and the same seed gives the same rates.",
     hints=[
         "How likely should a rate between 0.01 and 0.1 be, compared with one between 0.1 and 1?",
         "Draw the exponent evenly, torch.rand(n, generator=g) stretched to its range, then raise 10 to it.",
         "The exponents of the two ends are math.log10(low) and math.log10(high).",
     ],
-    solution=log_uniform,
 )
 
 
-# --------------------------------------------------------------------------------------------------------- 13.2
+# ---- 13.2 how many trials --------------------------------------------------------------------------------------------
 
 
 def enough_trials() -> int:
@@ -119,50 +173,35 @@ def enough_trials() -> int:
     return n
 
 
-_MISSES = {
-    20: "20 trials hit the best 5 % once on average, and none of them does in 36 % of all searches",
-    19: "0.95 / 0.05: shares cannot be divided so. With 19 trials 38 % of all searches miss",
-    95: "95 is a share in per cent. How likely is it that n trials all miss?",
-    100: "a hundred trials are safe, and more than needed: with how few is the chance of a miss 5 %?",
-    90: "with 90 the chance of a miss is 1 %: 5 % is allowed",
-    14: "with 14 a search misses about as often as it hits",
-    58: "with 58 the chance to hit is just under 95 %",
-    60: "60 is the usual round figure, and one more than needed",
-}
-
-
-def _check_trials(answer: object) -> str:
-    if isinstance(answer, (bool, str, types.FunctionType)):
-        raise Mistake(f"expected a number of trials, got {brief(answer)}")
-    try:
-        n = float(answer)
-    except (TypeError, ValueError, RuntimeError):
-        raise Mistake(f"expected a number of trials, got {brief(answer)}") from None
-    if n == enough_trials():
-        return "all 59 miss with probability 0.95**59, just under 5 %. How many knobs there are does not matter."
-    if math.isclose(n, math.log(0.05) / math.log(0.95), rel_tol=5e-3) and n != int(n):
-        raise Mistake(f"{n:g} trials cannot be run: the whole number above it")
-    if n in _MISSES:
-        raise Mistake(_MISSES[n])
-    if not (math.isfinite(n) and n >= 1):
-        raise Mistake(f"expected a number of trials, got {brief(answer)}")
-    raise Mistake(f"with {n:g} trials all miss with probability {0.95**n:.3f}; what n brings this to 0.05?")
-
-
 q2 = Exercise(
     "13.2",
     "how many random trials",
-    _check_trials,
+    solution=enough_trials,
+    wrong=[
+        Wrong(20, "20 trials hit the best 5 % once on average, and none of them does in 36 % of all searches"),
+        Wrong(19, "0.95 / 0.05: shares cannot be divided like that. With 19 trials 38 % of all searches miss"),
+        Wrong(95, "this is a share in per cent. How likely is it that n trials all miss?"),
+        Wrong(100, "a hundred trials are more than needed: with how few is the chance of a miss 5 %?"),
+        Wrong(90, "with 90 the chance of a miss is 1 %: 5 % is allowed"),
+        Wrong(14, "with 14 a search misses about as often as it hits"),
+        Wrong(40, "with 40 all miss in 13 % of all searches: 5 % is allowed"),
+        Wrong(45, "with 45 the chance to hit is 90 %"),
+        Wrong(58, "with 58 the chance to hit is just under 95 %"),
+        Wrong(60, "60 is the usual round figure, and one more than needed"),
+        Wrong(math.log(0.05) / math.log(0.95), "part of a trial cannot be run: take the whole number above it"),
+        Wrong(1, "a single trial hits the best 5 % with a probability of 5 %"),
+    ],
+    also_right=[59.0, torch.tensor(59)],
+    right="all 59 miss with probability 0.95**59, just under 5 %. How many knobs there are does not matter.",
     hints=[
         "A single trial misses the best 5 % of all settings with probability 0.95.",
         "The trials are independent: how likely is it that all n of them miss?",
         "The least n with 0.95**n at most 0.05: try numbers, or take logarithms.",
     ],
-    solution=enough_trials,
 )
 
 
-# --------------------------------------------------------------------------------------------------------- 13.3
+# ---- 13.3 a winner that may be reported ------------------------------------------------------------------------------
 
 
 def choose(search: Tensor, again: Tensor) -> tuple[int, float]:
@@ -171,94 +210,145 @@ def choose(search: Tensor, again: Tensor) -> tuple[int, float]:
     `search` (n,) holds one dev loss for each configuration, nan where the run blew up; `again` (k, seeds) those of
     the k best, best first, with new seeds.
     """
-    best_first = search.nan_to_num(math.inf).argsort()  # (n,): row r of `again` is configuration best_first[r]
+    best_first = search.nan_to_num(torch.inf).argsort()  # (n,): row r of `again` is configuration best_first[r]
     mean = again.mean(1)  # (k,)
     row = mean.argmin().item()
     return best_first[row].item(), mean[row].item()
 
 
-# (search, again): row r of `again` belongs to the r-th lowest of `search`
-_SEARCHES = (
-    (
-        [2.26, 2.30, math.nan, 2.21, 2.22],
-        [[2.26, 2.28, 2.27], [2.225, 2.245, 2.235], [2.29, 2.31, 2.15]],
-    ),
-    ([2.20, 2.24, 2.19, 2.31, 2.27], [[2.23, 2.22, 2.24], [2.205, 2.225, 2.215]]),
-    ([2.10, 2.18, 2.12], [[2.14, 2.16], [2.17, 2.19]]),
-)
+def _chosen(
+    search: Tensor,
+    again: Tensor,
+    *,
+    score: Callable[[Tensor], Tensor] = lambda again: again.mean(1),
+    report: Callable[[Tensor, Tensor], Tensor] = lambda mine, found: mine.mean(),
+) -> tuple[int, float]:
+    """A choice by the `score` of the new runs; `report` takes the new runs of the chosen one and its first run."""
+    row = score(again).argmin()
+    k = search.argsort()[row]  # nan last
+    return k.item(), report(again[row], search[k]).item()
 
 
-def _check_choose(answer: object) -> str:
-    own_function(answer, "q3.check(choose)")
-    for search, again in _SEARCHES:
-        _check_choice(answer, search, again)
-    return "chosen by the mean over new seeds, and reported without the run that made it look good."
+def _in_place(search: Tensor, again: Tensor) -> tuple[int, float]:
+    again.copy_(again.sort(1).values)
+    return choose(search, again)
 
 
-def _check_choice(answer: object, search: list[float], again: list[list[float]]) -> None:
-    case = f"for search {search} and again {again}"
-    before = torch.tensor(search, dtype=torch.float64), torch.tensor(again, dtype=torch.float64)
-    given = [t.clone() for t in before]
-    got = answer(*given)
-    got = got.tolist() if hasattr(got, "tolist") else got  # of a tensor or an array
-    if not isinstance(got, (tuple, list)) or len(got) != 2:
-        raise Mistake(f"{case}: expected a number of a configuration and a loss, got {brief(got)}")
-    if not all(torch.equal(t.nan_to_num(), u.nan_to_num()) for t, u in zip(given, before, strict=True)):
-        raise Mistake(f"{case}: the losses that were handed in have been changed")
-    index, loss = _numbers(got, "two numbers")
-    clean = [math.inf if math.isnan(x) else x for x in search]
-    order = sorted(range(len(search)), key=lambda k: clean[k])
-    means = [sum(row) / len(row) for row in again]
-    row = min(range(len(means)), key=lambda r: means[r])
-    best = order[row]
-    if index != best:
-        if index in range(len(search)) and math.isnan(search[int(index)]):
-            raise Mistake(f"{case}: configuration {index:.0f} blew up: nan counts as the lowest for argmin")
-        if index == row:
-            raise Mistake(
-                f"{case}: {row} is the row of `again`; the configuration in that row has number {best} in `search`"
-            )
-        luckiest = order[min(range(len(again)), key=lambda r: min(again[r]))]
-        if index == luckiest and luckiest != order[0]:
-            raise Mistake(f"{case}: configuration {index:.0f} has the lowest single run. Choose by the mean")
-        if index == order[0]:
-            raise Mistake(
-                f"{case}: configuration {index:.0f} won the search with one run, {clean[order[0]]}; its new runs have "
-                f"the mean {means[0]:.2f}, and another's are lower"
-            )
-        raise Mistake(f"{case}: expected another configuration than {brief(got[0])}")
-    if math.isclose(loss, means[row], abs_tol=1e-4):
-        return
-    if math.isclose(loss, clean[best], abs_tol=1e-4):
-        raise Mistake(
-            f"{case}: {loss:.4f} is the run of the search, for which configuration {best} was picked out of "
-            f"{len(search)}: the winner's curse. Its new runs say something else"
-        )
-    if math.isclose(loss, min(again[row]), abs_tol=1e-4):
-        raise Mistake(f"{case}: {loss:.4f} is the luckiest of {len(again[row])} new runs, report their mean")
-    if math.isclose(loss, (clean[best] + sum(again[row])) / (1 + len(again[row])), abs_tol=1e-4):
-        raise Mistake(
-            f"{case}: {loss:.4f} counts the run of the search among the new ones; it was picked for being low"
-        )
-    raise Mistake(f"{case}: configuration {best} is right, and the loss to report is not {loss:.4f}")
+def _blown_up_left_out(search: Tensor, again: Tensor) -> tuple[int, float]:
+    return choose(search[~search.isnan()], again)
+
+
+def _with_both(search: Tensor, again: Tensor) -> tuple[int, float]:
+    best_first = search.argsort()[: len(again)]
+    mean = torch.cat([search[best_first][:, None], again], 1).mean(1)
+    return best_first[mean.argmin()].item(), mean.min().item()
+
+
+def _by_hand(search: Tensor, again: Tensor) -> list[object]:
+    losses, rows = search.tolist(), again.tolist()
+    order = sorted((k for k in range(len(losses)) if losses[k] == losses[k]), key=losses.__getitem__)
+    return list(min(((k, sum(row) / len(row)) for k, row in zip(order, rows, strict=False)), key=lambda pair: pair[1]))
+
+
+def _stacked(search: Tensor, again: Tensor) -> np.ndarray:
+    means = again.numpy().mean(axis=1)
+    return np.array([np.argsort(search.numpy())[means.argmin()], means.min()])
+
+
+def _search(search: list[float], again: list[list[float]], label: str = "", dtype: torch.dtype = torch.float64) -> Case:
+    return Case(torch.tensor(search, dtype=dtype), torch.tensor(again, dtype=dtype), label=label)
 
 
 q3 = Exercise(
     "13.3",
     "a winner that may be reported",
-    _check_choose,
+    solution=choose,
+    cases=[
+        _search([2.10, 2.18, 2.12], [[2.14, 2.16], [2.17, 2.19]]),
+        _search([2.20, 2.24, 2.19, 2.31, 2.27], [[2.23, 2.22, 2.24], [2.205, 2.225, 2.215]]),
+        _search([math.nan, 2.30, 2.21, 2.22], [[2.26, 2.28], [2.225, 2.235]]),
+        # The first row has the lowest single run, the second the lowest mean, the third the lowest median.
+        _search([2.26, 2.30, math.nan, 2.21, 2.22], [[2.2, 2.3, 2.31], [2.225, 2.245, 2.24], [2.29, 2.225, 2.23]]),
+        # More seeds than rows, and the first run of the second row would decide if it were counted.
+        _search(
+            [2.4, math.nan, 2.0, 2.1, math.nan, 2.5, 2.6],
+            [[2.3, 2.31, 2.32, 2.33], [2.28, 2.32, 2.3, 2.35]],
+            "for a search of seven, two of them blown up, and four new seeds",
+            torch.float32,
+        ),
+    ],
+    wrong=[
+        Wrong(
+            lambda search, again: (search.argsort()[0].item(), again[0].mean().item()),
+            "this one won the search with one run, and by its new runs another one is better",
+        ),
+        Wrong(
+            lambda search, again: (search.argmin().item(), search[search.argmin()].item()),
+            "argmin of the search takes nan for the lowest; and where none blew up, its winner won with one lucky run",
+        ),
+        Wrong(
+            lambda search, again: (search.nan_to_num(9.0).argmin().item(), search.nan_to_num(9.0).min().item()),
+            "that is the winner of the search with the run that made it win: `again` is not used",
+        ),
+        Wrong(
+            partial(_chosen, score=lambda again: again.amin(1)), "chosen by the luckiest new run: choose by the mean"
+        ),
+        Wrong(
+            partial(_chosen, score=lambda again: again.amin(1), report=lambda mine, found: mine.min()),
+            "chosen by the luckiest new run, which is reported, too: choose and report by the mean",
+        ),
+        Wrong(partial(_chosen, score=lambda again: again.median(1).values), "chosen by the median: use the mean"),
+        Wrong(
+            lambda search, again: (again.mean(1).argmin().item(), again.mean(1).min().item()),
+            "this is the row of `again`: which configuration of `search` stands in that row?",
+        ),
+        Wrong(
+            _blown_up_left_out,
+            "counted among the runs that did not blow up: the number is asked as counted in `search`",
+        ),
+        Wrong(
+            partial(_chosen, report=lambda mine, found: found),
+            "the right one, reported with the run of the search, for which it was picked: the winner's curse. Its new "
+            "runs say something else",
+        ),
+        Wrong(
+            partial(_chosen, report=lambda mine, found: mine.min()),
+            "the right one, reported by the luckiest of its new runs: report their mean",
+        ),
+        Wrong(
+            partial(_chosen, report=lambda mine, found: torch.cat([mine, found[None]]).mean()),
+            "the right one, but the run of the search is counted among the new ones: it was picked for being low",
+        ),
+        Wrong(_with_both, "the run of the search takes part in the choice and the report: it was picked for being low"),
+        Wrong(
+            lambda search, again: (choose(search, again)[0], again.mean().item()),
+            "the right one, reported with the mean over all rows: take its own row",
+        ),
+        Wrong(
+            lambda search, again: (
+                search.argsort()[again.mean(0).argmin() % len(search)].item(),
+                again.mean(0).min().item(),
+            ),
+            "the mean was taken over the configurations: `again` has a row for each of them, and a column per seed",
+        ),
+        Wrong(
+            lambda search, again: choose(search, again)[::-1], "first the number of the configuration, then the loss"
+        ),
+        Wrong(lambda search, again: choose(search, again)[0], "return two things: the number and the loss to report"),
+        Wrong(lambda search, again: choose(search, again)[1], "return the number of the configuration, too"),
+        Wrong(_in_place, "your answer changed its argument again"),
+    ],
+    also_right=[_chosen, _by_hand, _stacked, lambda search, again: torch.tensor(choose(search, again))],
+    right="chosen by the mean over new seeds, and reported without the run that made it look good.",
     hints=[
         "Which of the two tables holds runs that were not picked for being low?",
         "Row 0 of `again` belongs to the lowest of `search`, row 1 to the next one: search.argsort() translates.",
         "search.nan_to_num(math.inf) puts the runs that blew up last. The mean over seeds is again.mean(1).",
     ],
-    solution=choose,
 )
 
 
-# --------------------------------------------------------------------------------------------------------- 13.4, E01
-
-_ASKED = 2.2  # what the exercise under the video asks to beat
+# ---- 13.4, E01 -------------------------------------------------------------------------------------------------------
 
 
 def beat_2_2() -> MLP:
@@ -276,14 +366,24 @@ def beat_2_2() -> MLP:
     return model
 
 
-def _check_e01(model: object, reason: object = "") -> str:
-    return handed_in(model, reason, exercise="E01", asked=_ASKED)
+def _network(vocab_size: int = 27) -> MLP:
+    return MLP(MLPConfig(vocab_size), g=torch.Generator().manual_seed(2147483647))
 
 
 q4 = Exercise(
     "13.4",
     "E01, beat 2.2",
-    _check_e01,
+    solution=beat_2_2,
+    judge=lambda model, reason=None: handed_in(model, reason, exercise="E01", asked=2.2),
+    wrong=[  # tests/test_submitted_models.py has the models that leak
+        Wrong(_network(), "worse than uniform guessing"),
+        Wrong((_network(), 3), "the reason for opening the test set is a text, got 3"),
+        Wrong(MLP, "MLP is a class: hand over a trained model"),
+        Wrong(2.07, "2.07 is a number: hand over the model itself"),
+        Wrong([p.detach() for p in _network().tensors()], "MLP.from_tensors(C, W1, b1, W2, b2) makes a model of them"),
+        Wrong(nn.Linear(3, 27), "how many characters of context"),
+        Wrong(_network(vocab_size=61), "this model has 61 symbols, and this page's list has 27"),
+    ],
     hints=[
         "Two knobs of this page are worth more than all others: the schedule of the rate, then one or three more "
         "characters of context.",
@@ -291,5 +391,4 @@ q4 = Exercise(
         "Further up: five or six characters, a careful start, more steps, then more neurons. Notebooks 14 and 15 go "
         "on.",
     ],
-    solution=beat_2_2,
 )

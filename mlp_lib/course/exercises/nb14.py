@@ -1,105 +1,77 @@
-"""Exercises of notebook 14: a first loss judged, saturation computed, gradients that are zero, and E02 itself."""
+"""Exercises of notebook 14: first losses explained, saturation computed, gradients that are zero, and E02 itself."""
 
 import copy
 import functools
 import math
+import types
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import combinations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlp_lib.course.exercises.answers import brief, number, own_function
-from mlp_lib.course.exercises.base import Exercise, Mistake
+from mlp_lib.course.exercises.answers import matching
+from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
 from mlp_lib.course.exercises.submitted_models import handed_in
+from mlp_lib.course.exercises.values import show
 from mlp_lib.data import Vocab, build_dataset, split_words
 from mlp_lib.lab.fast import fast_steps
 from mlp_lib.model import MLP, MLPConfig
 from mlp_lib.train import eval_loss, train_steps
 from mlp_lib.words import load_words
 
-# --------------------------------------------------------------------------------------------------------- 14.1
+# ---- 14.1 what does a first loss tell? -------------------------------------------------------------------------------
 
 
-def judge(loss: float, vocab_size: int) -> str:
-    """Whether a first loss is "fine" (within 0.1 of uniform guessing), too "high" or too "low"."""
-    excess = loss - math.log(vocab_size)  # nats above uniform guessing
-    if abs(excess) <= 0.1:
-        return "fine"
-    return "high" if excess > 0 else "low"
+def first_losses() -> list[int]:
+    """The explanations of the first losses A, B, C and D."""
+    return [
+        5,  # A: logits of standard deviation 14, and the network is sure of the wrong characters
+        2,  # B: far from uniform too, but numbers between 0 and 1 have a variance of 1/12
+        4,  # C: the uniform 3.30 at the start, and then only b2 learns: the frequencies of the characters
+        3,  # D: 1.43 = log10 of 27, which is 3.30 nats, and 0.36 is 0.83 nats
+    ]
 
 
-# (first loss, symbols, where it may come from)
-_FIRST_LOSSES = (
-    (3.2958, 27, "uniform guessing"),
-    (17.7697, 27, "the lecture's first network"),
-    (26.01, 27, "the lecture's last network"),
-    (3.70, 27, "W2 over the root of n_hidden"),
-    (3.35, 27, "a start with small logits"),
-    (4.1109, 61, "61 symbols"),
-    (3.2958, 61, "61 symbols"),
-    (10.8249, 50_257, "a language model's 50,257 tokens"),
-    (0.72, 2, "two symbols"),
-    (1.2, 27, "a network that was trained before"),
-    (1.45, 27, "a loss in other units"),
-    (3.44, 27, "a start with larger logits"),
-    (3.16, 27, "a network after a few steps"),
-    (11.0, 50_257, "a language model's 50,257 tokens"),
-    (10.6, 50_257, "a language model's 50,257 tokens"),
-)
-
-
-def _check_judge(answer: object) -> str:
-    own_function(answer, "q1.check(judge)")
-    got = [answer(loss, symbols) for loss, symbols, _ in _FIRST_LOSSES]
-    for verdict in got:
-        if verdict not in ("fine", "high", "low"):
-            raise Mistake(f'expected "fine", "high" or "low", got {brief(verdict)}')
-    right = [judge(loss, symbols) for loss, symbols, _ in _FIRST_LOSSES]
-    if got == right:
-        return "17.7697 is high by 14.5 nats, 3.70 by 0.4, and 3.2958 is low where there are 61 symbols."
-    swapped = {"high": "low", "low": "high", "fine": "fine"}
-    if got == [swapped[v] for v in right]:
-        raise Mistake("high and low are exchanged: 17.7697 with 27 symbols lies above uniform guessing, so it is high")
-    if got[1] == "fine":
-        raise Mistake(
-            'for a first loss of 17.7697 with 27 symbols you say "fine". It looks wrong and it is: random parameters '
-            "know nothing, and who knows nothing and says so pays 3.2958"
-        )
-    for base, name in ((2, "2 (bits)"), (10, "10")):
-        if got == [_judged_by(loss, math.log(symbols, base)) for loss, symbols, _ in _FIRST_LOSSES]:
-            raise Mistake(f"that is the logarithm to base {name}: our losses are in nats, so ln 27 = 3.2958")
-    if got == [_judged_by(loss, math.log(27)) for loss, symbols, _ in _FIRST_LOSSES]:
-        raise Mistake("for 3.2958 with 61 symbols: is the 27 typed in? Uniform guessing costs more with more symbols")
-    if got == [_judged_by(loss, 1 / symbols) for loss, symbols, _ in _FIRST_LOSSES]:
-        raise Mistake("1 / vocab_size is a probability. The loss is minus its logarithm")
-    at = next(k for k, (a, b) in enumerate(zip(got, right, strict=True)) if a != b)
-    loss, symbols, where = _FIRST_LOSSES[at]
-    raise Mistake(
-        f'for {loss:g} with {symbols:,} symbols ({where}) you say "{got[at]}": uniform guessing costs '
-        f"{math.log(symbols):.4f} there, and fine is within 0.1 of it on either side"
-    )
-
-
-def _judged_by(loss: float, uniform: float) -> str:
-    return "fine" if abs(loss - uniform) <= 0.1 else "high" if loss > uniform else "low"
-
+_EXPLANATIONS = {
+    1: "a careful start",
+    2: "W1, b1, W2, b2 drawn with rand",
+    3: "the log10 of the loss",
+    4: "C and W1 are both 0",
+    5: "randn for all five tensors",
+}
+_FIRST_LOSSES = {
+    "A": (
+        5,
+        "logits that are sums of 200 terms of variance about 1 are far from 0, and nothing else here costs 14 nats",
+    ),
+    "B": (
+        2,
+        "numbers between 0 and 1 make logits that differ far less than those of randn, and more than careful ones",
+    ),
+    "C": (4, "it starts near uniform guessing, 3.30, and cannot get below what the frequencies of the characters give"),
+    "D": (3, "a start below 3.30 nats would know something already, but log10 of 27 is 1.43"),
+}
 
 q1 = Exercise(
     "14.1",
-    "judge a first loss",
-    _check_judge,
+    "what does a first loss tell?",
+    solution=first_losses,
+    **matching(_FIRST_LOSSES, _EXPLANATIONS, "first loss {} is not {}"),
+    also_right=["5, 2, 4, 3", {"D": 3, "C": 4, "B": 2, "A": 5}, torch.tensor([5, 2, 4, 3])],
+    right="only a first loss near 3.30 can be right, and even that one may hide a network that does not learn.",
     hints=[
-        "What does a network pay that gives each of vocab_size symbols the same probability?",
-        "math.log is the natural logarithm, as in our losses. -math.log(1 / vocab_size) is what uniform guessing pays.",
-        "Three cases: within 0.1 of it, above, below. Use abs for the first.",
+        "Uniform guessing costs ln 27 = 3.30. Which two are far above it, and which is below?",
+        "rand gives numbers between 0 and 1, with a smaller spread than randn. Whose logits are further from 0?",
+        "C stops where a model stops that knows only how frequent each character is. Which tensor alone could learn?",
+        "3.30 / ln(10) = 1.43.",
     ],
-    solution=judge,
 )
 
 
-# --------------------------------------------------------------------------------------------------------- 14.2
+# ---- 14.2 saturation without a network -------------------------------------------------------------------------------
 
 
 def share_saturated(fan_in: int, w_scale: float, b_scale: float) -> float:
@@ -109,104 +81,105 @@ def share_saturated(fan_in: int, w_scale: float, b_scale: float) -> float:
     return math.erfc(limit / std / math.sqrt(2))  # both tails of the normal distribution
 
 
-_SATURATIONS = (
-    (6, 1.0, 1.0),
-    (30, 1.0, 1.0),
-    (30, 5 / 3 / math.sqrt(30), 0.01),
-    (30, 0.2, 0.0),
-    (1, 2.0, 1.0),
-    (4, 0.5, 3.0),
-)
+def _tails(std: Callable[..., float], limit: float = math.atanh(0.99)) -> Callable[[int, float, float], float]:
+    """Both tails beyond the limit, for a standard deviation computed in one way or another."""
+    return lambda n, w, b: math.erfc(limit / max(std(n, w, b), 1e-9) / math.sqrt(2))
 
 
-def _tails(limit: float, std: float) -> float:
-    return math.erfc(limit / std / math.sqrt(2)) if std else 0.0
+def _summed_products(fan_in: int, w_scale: float, b_scale: float) -> float:
+    g = torch.Generator().manual_seed(2147483647)
+    x, w = (torch.randn(40_000, fan_in, generator=g) for _ in range(2))
+    z = (x * w).sum(1) * w_scale + torch.randn(40_000, generator=g) * b_scale
+    return (z.tanh().abs() > 0.99).double().mean().item()
 
 
-_LIMIT = math.atanh(0.99)
-_WRONG_SATURATIONS: tuple[tuple[Callable[[int, float, float], float], str], ...] = (
-    (
-        lambda n, w, b: _tails(_LIMIT, math.sqrt(n * w**2 + b**2)) / 2,
-        "that is one tail. -0.995 is as saturated as 0.995: both sides count",
-    ),
-    (
-        lambda n, w, b: _tails(0.99, math.sqrt(n * w**2 + b**2)),
-        "you count preactivations beyond 0.99. It is tanh of them that has to pass .99: what is atanh(0.99)?",
-    ),
-    (
-        lambda n, w, b: _tails(_LIMIT, n * w**2 + b**2),
-        "fan_in * w_scale**2 + b_scale**2 is the variance. The standard deviation is its root",
-    ),
-    (
-        lambda n, w, b: _tails(_LIMIT, math.sqrt(n) * w),
-        "the bias is missing: its variance adds to that of the sum",
-    ),
-    (
-        lambda n, w, b: _tails(_LIMIT, math.sqrt(n) * w + b),
-        "standard deviations are added. Independent numbers add their variances, and then comes the root",
-    ),
-    (
-        lambda n, w, b: _tails(_LIMIT, math.sqrt(w**2 + b**2)),
-        "fan_in has no effect: a preactivation is a sum of fan_in products, and each adds w_scale**2 to the variance",
-    ),
-    (
-        lambda n, w, b: _tails(_LIMIT, math.sqrt(n * w + b)),
-        "a number times w_scale has its variance times w_scale squared",
-    ),
-    (
-        lambda n, w, b: _tails(_LIMIT, math.sqrt(n * w**2 + b)),
-        "b_scale is a standard deviation: its square is the bias's variance, and adds to that of the sum",
-    ),
-    (
-        lambda n, w, b: 1 - _tails(_LIMIT, math.sqrt(n * w**2 + b**2)),
-        "that is the share within .99. The saturated ones are the rest",
-    ),
-)
+def _estimated(fan_in: int, w_scale: float, b_scale: float) -> Tensor:
+    z = torch.randn(400_000, generator=torch.Generator().manual_seed(1))
+    return ((z * (fan_in * w_scale**2 + b_scale**2) ** 0.5).tanh().abs() > 0.99).float().mean()
 
 
-def _check_saturated(answer: object) -> str:
-    own_function(answer, "q2.check(share_saturated)")
-    got = [number(answer(*case), "a share") for case in _SATURATIONS]
-    right = [share_saturated(*case) for case in _SATURATIONS]
+class _NormalShare(nn.Module):
+    def forward(self, fan_in: int, w_scale: float, b_scale: float) -> Tensor:
+        std = torch.tensor([w_scale] * fan_in + [b_scale]).norm()
+        return 2 * torch.distributions.Normal(0.0, std).cdf(-torch.tensor(0.99).atanh())
 
-    def near(values: Sequence[float]) -> bool:
-        return all(abs(a - b) <= 0.006 for a, b in zip(got, values, strict=True))
 
-    if near(right):
-        return "by the formula 32 % and 63 % for the lecture's two networks, 11 % after the gain of 5/3."
-    at = next(k for k, (a, b) in enumerate(zip(got, right, strict=True)) if not abs(a - b) <= 0.006)
-    n, w, b = _SATURATIONS[at]
-    case = f"for fan_in {n}, w_scale {w:.3g}, b_scale {b:g} you get {got[at]:.3f}, expected {right[at]:.3f}"
-    if near([100 * value for value in right]):
-        raise Mistake(f"{case}: a share lies between 0 and 1, yours is in per cent")
-    if max(got) < 0.05 and got[0] < 0.05:
-        raise Mistake(
-            f"{case}: hardly any, you say. The lecture's networks have tanh outputs beyond .99 in 33 % and 62 % of "
-            "all cases: a sum of many products is far from 0 most of the time"
-        )
-    for wrong, sentence in _WRONG_SATURATIONS:
-        if near([wrong(*c) for c in _SATURATIONS]):
-            raise Mistake(f"{case}: {sentence}")
-    if at == 0 and 0.28 < got[0] < 0.305:
-        raise Mistake(f"{case}: a simulated sum of 6 products is not normal; the page takes it for normal")
-    raise Mistake(f"{case}: standard deviation of the preactivation first, then both tails beyond atanh(0.99)")
+def _share(change: Callable[[float], float]) -> Callable[[int, float, float], float]:
+    return lambda n, w, b: change(share_saturated(n, w, b))
 
 
 q2 = Exercise(
     "14.2",
     "saturation without a network",
-    _check_saturated,
+    solution=share_saturated,
+    cases=[
+        Case(1, 2.0, 1.0),
+        Case(1, 0.0, 2.0),
+        Case(4, 0.5, 3.0),
+        Case(6, 1.0, 1.0),
+        Case(30, 1.0, 1.0),
+        Case(30, 0.2, 0.0),
+        Case(30, 5 / 3 / math.sqrt(30), 0.01),
+        Case(1000, 0.1, 0.5),
+    ],
+    rtol=0.0,
+    atol=0.006,  # an estimate will do
+    wrong=[
+        Wrong(
+            _tails(lambda n, w, b: 1.0),
+            "the spread of the preactivation is taken for 1, whatever the sizes. The lecture's networks have tanh "
+            "outputs beyond .99 in 33 % and 62 % of all cases",
+        ),
+        Wrong(_share(lambda share: share / 2), "that is one tail: -0.995 is as saturated as 0.995"),
+        Wrong(
+            _tails(lambda n, w, b: math.sqrt(n * w**2 + b**2), limit=0.99),
+            "you count preactivations beyond 0.99. It is tanh of them that has to pass .99: what is atanh(0.99)?",
+        ),
+        Wrong(
+            _tails(lambda n, w, b: n * w**2 + b**2),
+            "fan_in * w_scale**2 + b_scale**2 is the variance: the standard deviation is its root",
+        ),
+        Wrong(_tails(lambda n, w, b: math.sqrt(n) * w), "the bias is missing: its variance adds to that of the sum"),
+        Wrong(
+            _tails(lambda n, w, b: math.sqrt(n) * w + b),
+            "standard deviations are added: independent numbers add their variances, and then comes the root",
+        ),
+        Wrong(
+            _tails(lambda n, w, b: math.sqrt(w**2 + b**2)),
+            "fan_in has no effect: a preactivation is a sum of fan_in products, each of variance w_scale**2",
+        ),
+        Wrong(
+            _tails(lambda n, w, b: math.sqrt(n * (w**2 + b**2))),
+            "the bias is counted fan_in times: it is added once",
+        ),
+        Wrong(_tails(lambda n, w, b: n * w + b), "these are sums of standard deviations: variances are what adds up"),
+        Wrong(
+            _tails(lambda n, w, b: math.sqrt(n * w + b)),
+            "a number times w_scale has its variance times w_scale squared, and b_scale counts squared, too",
+        ),
+        Wrong(
+            _tails(lambda n, w, b: math.sqrt(n * w**2 + b)),
+            "b_scale is a standard deviation: its square is the bias's variance, and adds to that of the sum",
+        ),
+        Wrong(_share(lambda share: 1 - share), "that is the share within .99: the saturated ones are the rest"),
+        Wrong(_share(lambda share: 100 * share), "a share is between 0 and 1, yours is in per cent"),
+        Wrong(
+            _summed_products,
+            "a simulated sum of few products is not normal: the exercise takes it for normal, whatever fan_in is",
+        ),
+    ],
+    also_right=[_estimated, _NormalShare()],
+    right="by the formula 32 % and 63 % for the lecture's two networks, 11 % after the gain of 5/3.",
     hints=[
         "A preactivation is a sum of fan_in products and one bias. What is the variance of x * w, for x of variance 1?",
         "Independent terms add their variances: fan_in * w_scale**2 + b_scale**2. The standard deviation is its root.",
         "tanh(z) passes .99 where z passes math.atanh(0.99), about 2.65.",
         "A standard normal number is beyond t on either side with probability math.erfc(t / math.sqrt(2)).",
     ],
-    solution=share_saturated,
 )
 
 
-# --------------------------------------------------------------------------------------------------------- 14.3
+# ---- 14.3 who gets no gradient? --------------------------------------------------------------------------------------
 
 _NAMES = ("C", "W1", "b1", "W2", "b2")
 
@@ -242,22 +215,16 @@ def _named(names: Iterable[str]) -> str:
     return ", ".join(n for n in _NAMES if n in names) or "none"
 
 
-def _check_no_gradient(answer: object) -> str:
-    own_function(answer, "q3.check(no_gradient)")
+def _judge_no_gradient(answer: object) -> None:
+    """Each of the 32 sets, small ones first, so that a message can say of the first tensor that is wrong why it is."""
+    if not callable(answer) or isinstance(answer, types.BuiltinFunctionType):
+        raise Mistake("hand over your own function, without calling it: q3.check(no_gradient)")
     cases = [set(c) for many in range(len(_NAMES) + 1) for c in combinations(_NAMES, many)]
-    answers = []
-    for zeroed in cases:
-        got = answer(set(zeroed))
-        if isinstance(got, str) or not isinstance(got, Iterable):
-            raise Mistake(f"expected a set of names such as {{'C', 'W1'}}, got {brief(got)}")
-        got = set(got)
-        if got - set(_NAMES):
-            raise Mistake(f"expected names among C, W1, b1, W2, b2, got {brief(got)}")
-        answers.append(got)
-    if all(got == zeroed for got, zeroed in zip(answers, cases, strict=True)):
+    answers = [_as_names(answer(set(zeroed))) for zeroed in cases]
+    if answers == cases:
         raise Mistake(
             "you return the tensors that are 0. A tensor at 0 may well have a gradient: with W2 at 0 it is h.T @ "
-            "dlogits, and neither of these is 0. Who else is hit?"
+            "dlogits, and neither of these is 0. Which others are affected?"
         )
     if not any(answers):
         raise Mistake(
@@ -266,30 +233,80 @@ def _check_no_gradient(answer: object) -> str:
         )
     for got, zeroed in zip(answers, cases, strict=True):
         right = no_gradient(zeroed)
-        if got == right:
-            continue
-        wrong = next(n for n in _NAMES if (n in got) != (n in right))
-        missing = wrong in right
-        says = "has a gradient of 0, and you leave it out" if missing else "has a gradient, and you list it"
-        raise Mistake(f"with {_named(zeroed)} at 0: {wrong} {says}. {_WHY[wrong, missing]}")
-    return "all 32 cases: two factors at 0 on the same path stop the learning for good, one comes back by itself."
+        for name in _NAMES:
+            if (name in got) != (name in right):
+                says = (
+                    "has a gradient of 0, and you leave it out" if name in right else "has a gradient, and you list it"
+                )
+                raise Mistake(f"with {_named(zeroed)} at 0: {name} {says}. {_WHY[name, name in right]}")
+
+
+def _as_names(got: object) -> set[str]:
+    if got is None:
+        raise Mistake("your function returned None: it should end with `return` and a set, which may be empty: set()")
+    if isinstance(got, str) or not isinstance(got, Iterable):
+        raise Mistake(f"expected a set of names such as {{'C', 'W1'}}, got {show(got)}")
+    got = list(got)
+    if any(name not in _NAMES for name in got):
+        raise Mistake(f"expected names among C, W1, b1, W2, b2, got {show(got)}")
+    return set(got)
+
+
+def _changed(change: Callable[[set[str], set[str]], set[str]]) -> Callable[[set[str]], set[str]]:
+    return lambda zeroed: change(no_gradient(zeroed), zeroed)
+
+
+def _by_products(zeroed: set[str]) -> list[str]:
+    """The same from the shapes of the backward pass, in numbers: 1 for a tensor with numbers in it, else 0."""
+    C, W1, b1, W2, _ = (int(name not in zeroed) for name in _NAMES)
+    h = max(C * W1, b1)
+    return [n for n, size in zip(_NAMES, (W2 * W1, W2 * C, W2, h, 1), strict=True) if size == 0]
+
+
+def _with_autograd(zeroed: set[str]) -> tuple[str, ...]:
+    g = torch.Generator().manual_seed(1)
+    model = MLP(MLPConfig(5, 2, 2, 4), g=g)
+    with torch.no_grad():
+        for name in zeroed:
+            getattr(model, name).zero_()
+    X, Y = (torch.randint(0, 5, shape, generator=g) for shape in ((20, 2), (20,)))
+    F.cross_entropy(model(X), Y).backward()
+    return tuple(name for name, p in model.named_parameters() if not p.grad.any())
 
 
 q3 = Exercise(
     "14.3",
     "who gets no gradient?",
-    _check_no_gradient,
+    solution=no_gradient,
+    judge=_judge_no_gradient,
+    wrong=[
+        Wrong(lambda zeroed: set(zeroed), "you return the tensors that are 0"),
+        Wrong(lambda zeroed: set(), "you find a gradient everywhere"),
+        Wrong(lambda zeroed: {"C", "W1", "b1"} if "W2" in zeroed else set(), _WHY["W1", True]),
+        Wrong(_changed(lambda right, zeroed: right - {"C"}), _WHY["C", True]),
+        Wrong(_changed(lambda right, zeroed: right - {"b1"}), _WHY["b1", True]),
+        Wrong(_changed(lambda right, zeroed: right - {"W2"}), _WHY["W2", True]),
+        Wrong(_changed(lambda right, zeroed: right | {"W2"} if "W1" in zeroed else right), _WHY["W2", False]),
+        Wrong(_changed(lambda right, zeroed: right | {"b2"} if "W2" in zeroed else right), _WHY["b2", False]),
+        Wrong(_changed(lambda right, zeroed: right | ({"b1"} & zeroed)), _WHY["b1", False]),
+        Wrong(_changed(lambda right, zeroed: right | ({"W1"} & zeroed)), _WHY["W1", False]),
+        Wrong(_changed(lambda right, zeroed: right | ({"C"} & zeroed)), _WHY["C", False]),
+        Wrong(lambda zeroed: "W1", "expected a set of names"),
+        Wrong(lambda zeroed: {"dC"}, "expected names among C, W1, b1, W2, b2"),
+        Wrong(lambda zeroed: None if not zeroed else set(zeroed), "your function returned None"),
+    ],
+    also_right=[_by_products, _with_autograd, lambda zeroed: frozenset(no_gradient(zeroed))],
+    right="all 32 cases: two factors at 0 on the same path stop the learning for good, one comes back by itself.",
     hints=[
         "Write z for the preactivation. Backwards: dW2 = h.T @ dlogits, dh = dlogits @ W2.T, dz = dh * (1 - h**2), "
         "dW1 = emb.T @ dz, demb = dz @ W1.T.",
         "A product is 0 if one of its factors is. Go through the five lines: which tensors are factors of each?",
         "h is tanh(emb @ W1 + b1): when is it 0 for every example?",
     ],
-    solution=no_gradient,
 )
 
 
-# --------------------------------------------------------------------------------------------------------- 14.4
+# ---- 14.4 E02 --------------------------------------------------------------------------------------------------------
 
 
 def init(config: MLPConfig, g: torch.Generator) -> list[Tensor]:
@@ -321,19 +338,20 @@ def _examples(block_size: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Ten
     return build_dataset(train, vocab, block_size), build_dataset(dev, vocab, block_size)
 
 
-def _check_e02(answer: object, model: object = None, reason: object = "") -> str:
+def _judge_e02(answer: object, model: object = None, reason: object = None) -> str:
     """The start; with a model also what came of it, and with a reason its test loss."""
     said = _check_model(answer) if isinstance(answer, nn.Module) else _check_init(answer)
     return said if model is None else f"{said} {handed_in(model, reason, exercise='E02', asked=_LECTURE)}"
 
 
 def _check_init(answer: object) -> str:
-    own_function(answer, "q4.check(init)")
+    if not callable(answer) or isinstance(answer, types.BuiltinFunctionType):
+        raise Mistake("hand over your own function, without calling it: q4.check(init)")
     global_before = torch.get_rng_state()
     try:
         model = _made(answer, _CONFIG, seed=1)
         drew = not torch.equal(torch.get_rng_state(), global_before)
-        again, other, large = (_made(answer, c, s) for c, s in ((_CONFIG, 1), (_CONFIG, 2), (_OTHER, 1)))
+        again, other = _made(answer, _CONFIG, seed=1), _made(answer, _CONFIG, seed=2)
     finally:
         torch.set_rng_state(global_before)
     first = _check_start(model)
@@ -349,7 +367,7 @@ def _check_init(answer: object) -> str:
         raise Mistake("called twice with generators of one seed, your init gives two different starts: draw from g")
     if _equal(model, other):
         raise Mistake("generators of seeds 1 and 2 give the same start: draw from the g that is handed in")
-    _check_size(large)
+    _check_size(_made(answer, _OTHER, seed=1))
     reached = _trained(model)
     return f"first loss {first:.2f}, {_saturated(model):.0%} beyond .99, {reached:.1f} after 1,000 steps. That is E02."
 
@@ -369,11 +387,11 @@ def _made(init: Callable, config: MLPConfig, seed: int) -> MLP:
         tensors = made.tensors()
     else:
         if isinstance(made, (str, Tensor)) or not isinstance(made, Sequence) or len(made) != len(_NAMES):
-            raise Mistake(f"expected the five tensors [C, W1, b1, W2, b2], got {brief(made)}")
+            raise Mistake(f"expected the five tensors [C, W1, b1, W2, b2], got {show(made)}")
         tensors = list(made)
     for name, p in zip(_NAMES, tensors, strict=True):
         if not isinstance(p, Tensor) or p.dtype != torch.float32:
-            raise Mistake(f"{name} should be a float32 tensor, got {brief(p)}")
+            raise Mistake(f"{name} should be a float32 tensor, got {show(p)}")
     fan_in, V = config.block_size * config.n_embd, config.vocab_size
     wanted = ((V, config.n_embd), (fan_in, config.n_hidden), (config.n_hidden,), (config.n_hidden, V), (V,))
     for name, p, shape in zip(_NAMES, tensors, wanted, strict=True):
@@ -475,15 +493,100 @@ def _trained(model: MLP) -> float:
     if not reached < _REACHED:
         raise Mistake(
             f"the start looks right, but after {_SHORT:,} steps at a rate of 0.1 the dev loss is {reached:.2f}, where "
-            "the page's fix is at 2.4: is a tensor scaled so far down that hardly any gradient gets through it?"
+            "the page's fix is at 2.4: is a tensor scaled so far down that barely any gradient gets through it?"
         )
     return reached
+
+
+def _scaled(
+    C: float = 1.0,
+    W1: float | None = None,
+    b1: float = 0.01,
+    W2: float | Callable[[MLPConfig], float] = 0.01,
+    b2: float = 0.0,
+) -> Callable[[MLPConfig, torch.Generator], list[Tensor]]:
+    """The lecture's five tensors, each times a factor; W1=None is the gain over the root of the fan-in."""
+
+    def scaled(config: MLPConfig, g: torch.Generator) -> list[Tensor]:
+        scale = 5 / 3 / math.sqrt(config.block_size * config.n_embd) if W1 is None else W1
+        factors = (C, scale, b1, W2(config) if callable(W2) else W2, b2)
+        return [p.detach() * f for p, f in zip(MLP(config, g=g).tensors(), factors, strict=True)]
+
+    return scaled
+
+
+def _with(change: Callable[..., Sequence[Tensor]]) -> Callable[[MLPConfig, torch.Generator], Sequence[Tensor]]:
+    return lambda config, g: change(*_scaled()(config, g))
+
+
+def _frequencies(config: MLPConfig, g: torch.Generator) -> list[Tensor]:
+    *others, b2 = _scaled()(config, g)
+    b2[0], b2[1], b2[5] = 1.5, 1.5, 1.0
+    return [*others, b2]
+
+
+def _from_the_global_one(config: MLPConfig, g: torch.Generator) -> list[Tensor]:
+    return [torch.randn(p.shape) * p.std().nan_to_num(0) for p in _scaled()(config, g)]
+
+
+class _Start(MLP):
+    """A class in place of a function."""
+
+    def __init__(self, config: MLPConfig, g: torch.Generator) -> None:
+        super().__init__(config, g=g)
+        for p, start in zip(self.parameters(), init(config, g), strict=True):
+            p.data = start
+
+
+def _with_nn_init(config: MLPConfig, g: torch.Generator) -> tuple[Tensor, ...]:
+    C, W1, b1, W2, b2 = (torch.zeros(shape) for shape in config.shapes.values())
+    nn.init.normal_(C, generator=g)
+    nn.init.xavier_uniform_(W1, gain=5 / 3, generator=g)
+    nn.init.normal_(W2, std=0.01, generator=g)
+    return C, W1, b1, W2, b2
 
 
 q4 = Exercise(
     "14.4",
     "E02: a careful start",
-    _check_e02,
+    solution=init,
+    judge=_judge_e02,
+    wrong=[
+        Wrong(_scaled(W1=1.0, b1=1.0, W2=1.0, b2=1.0), "the logits are sums of 200 terms and far from 0"),
+        Wrong(_scaled(W2=lambda config: config.n_hidden**-0.5), "the logits are not near enough to 0."),
+        Wrong(_scaled(b2=1.0), "the logits are not near enough to 0. b2 by itself has a standard deviation of 1"),
+        Wrong(_scaled(W1=1.0, b1=1.0), "the hidden layer is saturated"),
+        Wrong(_scaled(W1=0.0, b1=0.0, W2=0.0), "C, W1, b1, W2 is still exactly 0: with W1, b1, W2 at 0"),
+        Wrong(_scaled(C=0.0, W1=0.0), "the gradient of C, W1 is still exactly 0"),
+        Wrong(
+            _scaled(C=0.0, b1=0.0, W2=0.0), "C, W1, b1, W2 is still exactly 0: with C, b1, W2 at 0 nothing gets through"
+        ),
+        Wrong(_with(lambda C, W1, b1, W2, b2: [C, W1 * 0 + 0.1, b1 * 0, W2 * 0, b2]), "all 200 hidden units are alike"),
+        Wrong(
+            lambda config, g: init(config, torch.Generator().manual_seed(2147483647)),
+            "generators of seeds 1 and 2 give the same start",
+        ),
+        Wrong(_from_the_global_one, "draws from the global generator"),
+        Wrong(_scaled(W1=5 / 3 / math.sqrt(30)), "is the scale of W1 a number typed in?"),
+        Wrong(_scaled(C=1e-3, W1=1e-3, b1=0.0, W2=1e-3), "scaled so far down"),
+        Wrong(_frequencies, "the letters' frequencies in b2"),
+        Wrong(_with(lambda C, W1, b1, W2, b2: [C, W1.T, b1, W2, b2]), "W1 has shape (200, 30), expected (30, 200)"),
+        Wrong(_with(lambda C, W1, b1, W2, b2: [C, W1, b1, W2]), "expected the five tensors"),
+        Wrong(_with(lambda *five: [p.double() for p in five]), "C should be a float32 tensor"),
+        Wrong((init, _scaled()(MLPConfig(), torch.Generator().manual_seed(1))), "these are five tensors"),
+        Wrong(
+            (init, MLP.from_tensors(*init(MLPConfig(), torch.Generator().manual_seed(1)))), "asks for a dev loss under"
+        ),
+        Wrong((init, 2.11), "2.11 is a number: hand over the model itself"),
+        Wrong((init, MLP(g=torch.Generator()), 3), "the reason for opening the test set is a text"),
+    ],
+    also_right=[
+        _Start,
+        _with_nn_init,
+        partial(_scaled(W2=0.0, b1=0.0)),
+        MLP.from_tensors(*init(MLPConfig(), torch.Generator().manual_seed(1))),
+        lambda config, g: [nn.Parameter(p) for p in init(config, g)],
+    ],
     hints=[
         "Begin with the lecture's five torch.randn, each with generator=g, and look at one symptom at a time.",
         "The first loss: logits are h @ W2 + b2. Small W2 and b2 make them small; a factor of 0.01 will do.",
@@ -494,5 +597,4 @@ q4 = Exercise(
         "lr=lambda i: 0.2 * (1 - i / steps). The 0.5 of notebook 13 was for the lecture's start; a careful one wants "
         "less.",
     ],
-    solution=init,
 )

@@ -1,49 +1,21 @@
 """Exercises of notebook 15: counts filled up, direct connections, two models mixed, and E03 itself."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlp_lib.course.exercises.answers import brief, number, own_function
-from mlp_lib.course.exercises.base import Exercise, Mistake
-from mlp_lib.course.exercises.submitted_models import context_of, measured, opened_once
+from mlp_lib.course.exercises.engine import Case, Exercise, Wrong
+from mlp_lib.course.exercises.submitted_models import handed_in
 from mlp_lib.data import Vocab, make_splits
-from mlp_lib.lab.counts import Interpolated, ProbabilityModel, char_probs
+from mlp_lib.lab.counts import Interpolated
+from mlp_lib.model import MLP, MLPConfig
 from mlp_lib.words import load_words
 
-
-def _tensor(value: object, shape: tuple[int, ...], what: str) -> Tensor:
-    """The answer as float64 of this shape."""
-    try:
-        if isinstance(value, str):
-            raise TypeError
-        t = torch.as_tensor(value).detach().double()
-    except (TypeError, ValueError, RuntimeError):
-        raise Mistake(f"expected {what}, got {brief(value)}") from None
-    if t.shape != shape:
-        raise Mistake(f"expected {what}, of shape {shape}, got shape {tuple(t.shape)}")
-    return t
-
-
-def _check_unchanged(given: Sequence[Tensor], before: Sequence[Tensor], names: str) -> None:
-    """Clones were handed over: they must still be what they are clones of."""
-    if not all(torch.equal(t, u) for t, u in zip(given, before, strict=True)):
-        raise Mistake(f"{names} was changed on the way: make new tensors, they are the caller's")
-
-
-def _like(got: Tensor | float, wrong: Tensor | float) -> bool:
-    got, wrong = (torch.as_tensor(t, dtype=torch.float64) for t in (got, wrong))
-    return got.shape == wrong.shape and torch.allclose(got, wrong, rtol=1e-4, atol=1e-5, equal_nan=True)
-
-
-def _row(t: Tensor) -> str:
-    return "[" + ", ".join(f"{x:.3f}" for x in t.tolist()) + "]"
-
-
-# --------------------------------------------------------------------------------------------------------- 15.1
+# ---- 15.1 counts filled up -------------------------------------------------------------------------------------------
 
 
 def fill_up(counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
@@ -55,71 +27,152 @@ def fill_up(counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
     return (counts + strength * T * shorter) / (n + strength * T)
 
 
-def _check_fill_up(answer: object) -> str:
-    own_function(answer, "q1.check(fill_up)")
-    shorter = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
-    counts = torch.tensor([6.0, 3.0, 0.0, 0.0], dtype=torch.float64)
-    given = [counts.clone(), shorter.clone()]
-    got = _tensor(answer(*given, 3.0), (4,), "probabilities, one a character")
-    _check_unchanged(given, (counts, shorter), "counts or shorter")
-    right = fill_up(counts, shorter, 3.0)
-    n, V = counts.sum(), len(counts)
-    case = "counts [6, 3, 0, 0], shorter [0.4, 0.3, 0.2, 0.1], strength 3"
-    wrongs = {
-        "that is the shorter context's weight on the counts and the counts' on the shorter one: exchange them": (
-            (6 * counts / n + n * shorter) / (n + 6)
-        ),
-        "T seems to be how often the context was seen. It is how many different characters followed it, here 2": (
-            (counts + 3 * n * shorter) / (4 * n)
-        ),
-        "T seems to be the number of all characters. Count only the different ones that did follow, here 2": (
-            (counts + 3 * V * shorter) / (n + 3 * V)
-        ),
-        "strength has no effect: it multiplies T, above and below": (counts + 2 * shorter) / (n + 2),
-        "nothing is taken from the shorter context: a character that never followed gets 0 and an infinite loss": (
-            counts / n
-        ),
-    }
-    for message, wrong in wrongs.items():
-        if _like(got, wrong):
-            raise Mistake(f"{message} ({case})")
-    if not _like(got.sum(), 1.0):
-        raise Mistake(
-            f"for {case} the four sum to {got.sum():.3f}, not to 1: what is added above the fraction bar, summed over "
-            "all characters, must be added below it too"
-        )
-    if not _like(got, right):
-        raise Mistake(f"for {case} expected a first probability of {right[0]:.3f}, got {_row(got)}")
-    unseen = _tensor(answer(torch.zeros(4, dtype=torch.float64), shorter, 2.0), (4,), "probabilities")
-    if unseen.isnan().any():
-        raise Mistake("nan for a context that never occurred, 0 / 0: there the shorter context decides alone")
-    if not _like(unseen, shorter):
-        raise Mistake(
-            f"for a context that never occurred expected the shorter one's {_row(shorter)}, got {_row(unseen)}"
-        )
-    again = torch.tensor([1.0, 1.0, 1.0, 7.0], dtype=torch.float64)
-    if not _like(_tensor(answer(again, shorter, 0.5), (4,), "probabilities"), fill_up(again, shorter, 0.5)):
-        raise Mistake("right for one context, not for counts [1, 1, 1, 7] with strength 0.5: is a number typed in?")
-    return (
-        "the more different characters followed a context, the more the shorter one is asked; unseen, it decides alone."
-    )
+def _filled(
+    counts: Tensor,
+    shorter: Tensor,
+    strength: float,
+    *,
+    T: Callable[[Tensor], Tensor] = lambda counts: (counts > 0).sum(),
+    unseen: Callable[[Tensor], Tensor] = lambda shorter: shorter,
+) -> Tensor:
+    if counts.sum() == 0:
+        return unseen(shorter)
+    extra = strength * T(counts)
+    return (counts + extra * shorter) / (counts.sum() + extra)
+
+
+def _exchanged(counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
+    if counts.sum() == 0:
+        return shorter
+    n, T = counts.sum(), (counts > 0).sum()
+    return (strength * T * counts / n + n * shorter) / (n + strength * T)
+
+
+def _back_off(counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
+    return torch.where(counts > 0, counts / counts.sum().clamp(min=1), shorter)
+
+
+def _same_for_all(counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
+    extra = strength * (counts > 0).sum()
+    return (counts + extra) / (counts.sum() + extra * len(counts)) if counts.sum() else shorter
+
+
+def _unnormalised(counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
+    return counts / counts.sum() + strength * (counts > 0).sum() * shorter if counts.sum() else shorter
+
+
+def _in_place(counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
+    T, n = (counts > 0).sum(), counts.sum()
+    counts += strength * T * shorter
+    return counts / (n + strength * T) if n else shorter
+
+
+def _fill_up_by_hand(counts: Tensor, shorter: Tensor, strength: float) -> list[float]:
+    seen = [c for c in counts.tolist() if c > 0]
+    if not seen:
+        return shorter.tolist()
+    extra = strength * len(seen)
+    pairs = zip(counts.tolist(), shorter.tolist(), strict=True)
+    return [(c + extra * p) / (sum(seen) + extra) for c, p in pairs]
+
+
+class _FillUp(nn.Module):
+    """Without a branch: 0 * T in the weight of the counts."""
+
+    def forward(self, counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
+        weight = strength * torch.count_nonzero(counts)
+        share = counts.sum() / (counts.sum() + weight).clamp(min=1e-30)
+        return share * counts / counts.sum().clamp(min=1) + (1 - share) * shorter
+
+
+def _followers(counts: list[float], shorter: list[float], strength: float) -> Case:
+    return Case(torch.tensor(counts, dtype=torch.float64), torch.tensor(shorter, dtype=torch.float64), strength)
 
 
 q1 = Exercise(
     "15.1",
     "fill up the counts",
-    _check_fill_up,
+    solution=fill_up,
+    cases=[
+        _followers([3.0, 0.0], [0.25, 0.75], 1.0),
+        _followers([6.0, 3.0, 0.0, 0.0], [0.4, 0.3, 0.2, 0.1], 3.0),
+        _followers([0.0, 0.0], [0.25, 0.75], 2.0),
+        _followers([1.0, 1.0, 1.0, 7.0], [0.4, 0.3, 0.2, 0.1], 0.5),
+        _followers([0.0, 900.0, 20.0, 0.0, 1.0], [0.6, 0.0, 0.1, 0.1, 0.2], 4.0),
+    ],
+    wrong=[
+        Wrong(_exchanged, "the weights of the counts and of the shorter context are exchanged"),
+        Wrong(
+            partial(_filled, T=torch.sum),
+            "T is not how often the context was seen, but how many different characters followed it",
+        ),
+        Wrong(
+            partial(_filled, T=len),
+            "T is not the number of all characters: count only the different ones that did follow",
+        ),
+        Wrong(
+            partial(_filled, T=lambda counts: (counts == 0).sum()),
+            "T counts the characters that did follow, not the others",
+        ),
+        Wrong(
+            partial(_filled, T=lambda counts: (counts == 1).sum()),
+            "T counts all characters that followed, not only those that did once",
+        ),
+        Wrong(
+            lambda counts, shorter, strength: _filled(counts, shorter, 1.0),
+            "strength has no effect: it multiplies T, above and below",
+        ),
+        Wrong(partial(_filled, T=lambda counts: 1), "T has no effect: it multiplies strength, above and below"),
+        Wrong(
+            lambda counts, shorter, strength: _filled(counts, shorter, strength**2),
+            "strength is squared: once is enough",
+        ),
+        Wrong(
+            lambda counts, shorter, strength: counts / counts.sum(),
+            "nothing is taken from the shorter context: a character that never followed gets 0 and an infinite loss",
+        ),
+        Wrong(
+            lambda counts, shorter, strength: shorter, "the counts have no effect: only the shorter context is there"
+        ),
+        Wrong(
+            _back_off,
+            "these do not sum to 1: what is given to characters that never followed must be taken from the others",
+        ),
+        Wrong(_unnormalised, "these do not sum to 1: what is added above the fraction bar must be added below it, too"),
+        Wrong(_same_for_all, "each character gets the same on top: give each its share, as `shorter` says"),
+        Wrong(
+            lambda counts, shorter, strength: (
+                (counts + strength * (counts > 0).sum() * shorter) / (counts.sum() + strength * (counts > 0).sum())
+            ),
+            "0 / 0 for a context that never occurred: there the shorter context decides alone",
+        ),
+        Wrong(
+            partial(_filled, unseen=lambda shorter: torch.full_like(shorter, 1 / len(shorter))),
+            "after a context that never occurred the shorter one decides, not uniform guessing",
+        ),
+        Wrong(
+            partial(_filled, unseen=torch.zeros_like),
+            "after a context that never occurred the shorter one decides: 0 is not a probability to give to all",
+        ),
+        Wrong(
+            lambda counts, shorter, strength: fill_up(counts, shorter, strength)[:, None],
+            "one row of probabilities, as long as counts, is enough",
+        ),
+        Wrong(_in_place, "your answer changed its argument counts"),
+    ],
+    also_right=[_filled, _fill_up_by_hand, _FillUp(), lambda *given: fill_up(*given).numpy()],
+    right="the more different characters followed a context, the more the shorter one is asked; unseen, it decides "
+    "alone.",
     hints=[
         "n is counts.sum(). T is how many of the counts are above 0.",
         "Above the fraction bar: the counts, plus strength * T examples shared out as `shorter` says. Below: how many "
         "that makes together.",
         "With all counts 0 the fraction is 0 / 0: return `shorter` before dividing.",
     ],
-    solution=fill_up,
 )
 
 
-# --------------------------------------------------------------------------------------------------------- 15.2
+# ---- 15.2 direct connections -----------------------------------------------------------------------------------------
 
 
 def direct_logits(C: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor, W: Tensor, X: Tensor) -> Tensor:
@@ -129,72 +182,111 @@ def direct_logits(C: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor, W: 
     return h @ W2 + b2 + x @ W
 
 
-def _check_direct(answer: object) -> str:
-    own_function(answer, "q2.check(direct_logits)")
-    for V, block_size, n_embd, n_hidden in ((5, 3, 2, 6), (7, 2, 5, 4)):
-        g = torch.Generator().manual_seed(2147483647)
+def _direct(
+    C: Tensor,
+    W1: Tensor,
+    b1: Tensor,
+    W2: Tensor,
+    b2: Tensor,
+    W: Tensor,
+    X: Tensor,
+    *,
+    row: Callable[[Tensor], Tensor] = lambda emb: emb.flatten(1),
+    direct: Callable[[Tensor, Tensor, Tensor], Tensor] = lambda x, h, W: x @ W,
+    hidden: Callable[[Tensor], Tensor] = torch.tanh,
+    bias: float = 1.0,
+) -> Tensor:
+    x = row(C[X])
+    h = hidden(x @ W1 + b1)
+    return h @ W2 + bias * b2 + direct(x, h, W)
 
-        def randn(*shape: int, g: torch.Generator = g) -> Tensor:
-            return torch.randn(*shape, generator=g)
 
-        width = block_size * n_embd
-        C, W1, b1, W2, b2 = randn(V, n_embd), randn(width, n_hidden), randn(n_hidden), randn(n_hidden, V), randn(V)
-        W, X = randn(width, V), torch.randint(0, V, (4, block_size), generator=g)
-        right = direct_logits(C, W1, b1, W2, b2, W, X).double()
-        given = [t.clone() for t in (C, W1, b1, W2, b2, W, X)]
-        try:
-            got = _tensor(answer(*given), tuple(right.shape), "logits, a row for each example")
-        except RuntimeError as error:
-            if n_hidden != width and "mat" in str(error):
-                raise Mistake(
-                    f"works when n_hidden happens to be block_size * n_embd, and stops at n_hidden {n_hidden}, "
-                    f"block_size * n_embd {width}: W has a row for each number of the embeddings, not for each neuron"
-                ) from None
-            raise
-        _check_unchanged(given, (C, W1, b1, W2, b2, W, X), "C, W1, b1, W2, b2, W or X")
-        x = C[X].view(4, -1)
-        h = torch.tanh(x @ W1 + b1)
-        hidden = (h @ W2 + b2).double()
-        wrongs = {
-            "these are the logits of the lecture's network: W is not used": hidden,
-            "only the direct path is there: the paper adds it to what the hidden layer says": (x @ W + b2).double(),
-            "the direct path went through a tanh: it is linear, from the embeddings straight to the logits": (
-                hidden + torch.tanh(x @ W).double()
-            ),
-            "b2 is added twice: the two paths share one bias": right + b2.double(),
-            "b2 is missing": right - b2.double(),
-            "probabilities, not logits: leave out the softmax, cross_entropy brings its own": right.softmax(1),
-        }
-        if n_hidden == width:
-            wrongs["W is applied to h, the hidden layer's output: direct means past it, from the embeddings"] = (
-                hidden + (h @ W).double()
-            )
-        order = C[X].transpose(0, 1).reshape(4, -1)
-        wrongs["the embeddings stand in a wrong order: right shape, wrong rows"] = (
-            torch.tanh(order @ W1 + b1) @ W2 + b2 + order @ W
-        ).double()
-        if _like(got, right):
-            continue
-        for message, wrong in wrongs.items():
-            if _like(got, wrong):
-                raise Mistake(message)
-        raise Mistake(f"for the first example expected logits {_row(right[0])[:14]}..., got {_row(got[0])[:14]}...")
-    return "y = b + Wx + U tanh(d + Hx), with x the embeddings, H = W1, d = b1, U = W2 and b = b2."
+def _in_one_product(C: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor, W: Tensor, X: Tensor) -> Tensor:
+    x = torch.cat([C[X[:, k]] for k in range(X.shape[1])], dim=1)
+    return torch.cat([x, torch.tanh(x @ W1 + b1)], dim=1) @ torch.cat([W, W2]) + b2
+
+
+def _with_linear(C: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor, W: Tensor, X: Tensor) -> Tensor:
+    x = F.embedding(X, C).reshape(len(X), -1)
+    return F.linear(F.linear(x, W1.T, b1).tanh(), W2.T, b2) + F.linear(x, W.T)
+
+
+def _with_numpy(*tensors: Tensor) -> object:
+    import numpy as np
+
+    C, W1, b1, W2, b2, W, X = (t.numpy() for t in tensors)
+    x = C[X].reshape(len(X), -1)
+    return np.tanh(x @ W1 + b1) @ W2 + b2 + x @ W
+
+
+def _sizes(V: int, block_size: int, n_embd: int, n_hidden: int, N: int = 4) -> Case:
+    g = torch.Generator().manual_seed(2147483647)
+    width = block_size * n_embd
+    shapes = ((V, n_embd), (width, n_hidden), (n_hidden,), (n_hidden, V), (V,), (width, V))
+    X = torch.randint(0, V, (N, block_size), generator=g)
+    label = f"for {V} symbols, block_size {block_size}, n_embd {n_embd}, n_hidden {n_hidden}, {N} examples"
+    return Case(*(torch.randn(shape, generator=g) for shape in shapes), X, label=label)
 
 
 q2 = Exercise(
     "15.2",
     "direct connections",
-    _check_direct,
+    solution=direct_logits,
+    cases=[
+        _sizes(5, 3, 2, 6),  # n_hidden is block_size * n_embd
+        _sizes(7, 2, 5, 4),
+        _sizes(6, 1, 6, 6, N=6),  # all sizes alike
+        _sizes(30, 8, 4, 50, N=1),
+    ],
+    wrong=[
+        Wrong(
+            partial(_direct, direct=lambda x, h, W: h @ W),
+            "W is applied to h, which fits only while n_hidden is block_size * n_embd: direct means past the hidden "
+            "layer, from the embeddings",
+        ),
+        Wrong(
+            partial(_direct, direct=lambda x, h, W: 0), "these are the logits of the lecture's network: W is not used"
+        ),
+        Wrong(
+            lambda C, W1, b1, W2, b2, W, X: C[X].flatten(1) @ W + b2,
+            "only the direct path is there: the paper adds it to what the hidden layer says",
+        ),
+        Wrong(
+            partial(_direct, direct=lambda x, h, W: torch.tanh(x @ W)),
+            "the direct path went through a tanh: it is linear, from the embeddings to the logits",
+        ),
+        Wrong(partial(_direct, bias=2.0), "b2 is added twice: the two paths share one bias"),
+        Wrong(partial(_direct, bias=0.0), "b2 is missing"),
+        Wrong(partial(_direct, hidden=lambda z: z), "the hidden layer has no tanh"),
+        Wrong(lambda *given: direct_logits(*given).softmax(1), "probabilities, not logits: leave out the softmax"),
+        Wrong(lambda *given: direct_logits(*given).log_softmax(1), "logits are asked for: leave out the log_softmax"),
+        Wrong(
+            partial(_direct, row=lambda emb: emb.transpose(0, 1).reshape(len(emb), -1)),
+            "the embeddings of different examples are mixed: right shape, wrong rows",
+        ),
+        Wrong(
+            partial(_direct, row=lambda emb: emb.transpose(1, 2).flatten(1)),
+            "the embeddings are joined in a different order: position after position, n_embd numbers each",
+        ),
+        Wrong(
+            partial(_direct, row=lambda emb: emb.view(4, -1)),
+            "4 examples are written into the code: take the number from X",
+        ),
+        Wrong(
+            lambda C, W1, b1, W2, b2, W, X: [direct_logits(C, W1, b1, W2, b2, W, X), b2.zero_()][0],
+            "your answer changed its argument b2",
+        ),
+    ],
+    also_right=[_direct, _in_one_product, _with_linear, _with_numpy],
+    right="y = b + Wx + U tanh(d + Hx), with x the embeddings, H = W1, d = b1, U = W2 and b = b2.",
     hints=[
         "The paper's x is emb, viewed as (N, block_size * n_embd). Give it a name: it is used twice.",
         "One use is the lecture's: tanh(x @ W1 + b1) @ W2. The other is x @ W, without a tanh. b2 comes once.",
     ],
-    solution=direct_logits,
 )
 
 
-# --------------------------------------------------------------------------------------------------------- 15.3
+# ---- 15.3 the loss of a mixture --------------------------------------------------------------------------------------
 
 
 def mix_loss(p: Tensor, q: Tensor, Y: Tensor, weight: float | Tensor) -> Tensor:
@@ -204,105 +296,133 @@ def mix_loss(p: Tensor, q: Tensor, Y: Tensor, weight: float | Tensor) -> Tensor:
     return -(weight * p_y + (1 - weight) * q_y).log().mean()
 
 
-def _check_mix(answer: object) -> str:
-    own_function(answer, "q3.check(mix_loss)")
-    p = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]], dtype=torch.float64)
-    q = torch.tensor([[0.1, 0.2, 0.7], [0.2, 0.6, 0.2], [0.05, 0.05, 0.9]], dtype=torch.float64)
-    Y = torch.tensor([2, 1, 0])  # never the row's own number in row 0 and 2, so that rows and columns differ
-    w = 0.75
-    given = [p.clone(), q.clone(), Y.clone()]
-    got = number(answer(*given, w), "the mean loss")
-    _check_unchanged(given, (p, q, Y), "p, q or Y")
-    right = mix_loss(p, q, Y, w).item()
-    rows = torch.arange(3)
-    p_y, q_y = p[rows, Y], q[rows, Y]
-    product = p**w * q ** (1 - w)
-    wrongs = {
-        "you mixed the losses (or the log-probabilities, which is the same). That is the loss of a geometric mean, "
-        "whose rows do not sum to 1: mix the probabilities, then take the log": -(
-            w * p_y.log() + (1 - w) * q_y.log()
-        ).mean(),
-        "you mixed the log-probabilities and normalised again: a model too, but a product of the two. The paper's "
-        "mixture adds probabilities": -(product / product.sum(1, keepdim=True))[rows, Y].log().mean(),
-        "the weight is on the wrong one: it belongs to p, and 1 - weight to q": mix_loss(p, q, Y, 1 - w),
-        "always one half: `weight` is not used": mix_loss(p, q, Y, 0.5),
-        "the log of a mean. Each example has its own log, and the mean comes last": (
-            -(w * p_y + (1 - w) * q_y).mean().log()
-        ),
-        "the sum over the examples, where the mean is due": 3 * mix_loss(p, q, Y, w),
-        "log10: our losses are in nats, so the natural logarithm": mix_loss(p, q, Y, w) / math.log(10),
-        "the minus is missing: a loss is above 0": -mix_loss(p, q, Y, w),
-        "the mixture's logs went through a softmax once more, or cross_entropy got probabilities for logits": (
-            F.cross_entropy(w * p + (1 - w) * q, Y)
-        ),
-    }
-    if not math.isclose(got, right, rel_tol=1e-4):
-        for message, wrong in wrongs.items():
-            if math.isclose(got, float(wrong), rel_tol=1e-4):
-                raise Mistake(message)
-        raise Mistake(f"for p_y = {_row(p_y)}, q_y = {_row(q_y)} and weight 0.75 expected {right:.4f}, got {got:.4f}")
-    each = torch.tensor([1.0, 0.0, 0.5], dtype=torch.float64)
-    try:
-        got = number(answer(p, q, Y, each), "the mean loss")
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise Mistake(f"right for one weight; with a weight for each example, shape (3,), it raised: {error}") from None
-    if not math.isclose(got, mix_loss(p, q, Y, each).item(), rel_tol=1e-4):
-        raise Mistake(
-            "right for one weight; with a weight for each example, shape (N,), it goes along the columns of (N, V): "
-            "pick each target's probability first, or use weight[:, None]"
-        )
-    return "probabilities are mixed, then the log is taken, so the mixture pays little wherever one of the two is sure."
+def _of_targets(
+    loss: Callable[[Tensor, Tensor, float | Tensor], Tensor],
+) -> Callable[[Tensor, Tensor, Tensor, float | Tensor], Tensor]:
+    """An answer from the probabilities of the targets alone."""
+    return lambda p, q, Y, weight: loss(p.gather(1, Y[:, None])[:, 0], q.gather(1, Y[:, None])[:, 0], weight)
 
+
+def _weighted(p: Tensor, q: Tensor, weight: float | Tensor) -> Tensor:
+    """The mixture (N, V), with a weight for each row."""
+    weight = torch.as_tensor(weight, dtype=p.dtype).expand(len(p))[:, None]
+    return weight * p + (1 - weight) * q
+
+
+def _geometric(p: Tensor, q: Tensor, Y: Tensor, weight: float | Tensor) -> Tensor:
+    return F.cross_entropy(_weighted(p.log(), q.log(), weight), Y)
+
+
+def _along_columns(p: Tensor, q: Tensor, Y: Tensor, weight: float | Tensor) -> Tensor:
+    return F.nll_loss((weight * p + (1 - weight) * q).log(), Y)
+
+
+def _scaled_in_place(p: Tensor, q: Tensor, Y: Tensor, weight: float | Tensor) -> Tensor:
+    p *= torch.as_tensor(weight, dtype=p.dtype).expand(len(p))[:, None]
+    return _of_targets(lambda a, b, w: -(a + (1 - w) * b).log().mean())(p, q, Y, weight)
+
+
+def _in_a_loop(p: Tensor, q: Tensor, Y: Tensor, weight: float | Tensor) -> float:
+    weights = torch.as_tensor(weight).expand(len(Y)).tolist()
+    terms = zip(p.tolist(), q.tolist(), Y.tolist(), weights, strict=True)
+    return sum(-math.log(w * a[y] + (1 - w) * b[y]) for a, b, y, w in terms) / len(Y)
+
+
+class _MixLoss(nn.Module):
+    def forward(self, p: Tensor, q: Tensor, Y: Tensor, weight: float | Tensor) -> Tensor:
+        return F.nll_loss(_weighted(p, q, weight).log(), Y)
+
+
+def _mixed(N: int, V: int, weight: float | list[float], label: str = "") -> Case:
+    """Random probabilities, with a 0 for the target in the last row of p."""
+    g = torch.Generator().manual_seed(N)
+    p, q = (torch.rand((N, V), generator=g, dtype=torch.float64) for _ in range(2))
+    Y = torch.randint(0, V, (N,), generator=g)
+    p[-1, Y[-1]] = 0.0
+    weight = torch.tensor(weight, dtype=torch.float64) if isinstance(weight, list) else weight
+    return Case(p / p.sum(1, keepdim=True), q / q.sum(1, keepdim=True), Y, weight, label=label)
+
+
+_TWO = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]), torch.tensor([[0.1, 0.2, 0.7], [0.2, 0.6, 0.2]])
 
 q3 = Exercise(
     "15.3",
     "the loss of a mixture",
-    _check_mix,
+    solution=mix_loss,
+    cases=[
+        Case(_TWO[0][:1], _TWO[1][:1], torch.tensor([2]), 0.75),
+        Case(*_TWO, torch.tensor([2, 1]), 0.75, label="for two examples and weight 0.75"),
+        Case(*_TWO, torch.tensor([2, 1]), torch.tensor([1.0, 0.25]), label="for two examples, each with a weight"),
+        _mixed(3, 3, [1.0, 0.0, 0.5], "for three examples of three symbols, each with a weight"),
+        _mixed(40, 60, 0.3, "for 40 examples of 60 symbols and weight 0.3, where p gives one target the probability 0"),
+        _mixed(5, 4, 0.0, "for weight 0"),
+    ],
+    wrong=[
+        Wrong(
+            _of_targets(lambda p, q, w: -(w * p.log() + (1 - w) * q.log()).mean()),
+            "you mixed the losses, or the log-probabilities, which is the same. That is the loss of a geometric mean, "
+            "whose rows do not sum to 1: mix the probabilities, then take the log",
+        ),
+        Wrong(
+            _geometric,
+            "you mixed the log-probabilities and normalised again: a model too, but a product of the two. The paper's "
+            "mixture adds probabilities",
+        ),
+        Wrong(
+            lambda p, q, Y, weight: mix_loss(q, p, Y, weight),
+            "the weight is on the wrong one: it belongs to p, and 1 - weight to q",
+        ),
+        Wrong(lambda p, q, Y, weight: mix_loss(p, q, Y, 0.5), "always one half: `weight` is not used"),
+        Wrong(
+            _of_targets(lambda p, q, w: -(w * p + (1 - w) * q).mean().log()),
+            "the log of a mean: each example has its own log, and the mean comes last",
+        ),
+        Wrong(_of_targets(lambda p, q, w: -(w * p + q).log().mean()), "q is mixed in whole: its weight is 1 - weight"),
+        Wrong(lambda p, q, Y, weight: len(Y) * mix_loss(p, q, Y, weight), "the sum over the examples, not their mean"),
+        Wrong(_of_targets(lambda p, q, w: -(w * p + (1 - w) * q).log()), "one loss per example: the mean is asked for"),
+        Wrong(
+            lambda p, q, Y, weight: mix_loss(p, q, Y, weight) / math.log(10),
+            "log10: our losses are in nats, so the natural logarithm",
+        ),
+        Wrong(lambda p, q, Y, weight: -mix_loss(p, q, Y, weight), "the minus is missing: a loss is above 0"),
+        Wrong(
+            lambda p, q, Y, weight: F.cross_entropy(_weighted(p, q, weight), Y),
+            "the mixture went through a softmax: cross_entropy takes logits, and these are probabilities",
+        ),
+        Wrong(
+            _along_columns,
+            "a weight for each example, shape (N,), goes along the columns of (N, V): pick each target's probability "
+            "first, or use weight[:, None]",
+        ),
+        Wrong(
+            lambda p, q, Y, weight: F.nll_loss(torch.log(weight[:, None] * p + (1 - weight[:, None]) * q), Y),
+            "the weight may be one number, too, which has no columns",
+        ),
+        Wrong(
+            lambda p, q, Y, weight: mix_loss(p, q, Y, torch.as_tensor(weight).mean()),
+            "the weights of the examples are averaged: each example has its own",
+        ),
+        Wrong(
+            lambda p, q, Y, weight: mix_loss(p, q, Y, float(weight)),
+            "float takes one number, and a weight for each example has N",
+        ),
+        Wrong(
+            _of_targets(lambda p, q, w: -(w * p + (1 - w) * q).clamp(min=0.1).log().mean()),
+            "small probabilities were raised before the log: a mixture needs no floor",
+        ),
+        Wrong(_scaled_in_place, "your answer changed its argument p"),
+    ],
+    also_right=[_in_a_loop, _MixLoss(), _of_targets(lambda p, q, w: -(q + w * (p - q)).log().sum() / len(p))],
+    right="probabilities are mixed, then the log is taken, so the mixture pays little wherever one of the two is sure.",
     hints=[
         "p[torch.arange(len(Y)), Y] picks the probability of each target, shape (N,). The same for q.",
         "Mix the two with weight and 1 - weight. Only then comes the log.",
         "Minus, log, mean, in this order from the outside: -(...).log().mean().",
     ],
-    solution=mix_loss,
 )
 
 
-# --------------------------------------------------------------------------------------------------------- 15.4
-
-_ASKED = 2.2  # what E01 asks to beat; E03 goes on from there
-
-
-class _Logits(nn.Module):
-    """Any model that gives probabilities, as a module with logits, for the vault."""
-
-    def __init__(self, model: ProbabilityModel) -> None:
-        super().__init__()
-        self.block_size = context_of(model)
-        self.probs: Callable[[Tensor], Tensor] = lambda X: char_probs(model, X)
-
-    def forward(self, X: Tensor) -> Tensor:
-        return self.probs(X).log()
-
-
-def _check_e03(model: object, reason: object = None) -> str:
-    if isinstance(model, (bool, int, float)):
-        raise Mistake(f"hand over the model itself, not its loss: q4.check(my_model), got {brief(model)}")
-    if isinstance(model, type):
-        raise Mistake(f"that is the class {model.__name__}: make one and train it first")
-    if not (callable(model) or hasattr(model, "next_char_probs")):
-        raise Mistake(
-            "hand over a model: a module that gives logits, a count model, a mixture, or a function from X to "
-            f"probabilities; got {brief(model)}"
-        )
-    if reason is not None and not (isinstance(reason, str) and reason.strip()):
-        raise Mistake('to open the test set write down why, as a text: q4.check(model, "my final model")')
-    train, rung = measured(model, _ASKED)
-    said = f"train {train:.4f}, {rung}."
-    if isinstance(model, nn.Module) and model.training and next(model.parameters(), None) is not None:
-        said += " Your model is in training mode; it was measured in evaluation mode."
-    if reason is None:
-        return f'{said} Test stays closed; q4.check(model, "why") opens it, once.'
-    return f"{said} {opened_once(_Logits(model), rung.dev, exercise='E03', reason=reason)}"
+# ---- 15.4 E03 itself -------------------------------------------------------------------------------------------------
 
 
 def e03() -> Interpolated:
@@ -313,14 +433,47 @@ def e03() -> Interpolated:
     return Interpolated(context=5, strength=4.0).fit(Xtr, Ytr, len(vocab))
 
 
+class _Gives(nn.Module):
+    """Whatever `values(X)` gives."""
+
+    def __init__(self, values: Callable[[Tensor], object], block_size: object = 3) -> None:
+        super().__init__()
+        self.values, self.block_size = values, block_size
+
+    def forward(self, X: Tensor) -> object:
+        return self.values(X)
+
+
+def _uneven(X: Tensor) -> Tensor:
+    """Probabilities (B, 27) that prefer one character."""
+    return torch.cat([torch.full((len(X), 1), 0.48), torch.full((len(X), 26), 0.02)], dim=1)
+
+
 q4 = Exercise(
     "15.4",
     "E03, an idea of your own",
-    _check_e03,
+    solution=e03,
+    judge=lambda model, reason=None: handed_in(model, reason, exercise="E03", asked=2.2),
+    wrong=[  # tests/test_submitted_models.py has the models that leak
+        Wrong(2.02, "2.02 is a number: hand over the model itself"),
+        Wrong(MLP, "MLP is a class: hand over a trained model"),
+        Wrong("my model", "hand over a trained model, such as a torch.nn.Module that gives logits"),
+        Wrong(nn.Linear(3, 27), "how many characters of context"),
+        Wrong(_Gives(_uneven, block_size=0), "from 1 to 64, got 0"),
+        Wrong(_Gives(_uneven, block_size=2.5), "from 1 to 64, got 2.5"),
+        Wrong(Interpolated(5), "counted nothing yet"),
+        Wrong(_Gives(_uneven), "your module gives probabilities"),
+        Wrong(_Gives(lambda X: _uneven(X).log10()), "log10 of its probabilities"),
+        Wrong(_Gives(lambda X: _uneven(X) * math.nan), "its training blew up"),
+        Wrong(_Gives(lambda X: _uneven(X)[:, 1:]), "expected (16384, 27)"),
+        Wrong(_Gives(lambda X: (_uneven(X), None)), "gave tuple"),
+        Wrong(_Gives(lambda X: F.embedding(X[:, -1], torch.zeros(20, 27))), "knows fewer symbols"),
+        Wrong(MLP(MLPConfig(), g=torch.Generator().manual_seed(1)), "worse than uniform guessing"),
+        Wrong((_Gives(_uneven), "  "), "the reason for opening the test set is a text"),
+    ],
     hints=[
         "Any module from X (B, block_size) to logits will do if it has block_size; so will a count model or a Mixture.",
-        "Train on Xtr of make_splits(words, vocab, block_size) of the bundled list, choose on Xdev, with three seeds.",
+        "Train on Xtr of make_splits(words, vocab, block_size) of this page's list, choose on Xdev, with three seeds.",
         "What do two models have in common that err in the same places? Mix those that do not.",
     ],
-    solution=e03,
 )
