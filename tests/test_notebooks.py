@@ -196,7 +196,7 @@ def test_every_chapter_of_the_video_has_its_section(seconds, number):
 
 
 # Numbers of three digits and more that prose may name without measuring them: years, and what sources report.
-REPORTED = {"": {"145"}, "01": {"2003", "2018", "100,000", "17,000"}}
+REPORTED = {"": {"145"}, "07": {"182,441", "22,902", "22,803"}, "10": {"17.7697"}, "01": {"2003", "2018", "100,000", "17,000"}}
 _NOT_A_FIGURE = re.compile(
     r"\]\([^)]*\)|\[▶[^\]]*\]?|`[^`]*`|\d+ minutes|Exercise \d+\.\d+|[Nn]otebooks? \d\d( and \d\d| to \d\d)?|\d\d:\d\d"
 )
