@@ -24,12 +24,12 @@ COMMON = {
     ],
     "a list shuffled in place, again": [("7.1", "the caller's list was shuffled in place")],
     "view(-1, 6) after the sizes changed": [
-        ("2.2", "8 rows for 4 examples, and no error"),
-        ("2.2", "for emb of shape (4, 3, 4) it raised"),
+        ("2.2", "a 6 is written in it, so there are more rows than examples, and no error"),
+        ("2.2", "a 6 is written in it: block_size * n_embd follows from emb.shape"),
     ],
     "cat on dim 0, permute and reshape": [
-        ("2.2", "(6, 2): the pieces stand below one another"),
-        ("2.2", "the order within a row is not"),
+        ("2.2", "the pieces stand below one another"),
+        ("2.2", "the order within a row is not right"),
     ],
     "sum(1) without keepdim": [("3.1", "keepdim")],
     "log10 of the loss read as the loss": [

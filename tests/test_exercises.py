@@ -157,6 +157,20 @@ def test_hints_come_in_steps_and_the_solution_is_shown(q, capsys):
     assert "def " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda X, C: C.detach()[X],
+        lambda X, C: C.T[:, X].permute(1, 2, 0),
+        lambda X, C: torch.nn.Embedding.from_pretrained(C)(X),
+        lambda X, C: torch.index_select(dim=0, index=X.flatten(), input=C).view(*X.shape, -1),
+    ],
+)
+def test_a_lookup_under_another_name_is_no_product(answer):
+    [q] = [q for q in EXERCISES if q.number == "2.1"]
+    assert "C was indexed" in q.evaluate(answer).message
+
+
 def test_numbers_are_unique():
     numbers = [q.number for q in EXERCISES]
     assert len(set(numbers)) == len(numbers)

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mlp_lib.course.exercises import all_exercises, nb02, nb06, nb07, nb13, nb16
+from mlp_lib.course.exercises import all_exercises, nb06, nb07, nb13, nb16
 from mlp_lib.model import MLPConfig
 
 PLANTED = Path(__file__).parent / "planted"
@@ -111,28 +111,6 @@ def test_a_report_may_come_as_an_array_or_a_map():
 
     assert nb07.q3.evaluate(as_map).status == "right"
     assert nb07.q3.evaluate(lambda model, splits: np.array(nb07.report(model, splits))).status == "right"
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        lambda X, C: C.detach()[X],
-        lambda X, C: C.T[:, X].permute(1, 2, 0),
-        lambda X, C: torch.nn.Embedding.from_pretrained(C)(X),
-        lambda X, C: torch.index_select(dim=0, index=X.flatten(), input=C).view(*X.shape, -1),
-    ],
-)
-def test_the_table_is_indexed_under_another_name(answer):
-    assert "but C was indexed" in nb02.q1.evaluate(answer).message
-
-
-def test_a_table_changed_in_place_spoils_no_later_check():
-    def turned(X, C):
-        C.t_()
-        return F.one_hot(X, C.shape[1]).float() @ C.T
-
-    assert "not as it was before the call" in nb02.q1.evaluate(turned).message
-    assert nb02.q1.evaluate(nb02.one_hot_embed).status == "right"
 
 
 def test_every_exercise_has_planted_mistakes():
