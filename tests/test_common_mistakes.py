@@ -60,7 +60,7 @@ COMMON = {
         ("10.5", "the test split was used to choose"),
     ],
     "the generator for the start only": [
-        ("5.1", "the draw comes from the global generator"),
+        ("5.1", "in the same state gave different rows"),
         ("11.4", "the minibatches are drawn from the global one"),
     ],
     "two of ten dimensions shown as the embedding": [("9.2", "an accident of the random start")],
