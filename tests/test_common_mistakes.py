@@ -44,10 +44,10 @@ COMMON = {
         ("4.3", "C.grad is None: C * 0.1 made a new tensor"),
     ],
     "rates in equal steps, or exponents for rates": [
-        ("6.1", "equal differences, so nearly all rates lie near 1"),
+        ("6.1", "these rates have equal differences"),
         ("6.1", "these are the exponents"),
     ],
-    "parameters not made anew after a sweep": [("6.2", "the model that the first one left blown up")],
+    "parameters not made anew after a sweep": [("6.2", "goes on with the model that the first one left")],
     "sampling without an end, a window or a generator": [
         ("12.1", "without `break` the loop is endless"),
         ("12.1", "the window did not slide"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mlp_lib.course.exercises import all_exercises, nb02, nb06, nb07, nb13, nb16
+from mlp_lib.course.exercises import all_exercises, nb02, nb07, nb13, nb16
 from mlp_lib.model import MLPConfig
 
 PLANTED = Path(__file__).parent / "planted"
@@ -46,37 +46,6 @@ def test_a_planted_mistake_is_named(k, phrase):
     assert verdict.status == "wrong", verdict.message
     assert phrase in verdict.message
     assert "\n" not in verdict.message, "the verdict is one line"
-
-
-def _lr_that_prints(i):
-    print(i)
-    return 0.1 if i < 10_000 else 0.01 if i < 15_000 else 0.001
-
-
-def test_a_rate_is_asked_a_few_times_only(capsys):
-    assert nb06.q3.evaluate(_lr_that_prints).status == "right"
-    assert capsys.readouterr().out.count("\n") <= 20
-
-
-def test_a_third_rate_of_zero_is_told_without_a_guess():
-    verdict = nb06.q3.evaluate(lambda i: 0.1 if i < 10_000 else 0.01 if i < 15_000 else 0.0)
-    assert verdict.message == "[no] 6.3 lr(15,000) is 0, expected 0.001"
-
-
-def test_a_sweep_may_keep_its_losses_as_tensors():
-    def sweep(make_model, X, Y, lrs, g):
-        model, lossi = make_model(), []
-        for lr in lrs:
-            ix = torch.randint(0, X.shape[0], (32,), generator=g)
-            loss = F.cross_entropy(model(X[ix]), Y[ix])
-            model.zero_grad()
-            loss.backward()
-            for p in model.parameters():
-                p.data -= lr * p.grad
-            lossi.append(loss)  # no .item(): torch warns whoever makes a float of it
-        return lossi
-
-    assert nb06.q2.evaluate(sweep).status == "right"
 
 
 def _split_by_two_sizes(words, seed):
