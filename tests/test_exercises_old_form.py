@@ -2,7 +2,6 @@
 
 import functools
 import importlib.util
-import random
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mlp_lib.course.exercises import all_exercises, nb02, nb07, nb13, nb16
+from mlp_lib.course.exercises import all_exercises, nb02, nb13, nb16
 from mlp_lib.model import MLPConfig
 
 PLANTED = Path(__file__).parent / "planted"
@@ -46,40 +45,6 @@ def test_a_planted_mistake_is_named(k, phrase):
     assert verdict.status == "wrong", verdict.message
     assert phrase in verdict.message
     assert "\n" not in verdict.message, "the verdict is one line"
-
-
-def _split_by_two_sizes(words, seed):
-    s = random.Random(seed).sample(words, len(words))
-    n1, k = int(0.8 * len(s)), int(0.1 * len(s))
-    return s[:n1], s[n1 : n1 + k], s[n1 + k :]
-
-
-def _split_by_numpy(words, seed):
-    s = np.random.default_rng(seed).permutation(words)
-    return tuple(np.split(s, [int(0.8 * len(s)), int(0.9 * len(s))]))
-
-
-@pytest.mark.parametrize("split", [_split_by_two_sizes, _split_by_numpy])
-def test_other_ways_to_split_are_right(split):
-    assert nb07.q1.evaluate(split).status == "right", nb07.q1.evaluate(split).message
-
-
-def test_a_split_that_moves_a_global_generator_leaves_it_where_it_was():
-    def split(words, seed):
-        np.random.seed(seed)  # noqa: NPY002 - the mistake is meant
-        return words, [], []
-
-    _, before, *_ = np.random.get_state()  # noqa: NPY002
-    nb07.q1.evaluate(split)
-    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
-
-
-def test_a_report_may_come_as_an_array_or_a_map():
-    def as_map(model, splits):
-        return map(lambda X, Y: F.cross_entropy(model(X), Y).item(), splits[0:4:2], splits[1:4:2])
-
-    assert nb07.q3.evaluate(as_map).status == "right"
-    assert nb07.q3.evaluate(lambda model, splits: np.array(nb07.report(model, splits))).status == "right"
 
 
 @pytest.mark.parametrize(
