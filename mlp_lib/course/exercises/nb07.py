@@ -65,8 +65,8 @@ def _checked(answer: Callable[..., object], words: Sequence[str], seed: int) -> 
             out = answer(given, seed)
         if given != words:
             raise Mistake(
-                f"{case}: the list that was handed in is changed afterwards, and the caller still needs it. Shuffled in "
-                "place, the same seed gives another split in the next call: work on a copy"
+                f"{case}: the list that was handed in is changed afterwards, and the caller still needs it. Shuffled "
+                "in place, the same seed gives another split in the next call: work on a copy"
             )
         try:
             train, dev, test = out
