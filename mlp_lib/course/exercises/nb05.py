@@ -134,7 +134,10 @@ q1 = Exercise(
         Wrong(_indexed(lambda X, n, g: _between(0, min(n, len(X)), n, g)), "only 7 rows come, from 0 to 6"),
         Wrong(lambda X, Y, n, g: (X[:n], Y[:n]), "every call returns the same rows, [0, 1, 2, 3, 4]"),
         Wrong(_indexed(lambda X, n, g: _between(0, len(X), 32, g)), "Xb of shape (32, 2) and Yb of shape (32,)"),
-        Wrong(_indexed(lambda X, n, g: _between(0, len(X), n, g.manual_seed(2147483647))), "without seeding it again"),
+        Wrong(
+            _indexed(lambda X, n, g: _between(0, len(X), n, g.manual_seed(2147483647))),
+            "the same rows, [7, 7, 10, 7, 6]: draw them in each call",
+        ),
         Wrong(_indexed(lambda X, n, g: (_between(0, len(X), 1, g) + torch.arange(n)) % len(X)), "rows [7, 8, 9]"),
         Wrong(_indexed(_slice), "rows [1, 2, 3] and so on. Only the start was drawn"),
         Wrong(_indexed(lambda X, n, g: torch.randperm(len(X), generator=g)[:n]), "A permutation and a slice give no"),
@@ -308,7 +311,6 @@ q2 = Exercise(
             "that is the exponential of the loss: nats are asked for",
         ),
         Wrong(lambda model, X, Y, chunk: F.cross_entropy(model(X), Y).item(), "the model was given 10 rows at once"),
-        Wrong(lambda model, X, Y, chunk: exact_loss(model, X, Y, 32), "ask it for at most chunk rows at a time"),
         Wrong(
             lambda model, X, Y, chunk: _total(_pieces(model, X, Y, chunk)) / len(Y),
             "the number is right, but it keeps the record of all pieces, the memory that pieces should save. Compute "

@@ -44,7 +44,7 @@ def _without(names: Sequence[str]) -> Wrong:
     listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
     return Wrong(
         _counting(**dict.fromkeys(names, lambda *sizes: 0)),
-        f"without {listed}, trained like all the others",
+        f"the numbers of {listed} are missing, and they are trained like all the others",
     )
 
 
@@ -281,7 +281,7 @@ q2 = Exercise(
         lambda small, large: (_means(*_of(1, small, large)), math.sqrt(_squares(*_of(1, small, large)))),
         lambda small, large: torch.tensor(compare(small, large), dtype=torch.float64),
     ],
-    right="for the 5 and 4 runs the gain is 0.01575, its standard error 0.0084: likely a gain, and not yet one to publish.",
+    right="for the 5 and 4 runs 0.01575, with a standard error of 0.0084: likely a gain, and not yet one to publish.",
     hints=[
         "Each pair is (train, dev). Which of them compares two sizes? Take these out of the pairs first.",
         "The gain is one mean minus the other: d = torch.tensor(...) has d.mean().",
