@@ -176,6 +176,22 @@ def test_numbers_are_unique():
     assert len(set(numbers)) == len(numbers)
 
 
+def test_split_that_needs_the_hash_of_a_text_is_another_in_another_process():
+    q = next(q for q in EXERCISES if q.number == "7.1")
+    for seed_of in (
+        lambda words, seed: hash((tuple(words), seed)),
+        lambda words, seed: hash(" ".join(words)) + seed,
+        lambda words, seed: hash((f"{words}", (seed,))),
+        lambda words, seed: f"{seed} {list(set(words))}",
+    ):
+        answer = lambda words, seed, seed_of=seed_of: q.solve(words, seed_of(words, seed))  # noqa: E731
+        assert "in another process this gives another split" in q.evaluate(answer).message
+    assert "hash" not in globals()
+    for seed_of in (lambda words, seed: hash((seed, len(words))), lambda words, seed: f"{seed} {sorted(set(words))}"):
+        answer = lambda words, seed, seed_of=seed_of: q.solve(words, seed_of(words, seed))  # noqa: E731
+        assert q.evaluate(answer).status == "right"
+
+
 # ---- the engine ------------------------------------------------------------------------------------------------------
 
 
