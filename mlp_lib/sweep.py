@@ -61,6 +61,7 @@ def lr_sweep(
     torch.Size([3, 100])
     """
     count("steps", steps, least=2)
+    count("seeds", seeds)  # elsewhere seeds are a list
     if not 0 < lo < hi < math.inf:
         raise ValueError(f"lo and hi must be rates, 0 < lo < hi, got {lo} and {hi}: give 0.001, not its exponent -3")
     lre = torch.linspace(math.log10(lo), math.log10(hi), steps)
