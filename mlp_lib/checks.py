@@ -18,7 +18,7 @@ from torch import Tensor, nn
 BOUNDARY = "."  # starts and ends every word; always symbol 0
 
 _COUNTS = {  # whole-number arguments by their name, with the least value that makes sense
-    "steps": 0, "start": 0, "n": 0, "batch_size": 1, "block_size": 1, "max_len": 1, "eval_every": 1, "seeds": 1,
+    "steps": 0, "start": 0, "n": 0, "batch_size": 1, "block_size": 1, "max_len": 1, "eval_every": 1,
 }  # fmt: skip
 _OPTIONAL = ("batch_size", "eval_every")  # None has a meaning here
 _under_way = threading.local()

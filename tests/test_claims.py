@@ -31,7 +31,7 @@ def splits():
 def trained_as_in_the_lecture(splits):
     """The last network, five seeds, 0.1 and from half-way on 0.01: about seven seconds of one core each."""
     how = {"steps": 200_000, "lr": lambda i: 0.1 if i < 100_000 else 0.01}
-    return run_grid([{"n_embd": 10, "n_hidden": 200}], SEEDS, X=splits.Xtr, Y=splits.Ytr, **how)
+    return run_grid([MLPConfig(n_embd=10, n_hidden=200)], SEEDS, X=splits.Xtr, Y=splits.Ytr, **how)
 
 
 def dev_losses(results, splits):
@@ -50,7 +50,7 @@ def stored(number, name):
 
 
 def test_notebook_10_another_five_seeds_put_twenty_numbers_behind_ten(splits):
-    configs = [{"n_embd": e, "n_hidden": h} for e, h in ((2, 348), (10, 200), (20, 200))]
+    configs = [MLPConfig(n_embd=e, n_hidden=h) for e, h in ((2, 348), (10, 200), (20, 200))]
     steps, seeds = 20_000, [2147483647 + k for k in range(5, 10)]
     results = run_grid(
         configs, seeds, X=splits.Xtr, Y=splits.Ytr, steps=steps, lr=lambda i: 0.1 if i < 0.75 * steps else 0.01
@@ -62,7 +62,7 @@ def test_notebook_10_another_five_seeds_put_twenty_numbers_behind_ten(splits):
 
 def test_notebook_10_with_five_times_the_steps_twenty_numbers_are_ahead_of_ten(splits):
     sizes = {"two": (2, 348), "ten": (10, 200), "twenty": (20, 200)}
-    configs = [{"n_embd": e, "n_hidden": h} for e, h in sizes.values()]
+    configs = [MLPConfig(n_embd=e, n_hidden=h) for e, h in sizes.values()]
     steps = 100_000
     results = run_grid(
         configs, SEEDS, X=splits.Xtr, Y=splits.Ytr, steps=steps, lr=lambda i: 0.1 if i < 0.75 * steps else 0.01
@@ -76,7 +76,7 @@ def test_notebook_10_with_five_times_the_steps_twenty_numbers_are_ahead_of_ten(s
 def test_notebook_11_five_seeds_with_the_lectures_schedule_a_rest_and_a_slope(splits):
     steps = 200_000
     data = {"X": splits.Xtr, "Y": splits.Ytr, "steps": steps}
-    last = [{"n_embd": 10, "n_hidden": 200}]
+    last = [MLPConfig(n_embd=10, n_hidden=200)]
     results = trained_as_in_the_lecture(splits)
     lecture = dev_losses(results, splits)
     told = torch.tensor(stored("11", "dev_of_five")["this list"])
@@ -113,7 +113,7 @@ def test_notebook_11_five_seeds_on_the_lectures_own_list():
 
 
 def test_notebook_16_the_long_run_ends_between_2_4_and_2_5_but_for_one_seed_at_most(splits):
-    runs = run_grid([{"n_embd": 10, "n_hidden": 200}], SEEDS, X=splits.Xtr, Y=splits.Ytr, steps=20_000, lr=0.1)
+    runs = run_grid([MLPConfig(n_embd=10, n_hidden=200)], SEEDS, X=splits.Xtr, Y=splits.Ytr, steps=20_000, lr=0.1)
     losses = dev_losses(runs, splits)
     assert ((losses > 2.35) & (losses < 2.55)).sum() >= 4  # to one decimal
     assert losses.max() < 2.7
