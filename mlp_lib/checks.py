@@ -173,6 +173,8 @@ def module(model: nn.Module) -> None:
 
 def examples(model: nn.Module, X: Tensor, Y: Tensor) -> None:
     """X (N, block_size), Y (N,): indices that the model knows."""
+    if isinstance(Y, Tensor) and Y.is_floating_point() and Y.ndim == 2:
+        Y = Y.argmax(1)  # weights (N, vocab_size), as F.cross_entropy and fast_steps take them
     for name, t in (("X", X), ("Y", Y)):
         if not isinstance(t, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor, got {type(t).__name__}")
