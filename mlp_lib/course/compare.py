@@ -8,6 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 
+from mlp_lib.course import figures
+
+figures.use_in_notebook()  # this module is the one that every page imports
+
 
 class SameAsVideo:
     """Compares a notebook's numbers with the video's, and knows whether they can be expected to agree.
