@@ -161,7 +161,11 @@ def edit(notebook: nbformat.NotebookNode, number: str) -> None:
             headings = re.findall(r"^#+ ([^\[\n]*)", cell.source, re.M)
             heading = headings[-1].rstrip(" ·") if headings else heading
         else:
-            cell.metadata["mystnb"] = {"image": {"alt": f"Figure: {heading}"}}
+            figures = [o["metadata"]["image/png"] for o in cell.outputs if "image/png" in o.get("metadata", {})]
+            alt = "; ".join(figure["alt"] for figure in figures if "alt" in figure)
+            cell.metadata["mystnb"] = {"image": {"alt": alt or f"Figure: {heading}"}}
+            for figure in figures:
+                figure.pop("height", None)  # a narrow screen shrinks the width, and the height follows
             below = help_of(cell, number) if "exercise" in cell.metadata.get("tags", []) else panel_note(cell)
             if below:
                 cells.append(nbformat.v4.new_markdown_cell(below))
