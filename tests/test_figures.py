@@ -15,7 +15,7 @@ from mlp_lib.course.figures import alt_text, png_and_metadata
 
 ROOT = Path(__file__).resolve().parent.parent
 CELLS = [
-    "import matplotlib.pyplot as plt\nfrom mlp_lib.course.compare import SameAsVideo",
+    "import matplotlib.pyplot as plt\nfrom mlp_lib.course.compare import same_as_video",
     "plt.figure(figsize=(4, 2), dpi=80)\nplt.plot([1, 2])\nplt.title('Up')\nplt.ylabel('loss')\nplt.show()",
     "fig, ax = plt.subplots()\nax.plot([1, 2])\nfig.alt = 'A line that rises.'\n_ = display(fig)\nplt.close(fig)",
     "plt.figure()\nplt.show()",

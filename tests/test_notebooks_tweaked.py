@@ -95,7 +95,7 @@ CHANGED = [
 
 
 @pytest.mark.parametrize(("path", "name"), CHANGED)
-def test_runs_to_its_end_with_changed_numbers(path, name, tmp_path, monkeypatch):
+def test_runs_to_its_end_with_changed_numbers_or_another_list(path, name, tmp_path, monkeypatch):
     notebook = nbformat.read(path, as_version=4)
     at = tagged(notebook, "parameters")
     before = parameters_of(notebook.cells[at])
@@ -116,9 +116,9 @@ def test_runs_to_its_end_with_changed_numbers(path, name, tmp_path, monkeypatch)
 @pytest.mark.torture
 @pytest.mark.skipif(not os.environ.get("MLP_LECTURE_NAMES"), reason="MLP_LECTURE_NAMES names no copy of the file")
 @pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem[:2])
-def test_with_the_lectures_own_file_every_number_is_the_videos(path):
+def test_runs_to_its_end_with_the_lectures_own_file(path, monkeypatch):
     notebook = nbformat.read(path, as_version=4)
-    notebook.cells.insert(tagged(notebook, "parameters") + 1, nbformat.v4.new_code_cell('words_file = "lecture"'))
+    monkeypatch.setenv("MLP_LIB_WORDS", "lecture")
     run(notebook, path.parent)
     assert "(video:" not in said(notebook), "a number of the video that this page does not reproduce"
 

@@ -50,8 +50,7 @@ def first_line(error: BaseException) -> str:
 def where_raised(error: BaseException) -> str:
     """The last line of the learner's own code on the way to the error, to stand behind the message."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f.line for f in frames if f.line and "site-packages" not in f.filename
-           and not f.filename.startswith(_NOT_THE_LEARNERS)]  # fmt: skip
+    own = [f.line for f in frames if f.line and not f.filename.startswith(_NOT_THE_LEARNERS)]
     return f" (in `{own[-1]}`)" if own else ""
 
 
