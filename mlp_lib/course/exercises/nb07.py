@@ -69,8 +69,8 @@ def _checked(answer: Callable[..., object], words: Sequence[str], seed: int) -> 
                 "in place, the same seed gives another split in the next call: work on a copy"
             )
         try:
-            train, dev, test = out
-            return [[str(w) for w in part] for part in (train, dev, test) if not isinstance(part, str)]
+            train, dev, test = out if isinstance(out, Sequence | np.ndarray) else ()
+            return [[str(w) for w in part] for part in (train, dev, test)]
         except (TypeError, ValueError):
             raise Mistake(f"{case}: expected three lists, train, dev and test, got {brief(out)}") from None
 
