@@ -12,7 +12,8 @@ from mlp_lib.course.exercises.progress import note_solved
 from mlp_lib.course.exercises.values import numbers, show
 
 _PATIENCE = 20.0  # seconds; to measure a model (15.4) takes up to 10
-_NOT_THE_LEARNERS = ("<", sysconfig.get_path("stdlib"), str(Path(__file__).parents[2]))
+_INSTALLED = (sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+_NOT_THE_LEARNERS = ("<", *_INSTALLED, str(Path(__file__).parents[2]))
 _complained = False
 
 
