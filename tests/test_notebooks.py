@@ -198,6 +198,7 @@ def test_every_chapter_of_the_video_has_its_section(seconds, number):
 # Numbers of three digits and more that prose may name without measuring them: years, and what sources report.
 REPORTED = {
     "": {"145"},
+    "00": {"200,000"},
     "07": {"182,441", "22,902", "22,803"},
     "10": {"17.7697"},
     "01": {"2003", "2018", "100,000", "17,000"},
