@@ -57,7 +57,6 @@ COMMON = {
         ("5.2", "One piece's loss is an estimate"),
         ("7.3", "asked about 32 of train's 70 rows"),
         ("7.5", "opened for 4 candidates"),
-        ("10.5", "the test split was used to choose"),
     ],
     "the generator for the start only": [
         ("5.1", "the draw comes from the global generator"),

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 
 from mlp_lib.course.exercises import all_exercises, nb02, nb06, nb07, nb13, nb16
-from mlp_lib.model import MLPConfig
 
 PLANTED = Path(__file__).parent / "planted"
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
@@ -139,13 +138,6 @@ def test_every_exercise_has_planted_mistakes():
         messages = [_verdict(k).message for k, (p, *_) in enumerate(MISTAKES) if p is q]
         assert len(messages) >= 2, f"{q!r} has {len(messages)} planted mistakes"
         assert len(set(messages)) == len(messages), f"{q!r}: two mistakes get the same message"
-
-
-def test_the_sentence_for_10_2_has_the_figures_of_the_page():
-    q = next(q for q in EXERCISES if q.number == "10.2")
-    units = q.solve(11_897, 2, 3, 27)
-    counted = MLPConfig(27, 3, 2, units).n_parameters
-    assert f"{units} units with two numbers per character: {counted:,} parameters" in q.evaluate(q.solve).message
 
 
 def test_two_numbers_may_be_stacked_and_one_may_have_a_shape():
