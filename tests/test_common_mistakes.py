@@ -19,8 +19,6 @@ COMMON = {
     "train and dev exchanged, or a stale forward pass": [
         ("7.3", "the two labels are swapped"),
         ("7.3", "A stale forward pass"),
-        ("11.3", "the labels are swapped"),
-        ("11.3", "a stale forward pass"),
     ],
     "a list shuffled in place, again": [("7.1", "the caller's list was shuffled in place")],
     "view(-1, 6) after the sizes changed": [
@@ -60,7 +58,6 @@ COMMON = {
     ],
     "the generator for the start only": [
         ("5.1", "the draw comes from the global generator"),
-        ("11.4", "the minibatches are drawn from the global one"),
     ],
     "two of ten dimensions shown as the embedding": [("9.2", "an accident of the random start")],
 }
