@@ -157,13 +157,18 @@ def test_rings_are_read_from_pyproject_or_from_the_installed_package(monkeypatch
     assert environment._requirements() == [("torch", ">=2.4.1", ""), ("numba", ">=0.60", "lab")]
 
 
-def test_the_library_alone_is_not_asked_for_the_pages_packages(monkeypatch, capsys):
-    monkeypatch.setattr(environment, "_has_pages", lambda: False)
-    names = {item.name for item in check_environment()}
-    assert "torch" in names
-    assert not names & {"numba", "jupyterlab", "Jupyter kernel", "Numba cache"}
-    assert advice([Item("torch", True, "2")]).startswith("The library is here. The pages also need: ")
-    assert '"numba>=' in advice([])
+def test_the_library_alone_is_not_asked_for_the_pages_packages(monkeypatch, tmp_path):
+    needs = [("torch", ">=2.4.1", ""), ("numba", ">=0.60", "lab")]
+    monkeypatch.setattr(environment, "_ROOT", tmp_path)
+    monkeypatch.setattr(environment, "_requirements", lambda: needs)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    for here, asked in ((None, False), ("found", True)):
+        monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name, here=here: here)
+        names = {item.name for item in check_environment()}
+        assert "torch" in names
+        assert ({"numba", "Jupyter kernel", "Numba cache"} <= names) is asked
+        assert not asked or advice([]).startswith("Everything is here.")
+        assert asked or re.search('The library is here. The pages also need: .*"numba>=0.60"$', advice([]))
 
 
 # --- the command that installs

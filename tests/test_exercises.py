@@ -157,9 +157,39 @@ def test_hints_come_in_steps_and_the_solution_is_shown(q, capsys):
     assert "def " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda X, C: C.detach()[X],
+        lambda X, C: C.T[:, X].permute(1, 2, 0),
+        lambda X, C: torch.nn.Embedding.from_pretrained(C)(X),
+        lambda X, C: torch.index_select(dim=0, index=X.flatten(), input=C).view(*X.shape, -1),
+    ],
+)
+def test_a_lookup_under_another_name_is_no_product(answer):
+    [q] = [q for q in EXERCISES if q.number == "2.1"]
+    assert "C was indexed" in q.evaluate(answer).message
+
+
 def test_numbers_are_unique():
     numbers = [q.number for q in EXERCISES]
     assert len(set(numbers)) == len(numbers)
+
+
+def test_split_that_needs_the_hash_of_a_text_is_another_in_another_process():
+    q = next(q for q in EXERCISES if q.number == "7.1")
+    for seed_of in (
+        lambda words, seed: hash((tuple(words), seed)),
+        lambda words, seed: hash(" ".join(words)) + seed,
+        lambda words, seed: hash((f"{words}", (seed,))),
+        lambda words, seed: f"{seed} {list(set(words))}",
+    ):
+        answer = lambda words, seed, seed_of=seed_of: q.solve(words, seed_of(words, seed))  # noqa: E731
+        assert "in another process this gives another split" in q.evaluate(answer).message
+    assert "hash" not in globals()
+    for seed_of in (lambda words, seed: hash((seed, len(words))), lambda words, seed: f"{seed} {sorted(set(words))}"):
+        answer = lambda words, seed, seed_of=seed_of: q.solve(words, seed_of(words, seed))  # noqa: E731
+        assert q.evaluate(answer).status == "right"
 
 
 # ---- the engine ------------------------------------------------------------------------------------------------------

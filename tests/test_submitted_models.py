@@ -10,19 +10,18 @@ import torch
 from torch import nn
 
 from mlp_lib import MLP, MLPConfig, Vocab, load_words, make_splits
-from mlp_lib.course.exercises import nb13, nb14, nb15
-from mlp_lib.course.exercises import submitted_models as rungs
+from mlp_lib.course.exercises import nb13, nb14, nb15, submitted_models
 from mlp_lib.lab.counts import Interpolated, Mixture, NGram
 from mlp_lib.lab.ladder import TestVault
 
 # A model's losses on dev and on train take a second and are the same in each test; the test set's is never kept here.
-LOSS = functools.cache(rungs._loss)
+LOSS = functools.cache(submitted_models._loss)
 SAID = r"\[ok\] 13\.4 train 1\.6295, dev 1\.9792 beats .*; next is .*\."
 
 
 @pytest.fixture(autouse=True)
 def each_loss_once(monkeypatch):
-    monkeypatch.setattr(rungs, "_loss", LOSS)
+    monkeypatch.setattr(submitted_models, "_loss", LOSS)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +75,7 @@ def test_each_exercise_opens_it_for_itself(counts, vault):
 def test_where_nothing_may_be_written_it_is_still_opened_only_once(counts, monkeypatch):
     monkeypatch.delenv("MLP_LIB_LADDER", raising=False)
     monkeypatch.setenv("CI", "true")
-    monkeypatch.setattr(rungs, "_of_this_process", [])
+    monkeypatch.setattr(submitted_models, "_of_this_process", [])
     assert "Test 1.9887" in nb13.q4.evaluate(counts, "final").message
     assert "it stays closed now" in nb13.q4.evaluate(counts, "final").message
 
@@ -160,7 +159,7 @@ def test_a_mixture_passes_and_so_does_a_function():
 
 
 def test_no_reason_is_none(vault):
-    assert "stays sealed" in rungs.handed_in(_Table(), None, exercise="E01", asked=2.2)
+    assert "stays sealed" in submitted_models.handed_in(_Table(), None, exercise="E01", asked=2.2)
     assert vault.openings == []
 
 

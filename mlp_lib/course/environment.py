@@ -89,11 +89,9 @@ def advice(items: Sequence[Item]) -> str:
     'Everything is here. Open notebooks/00_start_here.ipynb.'
     """
     wrong = sum(not item.ok for item in items)
-    if not wrong and _has_pages():
-        return "Everything is here. Open notebooks/00_start_here.ipynb."
     if not wrong:
-        needed = [name + bounds for name, bounds, ring in _requirements() if ring]
-        return f"The library is here. The pages also need: {_pip(*needed)}"
+        library = f"The library is here. The pages also need: {_pip(*_missing())}"
+        return "Everything is here. Open notebooks/00_start_here.ipynb." if _has_pages() else library
     count = f"{wrong} of {len(items)} lines say [no]."
     own = next((p for p in (_ROOT / ".venv/bin/python", _ROOT / ".venv/Scripts/python.exe") if p.exists()), None)
     if own is not None and not own.parent.parent.samefile(sys.prefix):
@@ -105,8 +103,13 @@ def advice(items: Sequence[Item]) -> str:
 
 
 def _has_pages() -> bool:
-    """Whether this is about the pages: they lie beside the library, or one of them is asking."""
-    return (_ROOT / "notebooks").is_dir() or "ipykernel" in sys.modules
+    """Whether this is about the pages: they lie beside the library, one is asking, or their packages are installed."""
+    return (_ROOT / "notebooks").is_dir() or "ipykernel" in sys.modules or not _missing()
+
+
+def _missing() -> list[str]:
+    """What the pages need beyond the library and is not installed."""
+    return [name + bounds for name, bounds, ring in _requirements() if ring and not importlib.util.find_spec(name)]
 
 
 def _python() -> Item:

@@ -296,13 +296,13 @@ def _check_e03(model: object, reason: object = None) -> str:
         )
     if reason is not None and not (isinstance(reason, str) and reason.strip()):
         raise Mistake('to open the test set write down why, as a text: q4.check(model, "my final model")')
-    train, rung = measured(model, _ASKED)
-    said = f"train {train:.4f}, {rung}."
+    train, place = measured(model, _ASKED)
+    said = f"train {train:.4f}, {place}."
     if isinstance(model, nn.Module) and model.training and next(model.parameters(), None) is not None:
         said += " Your model is in training mode; it was measured in evaluation mode."
     if reason is None:
         return f'{said} Test stays closed; q4.check(model, "why") opens it, once.'
-    return f"{said} {opened_once(_Logits(model), rung.dev, exercise='E03', reason=reason)}"
+    return f"{said} {opened_once(_Logits(model), place.dev, exercise='E03', reason=reason)}"
 
 
 def e03() -> Interpolated:

@@ -15,7 +15,7 @@ from mlp_lib.course.exercises.answers import brief
 from mlp_lib.course.exercises.base import Mistake
 from mlp_lib.data import Splits, Vocab, make_splits
 from mlp_lib.lab.counts import ProbabilityModel, char_probs, entropy_floor, target_probs
-from mlp_lib.lab.ladder import Opening, Rung, TestVault, rung_of
+from mlp_lib.lab.ladder import Opening, Standing, TestVault, standing
 from mlp_lib.model import device_of, eval_mode
 from mlp_lib.words import load_words
 
@@ -23,7 +23,7 @@ _KNOWN_TO_BE_HARD = 1.85  # far below all that is known, on any split
 
 
 def handed_in(model: object, reason: object, *, exercise: str, asked: float) -> str:
-    """The sentence for a model whose dev loss lies under `asked` nats: its losses, the rung reached and the next one.
+    """The sentence for a model whose dev loss lies under `asked` nats: its losses, and what dev beats on the ladder.
 
     Measured on the bundled list's splits. With a `reason`, a text, the test set is opened, once for each `exercise`
     ("E01"), which begins the reason in the vault's record. Raises `Mistake` for whatever cannot be evaluated, for a
@@ -32,15 +32,15 @@ def handed_in(model: object, reason: object, *, exercise: str, asked: float) -> 
     _check_is_model(model)
     if not (reason is None or isinstance(reason, str)):
         raise Mistake(f"the reason for opening the test set is a text, got {brief(reason)}")
-    train_loss, rung = measured(model, asked)
-    said = f"train {train_loss:.4f}, {rung}."
+    train_loss, place = measured(model, asked)
+    said = f"train {train_loss:.4f}, {place}."
     if reason is None or not reason.strip():
         return f"{said} The test set stays sealed"
-    return f"{said} {opened_once(model, rung.dev, exercise=exercise, reason=reason)}"
+    return f"{said} {opened_once(model, place.dev, exercise=exercise, reason=reason)}"
 
 
-def measured(model: ProbabilityModel, asked: float) -> tuple[float, Rung]:
-    """The train loss in nats of a model that says how many characters it reads, and the rung of its dev loss.
+def measured(model: ProbabilityModel, asked: float) -> tuple[float, Standing]:
+    """The train loss in nats of a model that says how many characters it reads, and where its dev loss stands.
 
     `model` is anything that `char_probs` takes. Raises `Mistake` as `handed_in` does.
     """
@@ -53,12 +53,12 @@ def measured(model: ProbabilityModel, asked: float) -> tuple[float, Rung]:
             f"dev {dev:.4f} is worse than uniform guessing, {math.log(len(vocab)):.4f}: untrained, or another order of "
             "symbols than Vocab.from_words gives"
         )
-    rung = rung_of(dev)
+    place = standing(dev)
     if not dev < asked:
-        raise Mistake(f"{rung}. The exercise asks for a dev loss under {asked:g}")
+        raise Mistake(f"{place}. The exercise asks for a dev loss under {asked:g}")
     train_loss = _loss(model, splits.Xtr, splits.Ytr, len(vocab))
     _check_against_train(train_loss, dev)
-    return train_loss, rung
+    return train_loss, place
 
 
 def context_of(model: object) -> int:
@@ -183,7 +183,7 @@ def _loss(model: ProbabilityModel, X: Tensor, Y: Tensor, vocab_size: int) -> flo
 def _check_is_possible(dev: float, splits: Splits) -> None:
     """A dev loss that no honest model has: dev was trained on, or the answers leak in."""
     block_size = splits.Xdev.shape[1]
-    floor = entropy_floor(splits.Xdev, splits.Ydev) if block_size <= 12 else 0.0
+    floor = entropy_floor(splits.Xdev, splits.Ydev)
     if dev < floor:
         raise Mistake(
             f"dev {dev:.4f} lies below the entropy of dev itself, {floor:.4f} for {block_size} characters of context. "
