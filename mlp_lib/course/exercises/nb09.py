@@ -250,10 +250,10 @@ def _mapped(answer: Callable[..., object], C: Tensor, k: int) -> object:
 
 
 def _turned(found: Tensor, wanted: Tensor) -> Tensor:
-    """Each column as wanted, if it is that up to its sign; else with its largest number above 0."""
+    """Each column turned towards the one wanted; where they have little in common, its largest number is positive."""
+    likeness = torch.cosine_similarity(found, wanted, dim=0)
     largest = found.gather(0, found.abs().argmax(0)[None])[0]
-    columns = zip(found.T, wanted.T, largest < 0, strict=True)
-    return torch.stack([x if _alike(x, y) else -x if below or _alike(-x, y) else x for x, y, below in columns], 1)
+    return torch.where(torch.where(likeness.abs() > 0.5, likeness, largest) < 0, -found, found)
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:
