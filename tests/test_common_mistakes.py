@@ -19,8 +19,6 @@ COMMON = {
     "train and dev exchanged, or a stale forward pass": [
         ("7.2", "dev lies 0.038 below train"),
         ("7.2", "no trained network is so bad"),
-        ("11.3", "the labels are swapped"),
-        ("11.3", "a stale forward pass"),
     ],
     "a list shuffled in place, again": [("7.1", "the list that was handed in is changed afterwards")],
     "view(-1, 6) after the sizes changed": [
@@ -56,11 +54,9 @@ COMMON = {
     "a minibatch for the split, test for the choice": [
         ("5.2", "One piece's loss is an estimate"),
         ("7.3", "the test set was used to choose"),
-        ("10.5", "the test split was used to choose"),
     ],
     "the generator for the start only": [
         ("5.1", "in the same state gave different rows"),
-        ("11.4", "the minibatches are drawn from the global one"),
     ],
     "two of ten dimensions shown as the embedding": [("9.2", "an accident of the random start")],
 }
