@@ -84,6 +84,12 @@ def test_solution_is_right_where_it_is_pasted(q):
     assert len(verdict.message) > len(f"[ok] {q.number} "), "a right answer deserves a sentence"
 
 
+@pytest.mark.parametrize("q", [q for q in EXERCISES if q._judge is None], ids=lambda q: q.number)
+def test_the_solution_gives_a_value_on_every_case(q):
+    """An error of the solution would become what is expected of answers."""
+    assert not [(k, seen.error or seen.fault) for k, seen in enumerate(q._expected) if seen.error or seen.fault]
+
+
 @pytest.mark.parametrize(("q", "wrong"), WRONG, ids=[f"{q.number}-{wrong.says[:40]}" for q, wrong in WRONG])
 def test_wrong_answer_gets_its_own_sentence(q, wrong):
     verdict = q.evaluate(*wrong.answer) if isinstance(wrong.answer, tuple) else q.evaluate(wrong.answer)
