@@ -1,4 +1,4 @@
-"""How soon a panel answers a hand: each control of each panel is moved, with the data and sizes of the pages.
+"""How soon a panel answers: each control of each panel is moved, with the data and sizes of the pages.
 
 Run it with `make bench`, on an idle machine; it writes panels.md beside itself. What counts is the time from the new
 value to the moment when picture and readout have changed in the kernel, or when the panel says that it works: a panel
@@ -18,6 +18,7 @@ from mlp_lib import MLP, MLPConfig, Vocab, load_words, make_splits, train
 from mlp_lib.course import panels
 from mlp_lib.course.panels import PlotPanel
 from mlp_lib.lab.fast import fast_steps
+from mlp_lib.sweep import lr_sweep
 
 HERE = Path(__file__).resolve().parent
 NOTICED = 0.1  # seconds
@@ -47,7 +48,8 @@ def each_panel() -> Iterator[tuple[str, PlotPanel]]:
     yield "04", panels.train_panel(model, Xtr[:32], Ytr[:32], g=g, lr=0.1, batch_size=None, first=200)
     yield "05", panels.gradient_noise_panel({"before": before, "after": small}, Xtr, Ytr)
     model, g = fresh(2, 100)
-    yield "06", panels.sweep_panel(model, Xtr, Ytr, g=g)
+    result = lr_sweep(model, Xtr, Ytr, seeds=8, fresh=True, stepper=fast_steps, g=g)
+    yield "06", panels.sweep_panel(model, Xtr, Ytr, g=g, result=result)
     yield "07, 08, 10", panels.sizes_panel(trained.config, Xtr, Ytr, Xdev, Ydev)
     yield "09", panels.embedding_panel({0: before.C.detach(), 3000: small.C.detach()}, vocab)
     yield "09, more dimensions", panels.embedding_panel({0: fresh()[0].C.detach(), 5000: trained.C.detach()}, vocab)
@@ -82,8 +84,8 @@ def moved(panel: PlotPanel, control: ipywidgets.ValueWidget, value: object) -> t
     end = time.perf_counter()
     panel.status.unobserve(note, names="value")
     assert panel.error is None, f"{panel}: {panel.error}"
-    if hasattr(panel, "worker"):
-        panel.worker.wait(60)  # the next move finds a panel at rest
+    if panel.worker is not None:
+        panel.worker.wait()  # the next move finds a panel at rest
     return min([*said, end]) - clock, end - clock
 
 

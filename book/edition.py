@@ -1,6 +1,6 @@
 """What the book adds to the pages as they are read: lecture times, folded hints and solutions, notes under panels.
 
-Nothing is written twice: chapters come from the map of notebook 00, times from the headings of the pages, hints and
+Sections beyond the video are folded, as JupyterLab shows them. Times come from the headings of the pages, hints and
 solutions from the exercises themselves.
 """
 
@@ -25,7 +25,6 @@ from sphinx.writers.html5 import HTML5Translator
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 _VIDEO = r"\[▶ [\d:]+\]\((?P<url>https://www\.youtube\.com/watch\?v=\w+&t=(?P<seconds>\d+)s)\)"
 _HEADING = re.compile(rf"^(?P<level>#+) (?P<title>.*?) · {_VIDEO}$", re.M)
-_CHAPTER = re.compile(rf"^\| {_VIDEO} \| (?P<name>[^|]+) \| (\[[^|\]]*\]\((?P<file>\w+\.ipynb)\))?", re.M)
 _EXERCISE = re.compile(r"^(\w+)\.check\(", re.M)
 _ARRAY_LIKE = stringify_annotation(ArrayLike, "smart")
 _PANEL = re.compile(r"\w+_panel: (.*)")
@@ -71,22 +70,40 @@ def pages() -> list[dict[str, str]]:
     return found
 
 
+CHAPTERS = {
+    0: "introduction",
+    108: "the paper, by Bengio and others",
+    543: "building the training dataset",
+    739: "the embedding table",
+    1115: "the hidden layer; storage and views",
+    1755: "the output layer",
+    1793: "the negative log likelihood",
+    1937: "summary of the network",
+    1969: "`F.cross_entropy`, and why",
+    2276: "the training loop, on one batch",
+    2485: "the full dataset, minibatches",
+    2740: "finding a learning rate",
+    3200: "training, validation and test split",
+    3649: "a larger hidden layer",
+    3927: "looking at the embeddings",
+    4036: "a larger embedding",
+    4243: "when a loss may go into a paper",
+    4306: "the final code",
+    4404: "sampling from the model",
+}
+"""The second at which each chapter of the video begins, and what it is about."""
+
+
 @cache
 def chapters() -> list[Chapter]:
-    """The chapters of the video in their order, read off the map of notebook 00 and the headings of all pages."""
-    places: dict[str, list[Place]] = {}
+    """The chapters of the video in their order, with the sections of the pages that teach them."""
+    places: dict[int, list[Place]] = {}
     for page in pages():
         notebook = nbformat.read(NOTEBOOKS / page["file"], as_version=4)
         for seconds, title, anchor in mark_times(notebook, page["name"][:2]):
-            places.setdefault(seconds, []).append(Place(f"{page['name'][:2]} · {title}", f"#{anchor}"))
-    titles = {page["file"]: page["title"] for page in pages()}
-    start_here = nbformat.read(sorted(NOTEBOOKS.glob("00*.ipynb"))[0], as_version=4)
-    found = []
-    for row in _CHAPTER.finditer("\n".join(cell.source for cell in start_here.cells)):
-        whole_page = [Place(titles[row["file"]], f"../notebooks/{row['file']}")] if row["file"] else []
-        taught = places.get(row["seconds"], whole_page)
-        found.append(Chapter(row["url"], clock(int(row["seconds"])), row["name"].strip(), taught))
-    return found
+            places.setdefault(int(seconds), []).append(Place(f"{page['name'][:2]} · {title}", f"#{anchor}"))
+    video = "https://www.youtube.com/watch?v=TCH_1BHY58I"
+    return [Chapter(f"{video}&t={at}s", clock(at), name, places[at]) for at, name in CHAPTERS.items()]
 
 
 def mark_times(notebook: nbformat.NotebookNode, number: str) -> list[tuple[str, str, str]]:
@@ -161,7 +178,11 @@ def edit(notebook: nbformat.NotebookNode, number: str) -> None:
             headings = re.findall(r"^#+ ([^\[\n]*)", cell.source, re.M)
             heading = headings[-1].rstrip(" ·") if headings else heading
         else:
-            cell.metadata["mystnb"] = {"image": {"alt": f"Figure: {heading}"}}
+            figures = [o["metadata"]["image/png"] for o in cell.outputs if "image/png" in o.get("metadata", {})]
+            alt = "; ".join(figure["alt"] for figure in figures if "alt" in figure)
+            cell.metadata["mystnb"] = {"image": {"alt": alt or f"Figure: {heading}"}}
+            for figure in figures:
+                figure.pop("height", None)  # a narrow screen shrinks the width, and the height follows
             below = help_of(cell, number) if "exercise" in cell.metadata.get("tags", []) else panel_note(cell)
             if below:
                 cells.append(nbformat.v4.new_markdown_cell(below))
@@ -177,6 +198,31 @@ def on_source_read(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = nbformat.writes(notebook)
     elif folder == "book":
         source[0] = jinja2.Template(source[0]).render(pages=pages(), chapters=chapters())
+
+
+class Folded(nodes.General, nodes.Element):
+    """What the reader opens: everything of a section but its heading."""
+
+
+def on_doctree_read(app: Sphinx, doctree: nodes.document) -> None:
+    """Fold the sections beyond the video."""
+    for section in doctree.findall(nodes.section):
+        title = section[0].astext()
+        if title.startswith("Beyond the video: "):
+            inside = Folded("", *section.children[1:], summary=title.removeprefix("Beyond the video: "))
+            section.children = section.children[:1]
+            section += inside
+
+
+def visit_folded(translator: HTML5Translator, node: Folded) -> None:
+    """Closed; a link to a place inside opens it."""
+    summary = translator.encode(f"Open: {node['summary']}")
+    translator.body.append(f'<details class="beyond"><summary>{summary}</summary>')
+
+
+def depart_folded(translator: HTML5Translator, node: Folded) -> None:
+    """The end of it."""
+    translator.body.append("</details>")
 
 
 # ---- the library -----------------------------------------------------------------------------------------------------
@@ -219,6 +265,8 @@ def visit_displaymath(translator: HTML5Translator, node: nodes.math_block) -> No
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls this."""
     app.connect("source-read", on_source_read)
+    app.connect("doctree-read", on_doctree_read)
+    app.add_node(Folded, html=(visit_folded, depart_folded))
     app.connect("autodoc-process-docstring", on_docstring)
     app.connect("autodoc-process-signature", on_signature)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))

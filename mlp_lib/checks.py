@@ -18,7 +18,7 @@ from torch import Tensor, nn
 BOUNDARY = "."  # starts and ends every word; always symbol 0
 
 _COUNTS = {  # whole-number arguments by their name, with the least value that makes sense
-    "steps": 0, "start": 0, "n": 0, "batch_size": 1, "block_size": 1, "max_len": 1, "eval_every": 1, "seeds": 1,
+    "steps": 0, "start": 0, "n": 0, "batch_size": 1, "block_size": 1, "max_len": 1, "eval_every": 1,
 }  # fmt: skip
 _OPTIONAL = ("batch_size", "eval_every")  # None has a meaning here
 _under_way = threading.local()
@@ -173,6 +173,8 @@ def module(model: nn.Module) -> None:
 
 def examples(model: nn.Module, X: Tensor, Y: Tensor) -> None:
     """X (N, block_size), Y (N,): indices that the model knows."""
+    if isinstance(Y, Tensor) and Y.is_floating_point() and Y.ndim == 2:
+        Y = Y.argmax(1)  # weights (N, vocab_size), as F.cross_entropy and fast_steps take them
     for name, t in (("X", X), ("Y", Y)):
         if not isinstance(t, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor, got {type(t).__name__}")

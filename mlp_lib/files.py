@@ -25,14 +25,16 @@ def record_path(name: str, variable: str) -> Path | None:
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace the file in one move: a reader, or a run that is killed, sees the old content or the new, never half.
 
-    Raises OSError if the file cannot be written; what was there is then still there.
+    A link is followed. Raises OSError if the file cannot be written; what was there is then still there.
     """
-    temporary = None
+    path, temporary = Path(os.path.realpath(path)), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with open(descriptor, "wb") as file:
             file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # on the disk before it takes the place of the old content
         os.replace(temporary, path)
     except BaseException as error:
         if temporary is not None:

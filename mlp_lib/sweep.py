@@ -62,6 +62,7 @@ def lr_sweep(
     torch.Size([3, 100])
     """
     count("steps", steps, least=2)
+    count("seeds", seeds)  # elsewhere seeds are a list
     if not 0 < lo < hi < math.inf:
         raise ValueError(
             f"lo and hi must be rates with 0 < lo < hi, got {lo} and {hi}: the lower first, and 0.001 rather than its "

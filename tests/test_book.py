@@ -135,7 +135,24 @@ def test_a_page_shows_all_that_is_stored(path, book):
             assert output.get("text", "").rstrip() in outputs
     shown = page.select("div.cell_output img")
     assert len(shown) == pictures
-    assert all(image["alt"].startswith("Figure: ") for image in shown)
+    alts = [o.metadata["image/png"]["alt"] for c in notebook.cells for o in c.get("outputs", []) if has_alt(o)]
+    told = " ".join(image["alt"] for image in shown)
+    assert len(alts) == pictures
+    assert all(" ".join(alt.split()) in " ".join(told.split()) for alt in alts)
+
+
+def has_alt(output):
+    return "alt" in output.get("metadata", {}).get("image/png", {})
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_sections_beyond_the_video_are_folded(path, book):
+    folds = book.notebook(path).select("details.beyond")
+    headings = re.findall(
+        r"^## (Beyond the video: .*)$", "\n".join(c.source for c in nbformat.read(path, as_version=4).cells), re.M
+    )
+    assert [said(fold.find_previous("h2")).removesuffix("#") for fold in folds] == headings
+    assert not any(fold.has_attr("open") for fold in folds)
 
 
 def test_the_navigation_has_the_lecture_times(book):
@@ -167,7 +184,7 @@ def test_every_chapter_leads_to_the_video_and_to_its_section(seconds, number, bo
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_hints_and_solutions_are_folded_below_their_exercises(path, book):
-    folds = book.notebook(path).select("details")
+    folds = book.notebook(path).select("details.fold")
     assert not any(fold.has_attr("open") for fold in folds)
     expected = []
     for exercise in all_exercises():
@@ -179,7 +196,9 @@ def test_hints_and_solutions_are_folded_below_their_exercises(path, book):
     found = [(said(fold.summary), said(fold).removeprefix(said(fold.summary)).strip()) for fold in folds]
     assert sorted(found) == sorted(expected)
     for cell in book.notebook(path).select("div.cell.tag_exercise"):
-        assert said(cell.find_next_sibling()) == said(cell.find_next("details")), "the first hint follows the cell"
+        assert said(cell.find_next_sibling()) == said(cell.find_next("details", class_="fold")), (
+            "the first hint follows the cell"
+        )
 
 
 def test_panels_say_that_they_move_elsewhere(book):

@@ -84,6 +84,12 @@ def test_solution_is_right_where_it_is_pasted(q):
     assert len(verdict.message) > len(f"[ok] {q.number} "), "a right answer deserves a sentence"
 
 
+@pytest.mark.parametrize("q", [q for q in EXERCISES if q._judge is None], ids=lambda q: q.number)
+def test_the_solution_gives_a_value_on_every_case(q):
+    """An error of the solution would become what is expected of answers."""
+    assert not [(k, seen.error or seen.fault) for k, seen in enumerate(q._expected) if seen.error or seen.fault]
+
+
 @pytest.mark.parametrize(("q", "wrong"), WRONG, ids=[f"{q.number}-{wrong.says[:40]}" for q, wrong in WRONG])
 def test_wrong_answer_gets_its_own_sentence(q, wrong):
     verdict = q.evaluate(*wrong.answer) if isinstance(wrong.answer, tuple) else q.evaluate(wrong.answer)
@@ -157,9 +163,39 @@ def test_hints_come_in_steps_and_the_solution_is_shown(q, capsys):
     assert "def " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda X, C: C.detach()[X],
+        lambda X, C: C.T[:, X].permute(1, 2, 0),
+        lambda X, C: torch.nn.Embedding.from_pretrained(C)(X),
+        lambda X, C: torch.index_select(dim=0, index=X.flatten(), input=C).view(*X.shape, -1),
+    ],
+)
+def test_a_lookup_under_another_name_is_no_product(answer):
+    [q] = [q for q in EXERCISES if q.number == "2.1"]
+    assert "C was indexed" in q.evaluate(answer).message
+
+
 def test_numbers_are_unique():
     numbers = [q.number for q in EXERCISES]
     assert len(set(numbers)) == len(numbers)
+
+
+def test_split_that_needs_the_hash_of_a_text_is_another_in_another_process():
+    q = next(q for q in EXERCISES if q.number == "7.1")
+    for seed_of in (
+        lambda words, seed: hash((tuple(words), seed)),
+        lambda words, seed: hash(" ".join(words)) + seed,
+        lambda words, seed: hash((f"{words}", (seed,))),
+        lambda words, seed: f"{seed} {list(set(words))}",
+    ):
+        answer = lambda words, seed, seed_of=seed_of: q.solve(words, seed_of(words, seed))  # noqa: E731
+        assert "in another process this gives another split" in q.evaluate(answer).message
+    assert "hash" not in globals()
+    for seed_of in (lambda words, seed: hash((seed, len(words))), lambda words, seed: f"{seed} {sorted(set(words))}"):
+        answer = lambda words, seed, seed_of=seed_of: q.solve(words, seed_of(words, seed))  # noqa: E731
+        assert q.evaluate(answer).status == "right"
 
 
 # ---- the engine ------------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ from mlp_lib.course.environment import *
 from mlp_lib.lab.grid import run_grid
 from mlp_lib.lab.fast import fast_steps
 from mlp_lib.lab.ladder import Ladder, TestVault
-from mlp_lib.course.panels.session import TrainSession
+from mlp_lib.course.panels import train_panel
 from mlp_lib.sweep import lr_sweep
 
 for module in pkgutil.walk_packages(mlp_lib.__path__, "mlp_lib."):
@@ -72,12 +72,11 @@ model = MLP(MLPConfig(len(vocab), 3, 2, 20), g=g)
 history = train(model, splits.Xtr, splits.Ytr, steps=50, g=g, stepper=fast_steps, eval_on={"dev": splits[2:4]})
 lr_sweep(model, splits.Xtr, splits.Ytr, steps=20, g=g)
 board = Ladder(folder / "ladder.sqlite", words=words)
-run_grid([model.config], [1, 2], splits=splits, steps=20, ladder=board)
+run_grid([model.config], [1, 2], X=splits.Xtr, Y=splits.Ytr, steps=20, ladder=board)
 TestVault(*splits[4:], path=board.path).loss(model, reason="to see")
 Interpolated(2).fit(*splits[:2], len(vocab)).loss(*splits[2:4])
 sample_words(model, vocab, n=5, g=g)
-with TrainSession(model, splits.Xtr, splits.Ytr, g=g) as session:
-    session.step(3)
+train_panel(model, splits.Xtr, splits.Ytr, g=g, first=3)
 load_model(save_model(model, folder / "model", vocab=vocab))
 for question in vars(mlp_lib.course.exercises.nb01).values():
     if isinstance(question, mlp_lib.course.exercises.Exercise):

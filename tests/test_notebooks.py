@@ -196,7 +196,14 @@ def test_every_chapter_of_the_video_has_its_section(seconds, number):
 
 
 # Numbers of three digits and more that prose may name without measuring them: years, and what sources report.
-REPORTED = {"": {"145"}, "01": {"2003", "2018", "100,000", "17,000"}}
+REPORTED = {
+    "": {"145"},
+    "00": {"200,000"},
+    "07": {"182,441", "22,902", "22,803"},
+    "10": {"17.7697"},
+    "13": {"11,897"},
+    "01": {"2003", "2018", "100,000", "17,000"},
+}
 _NOT_A_FIGURE = re.compile(
     r"\]\([^)]*\)|\[▶[^\]]*\]?|`[^`]*`|\d+ minutes|Exercise \d+\.\d+|[Nn]otebooks? \d\d( and \d\d| to \d\d)?|\d\d:\d\d"
 )
@@ -232,6 +239,15 @@ def test_every_number_in_the_prose_stands_in_a_cell(path):
             if not any(abs(n - said) <= allowed + 0.501 * unit for n, allowed in shown for said in as_said):
                 missing.append(f"{number} in {cell.source[:60]!r}")
     assert missing == []
+
+
+def test_page_00_and_the_readme_give_each_page_the_minutes_of_its_head():
+    """The route is shown in three places."""
+    for path in PATHS[1:13]:
+        minutes = re.search(r"about (\d+) minutes for the lecture's route", load(path).cells[0].source)[1]
+        for text in (prose(load(PATHS[0])), (ROOT / "README.md").read_text("utf-8")):
+            row = next(line for line in text.splitlines() if line.startswith("|") and f"{path.name})" in line)
+            assert f"| {minutes} |" in row, row
 
 
 def test_twelve_pages_have_a_panel_under_a_figure():

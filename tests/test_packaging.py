@@ -122,10 +122,6 @@ def test_the_readmes_speeds_are_those_that_were_measured():
     rows = re.findall(r"\| ([\d.]+ \| [\d.]+ ×) \|", readme)
     assert len(rows) == 7
     assert all(f"| {row} |" in results for row in rows)
-    assert "27 µs per model and step" in readme
-    assert "| 27.3 |" in results
-    [faster] = re.findall(r"\((\d+) times as fast as the loop\), sampling 10,000 names \((\d+) times\)", readme)
-    assert all(f"| {ratio} × |" in results for ratio in faster)
 
 
 def test_a_python_that_is_not_there_is_not_called_old(tmp_path):

@@ -1,249 +1,254 @@
-"""The panels without a kernel: values are set, and what was drawn and said is read back.
+"""The panels without a kernel: controls are moved, and what was drawn and said is read back.
 
-For a new panel: enter it in PANELS, and add tests of its own on the data drawn below.
+For a new panel: enter it in PANELS, and add a test on the data drawn.
 """
 
-import base64
+import _thread
 import gc
-import html
 import io
-import json
-import mmap
+import itertools
+import math
+import random
 import re
 import threading
 import time
 import warnings
-from pathlib import Path
 
 import ipywidgets
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from matplotlib.patches import Rectangle
+from matplotlib.figure import Figure
 from PIL import Image
 
-from mlp_lib import MLP, MLPConfig, Vocab, build_dataset, eval_loss, load_words, next_char_probs, sample_words, train
-from mlp_lib.course.panels import PlotPanel, network_panel, sampling_panel, softmax_panel, train_panel
-from mlp_lib.course.panels.base import slider
+from mlp_lib import MLP, MLPConfig, Vocab, build_dataset, eval_loss, load_words, make_splits, train, train_steps
+from mlp_lib.course import panels
+from mlp_lib.course.exercises import nb00
+from mlp_lib.course.exercises.progress import catalogue, note_solved, solved
+from mlp_lib.course.panels.base import PlotPanel, slider
+from mlp_lib.course.panels.embedding import embedding_panel, widest_directions
+from mlp_lib.course.panels.gradient_noise import full_gradient
+from mlp_lib.course.panels.worker import Worker
 from mlp_lib.lab.fast import fast_steps
+from mlp_lib.sample import next_char_probs, sample_words
+from mlp_lib.sweep import lr_sweep
 
 WORDS = load_words()[:300]
 VOCAB = Vocab.from_words(WORDS)
-X, Y = build_dataset(WORDS[:5], VOCAB)
+X, Y = build_dataset(WORDS, VOCAB)
+SPLITS = make_splits(WORDS, VOCAB)
+SEED = 2147483647
 
 
-@pytest.fixture(scope="module")
-def trained():
-    g = torch.Generator().manual_seed(2147483647)
-    model = MLP(MLPConfig(len(VOCAB), 3, 2, 30), g=g)
-    train(model, *build_dataset(WORDS, VOCAB), steps=2000, g=g)
+def new_model(n_embd=2, n_hidden=20):
+    g = torch.Generator().manual_seed(SEED)
+    return MLP(MLPConfig(len(VOCAB), 3, n_embd, n_hidden), g=g), g
+
+
+def trained(n_embd=2, steps=1000):
+    model, g = new_model(n_embd)
+    train(model, X, Y, steps=steps, g=g, stepper=fast_steps)
     return model
 
 
-def new_train_panel(**how):
-    g = torch.Generator().manual_seed(2147483647)
-    model = MLP(MLPConfig(len(VOCAB), 3, 2, 100), g=g)
-    return train_panel(model, X, Y, g=g, **how)
+def maps(n_embd):
+    """Copies of C on the way of a training."""
+    model, g = new_model(n_embd)
+    found = {0: model.C.detach().clone()}
+    for start, stop in itertools.pairwise((0, 10, 100, 400)):
+        train(model, X, Y, start=start, steps=stop - start, g=g, stepper=fast_steps)
+        found[stop] = model.C.detach().clone()
+    return found
+
+
+MODEL, MAPS = trained(), {n_embd: maps(n_embd) for n_embd in (1, 2, 5)}
+
+
+def new_train(**how):
+    model, g = new_model()
+    return panels.train_panel(model, X, Y, g=g, **how)
+
+
+def new_noise():
+    return panels.gradient_noise_panel({"start": new_model()[0], "late": MODEL}, X, Y)
+
+
+def new_sweep(steps=200, seeds=3, **how):
+    model, g = new_model()
+    result = lr_sweep(model, X, Y, steps=steps, seeds=seeds, fresh=True, stepper=fast_steps, g=g)
+    return panels.sweep_panel(model, X, Y, g=g, result=result, train_for=300, **how)
+
+
+def new_sizes(**how):
+    return panels.sizes_panel(MODEL.config, *SPLITS[:4], **({"steps": 500, "n_words": 100} | how))
 
 
 PANELS = {
-    "network_panel": lambda model: network_panel(model, VOCAB, WORDS),
-    "sampling_panel": lambda model: sampling_panel(model, VOCAB, words=WORDS),
-    "softmax_panel": lambda model: softmax_panel(),
-    "train_panel": lambda model: new_train_panel(floor=0.2515, first=20),
+    "board_panel": panels.board_panel,
+    "network_panel": lambda: panels.network_panel(MODEL, VOCAB, WORDS),
+    "softmax_panel": panels.softmax_panel,
+    "train_panel": lambda: new_train(floor=0.2515, first=20, on_demand={"dev": (X[:50], Y[:50])}),
+    "gradient_noise_panel": new_noise,
+    "sweep_panel": new_sweep,
+    "sizes_panel": new_sizes,
+    "embedding_panel": lambda: embedding_panel(MAPS[5], VOCAB),
+    "sampling_panel": lambda: panels.sampling_panel(MODEL, VOCAB, words=WORDS),
+    "init_panel": lambda: panels.init_panel(X, Y, MLPConfig(len(VOCAB), 3, 10, 50), seed=SEED),
 }
 each_panel = pytest.mark.parametrize("name", PANELS)
+each_stepper = pytest.mark.parametrize("stepper", [train_steps, fast_steps], ids=lambda s: s.__name__)
 
 
-@pytest.fixture
-def make(trained):
-    """Makes a panel by name, and closes it after the test."""
-    made = []
-
-    def make(name):
-        made.append(PANELS[name](trained))
-        return made[-1]
-
-    yield make
-    for panel in made:
-        panel.close()
-    assert [t for t in threading.enumerate() if t.name == "TrainSession"] == []
+@pytest.fixture(autouse=True)
+def record(tmp_path, monkeypatch):
+    """An empty record of solved exercises; and no thread stays behind."""
+    monkeypatch.setenv("MLP_LIB_EXERCISES", str(tmp_path / "exercises.json"))
+    yield tmp_path / "exercises.json"
+    for name in ("train_panel", "sweep_panel", "sizes_panel", "worker"):
+        Worker(name, on_end=print).bar.close()  # closes the one before
+    assert threads() == []
 
 
-def until(condition, seconds=10.0):
+def threads():
+    return [t for t in threading.enumerate() if t.name == "panel worker"]
+
+
+def until(condition, seconds=20.0):
     end = time.perf_counter() + seconds
     while not condition():
         assert time.perf_counter() < end, "waited in vain"
-        time.sleep(0.005)
+        time.sleep(0.002)
+
+
+def click(panel, *says):
+    for button in says:
+        panel.buttons[button].click()
+
+
+def choose(panel, **values):
+    """Set controls, and wait for what they begin."""
+    for name, value in values.items():
+        panel.controls[name].value = value
+    if panel.worker:
+        panel.worker.wait()
+    return panel
+
+
+def move(control, chance, text="ma"):
+    """To another value, whichever."""
+    before = control.value
+    while control.value == before:
+        if hasattr(control, "options"):
+            control.index = chance.randrange(len(control.options))
+        elif isinstance(control, ipywidgets.Text):
+            control.value = text
+        elif isinstance(control, ipywidgets.FloatLogSlider):
+            control.value = control.base ** round(chance.uniform(control.min, control.max), 1)
+        else:
+            control.value = type(before)(chance.uniform(control.min, min(control.max, 200)))
 
 
 def heights(ax):
-    bars = [patch for patch in ax.patches if isinstance(patch, Rectangle)]  # until 3.8 a span was a Polygon
-    return [bar.get_height() for bar in bars if bar.get_width() < 1]
+    return [bar.get_height() for bar in ax.patches if bar.get_width() < 1]
 
 
 # ---- what holds for every panel --------------------------------------------------------------------------------------
 
 
 @each_panel
-def test_every_control_and_the_picture_have_a_name_for_a_screen_reader_and_are_core_widgets(make, name):
-    panel = make(name)
-    assert all(control.description for control in panel.controls.values())
-    assert all(button.description for button in panel.buttons.values())
-    assert len(panel.image.tooltip) > 30
-    assert not hasattr(panel.image, "alt"), "ipywidgets has an alt text now: use it"
+def test_every_control_has_a_label_and_moves_the_picture(name):
+    panel = PANELS[name]()
+    assert repr(panel).startswith(f"{name}: ")
     for widget in [panel.image, panel.status, *panel.controls.values(), *panel.buttons.values()]:
-        assert (widget._view_module, widget._model_module) == ("@jupyter-widgets/controls",) * 2
-
-
-@each_panel
-def test_the_page_keeps_a_picture_and_a_fixed_text(make, name):
-    panel = make(name)
-    data = panel._repr_mimebundle_()
-    png = base64.b64decode(data["image/png"])
-    again = make(name)
-    assert png == panel.image.value == again.image.value
-    assert Image.open(io.BytesIO(png)).format == "PNG"
-    assert len(png) < 60_000
-    assert data["text/plain"] == repr(panel) == repr(again)
-    assert repr(panel).startswith(name)
-    assert "model_id" in data["application/vnd.jupyter.widget-view+json"]
-    json.dumps(data)
-
-
-@each_panel
-def test_every_control_changes_picture_or_readout(make, name):
-    panel = make(name)
+        assert (widget._view_module, widget._model_module) == ("@jupyter-widgets/controls",) * 2, "no extension needed"
     for key, control in panel.controls.items():
-        before = panel.image.value, panel.status.value
-        move(control)
+        assert control.description
+        before = panel.image.value, panel.readout
+        move(control, random.Random(1))
+        choose(panel)
         assert panel.error is None, f"{key}: {panel.error}"
-        assert (panel.image.value, panel.status.value) != before or key == "pace", f"{key} does nothing"
-
-
-def move(control):
-    if isinstance(control, ipywidgets.Dropdown):
-        options = [value for _, value in control._options_full]
-        control.value = options[(options.index(control.value) + 1) % len(options)]
-    elif isinstance(control, ipywidgets.Text):
-        control.value = "ava"
-    elif isinstance(control, ipywidgets.FloatLogSlider):
-        control.value = control.value / 10
-    else:
-        control.value += 1
+        assert (panel.image.value, panel.readout) != before or key == "pace", f"{key} does nothing"
 
 
 @each_panel
-def test_redraws_leave_nothing(make, name):
-    leave_nothing(make(name), redraws=3)
+def test_the_page_keeps_the_same_picture_with_alternative_text(name):
+    panel = PANELS[name]()
+    data, metadata = panel._repr_mimebundle_()
+    again, _ = PANELS[name]()._repr_mimebundle_()
+    assert (data["image/png"], data["text/plain"]) == (again["image/png"], again["text/plain"])
+    assert len(data["image/png"]) < 60_000
+    assert "model_id" in data["application/vnd.jupyter.widget-view+json"]
+    shown = metadata["image/png"]
+    assert shown["alt"] == panel.image.tooltip
+    assert len(shown["alt"]) > 30
+    assert (shown["width"], shown["height"]) == Image.open(io.BytesIO(panel.image.value)).size
+    assert Image.open(io.BytesIO(data["image/png"])).width == 2 * shown["width"]
 
 
-@pytest.mark.torture
+@pytest.mark.parametrize("redraws", [3, pytest.param(1000, marks=pytest.mark.torture)])
 @each_panel
-def test_a_thousand_redraws_of_every_panel_leave_nothing(make, name):
-    leave_nothing(make(name), redraws=1000)
-
-
-def test_two_hundred_redraws_leave_nothing():
-    def draw(figure, frequency):
-        figure.text(0.5, 0.5, "x")  # axes, and each more letter, would take most of the time
-        return "done"
-
-    leave_nothing(waves(draw), redraws=200)
-
-
-@each_panel
-def test_a_closed_panel_leaves_no_widget(trained, name):
-    leave_no_widget(lambda: PANELS[name](trained))
-
-
-def leave_no_widget(make):
-    """What is made and closed, twice, is not kept by ipywidgets: no control, and none of their layouts and styles."""
+def test_redrawing_and_closing_leave_nothing(name, redraws):
     there = set(ipywidgets.widgets.widget._instances)
-    for _ in range(2):
-        panel = make()
-        assert panel.model_id in ipywidgets.widgets.widget._instances
-        panel.close()
-        assert set(ipywidgets.widgets.widget._instances) - there == set()
-
-
-def leave_nothing(panel, redraws):
-    """After many redraws there are as many Python objects, threads, widgets and figures as after two.
-
-    After hundreds the process is also no larger, but for a few megabytes of parts that the allocator keeps.
-    """
+    panel = PANELS[name]()
     gc.freeze()  # what is there already is neither looked through nor counted
-    try:
-        for _ in range(2):
-            panel.redraw()
-        before, size = count(), resident()
-        for _ in range(redraws):
-            panel.redraw()
-        after = count()
-    finally:
-        gc.unfreeze()
-    assert after[0] - before[0] < max(20, redraws // 5)  # 0 as a rule; a figure is some thousand
-    assert after[1:] == before[1:]
-    assert plt.get_fignums() == []
-    if redraws >= 200:
-        assert resident() - size < 8, "megabytes"
-
-
-def resident():
-    """Megabytes that the process has in memory; 0 where nobody tells."""
-    told = Path("/proc/self/statm")
-    return int(told.read_text().split()[1]) * mmap.PAGESIZE / 2**20 if told.exists() else 0.0
-
-
-def count():
+    for _ in range(2):
+        panel.redraw()
     gc.collect()
-    return len(gc.get_objects()), threading.active_count(), len(ipywidgets.widgets.widget._instances)
+    before = len(gc.get_objects())
+    for _ in range(redraws):
+        panel.redraw()
+    gc.collect()
+    assert len(gc.get_objects()) - before < max(20, redraws // 5)  # 0 as a rule; a figure is some thousand
+    gc.unfreeze()
+    panel.close()
+    assert set(ipywidgets.widgets.widget._instances) - there == set()
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("seconds", [0.5, pytest.param(30, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("name", ["train_panel", "sweep_panel", "sizes_panel"])
+def test_everything_moved_fast_and_at_random(name, seconds):
+    panel, chance = PANELS[name](), random.Random(2)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        if chance.random() < 0.4:
+            chance.choice(list(panel.buttons.values())).click()
+        else:
+            move(chance.choice(list(panel.controls.values())), chance)
+        assert len(threads()) <= 1
+        time.sleep(chance.random() * 0.02)
+    if name == "train_panel":
+        click(panel, "reset", "one step")
+        assert panel.readout.startswith("paused: 1 steps, loss ")
+    elif name == "sweep_panel":
+        choose(panel, lo=-3.0, hi=0.0, steps=200, window=11, seeds=5)
+        assert " of 4 sweeps alone" in choose(panel, seeds=4).readout
+    else:
+        assert choose(panel, n_embd=3, n_hidden=31, steps=500).readout.startswith("n_embd 3, n_hidden 31, ")
+    assert panel.worker.bar.layout.visibility == "hidden"
 
 
 # ---- the base --------------------------------------------------------------------------------------------------------
 
 
-def waves(draw=None, **how):
+def waves(draw=lambda figure, frequency: f"frequency {frequency:.1f}", **how):
     def draw_wave(figure, frequency):
-        ax = figure.add_axes((0, 0, 1, 1))
-        ax.axis("off")
-        ax.plot(np.sin(frequency * np.linspace(0, 1, 20)))
-        return f"frequency {frequency:.1f}"
+        figure.add_axes((0, 0, 1, 1), ylim=(0, 9)).plot([0, frequency])
+        return draw(figure, frequency)
 
-    controls = {"frequency": slider("frequency", 2.0, 1, 9)}
-    return PlotPanel("waves", draw or draw_wave, controls, alt="A wave.", size=(1, 1), **how)
+    return PlotPanel("waves", draw_wave, {"frequency": slider("frequency", 2.0, 1, 9)}, alt="A wave.", **how)
 
 
-def test_a_change_is_drawn_and_said():
-    panel = waves()
-    assert panel.readout == "frequency 2.0"
-    picture = panel.image.value
-    panel.controls["frequency"].value = 5.0
-    assert panel.readout == "frequency 5.0"
-    assert panel.image.value != picture
-    assert panel.figure.axes[0].lines[0].get_ydata()[-1] == np.sin(5.0)
-    assert repr(panel) == "waves: frequency"
-
-
-def test_a_button_acts_and_the_picture_follows():
-    clicks = []
-    panel = waves(
-        draw=lambda figure, frequency: f"{len(clicks)} clicks", buttons={"click me": lambda: clicks.append(1)}
-    )
-    panel.buttons["click me"].click()
-    assert panel.readout == "1 clicks"
-
-
-def test_the_readout_is_set_last():
-    panel = waves()
-    order = []
+def test_the_readout_is_set_last_and_keeps_the_numbers_while_a_slow_picture_is_drawn():
+    panel, order = waves(), []
     panel.image.observe(lambda change: order.append("picture"), names="value")
-    panel.status.observe(lambda change: order.append("readout"), names="value")
-    panel._took = 0.0  # else, on a slow machine, it says first that it draws
+    panel.status.observe(lambda change: order.append(re.sub("<style.*", "", change["new"], flags=re.S)), names="value")
+    panel._took = 0.0
     panel.controls["frequency"].value = 5.0
-    assert order == ["picture", "readout"]
+    panel._took = 0.3
+    panel.controls["frequency"].value = 6.0
+    assert order == ["picture", "frequency 5.0", "drawing ... frequency 5.0", "picture", "frequency 6.0"]
 
 
 @pytest.mark.parametrize(
@@ -255,151 +260,285 @@ def test_the_readout_is_set_last():
         (RuntimeError(), "[error] RuntimeError: no reason given"),
     ],
 )
-def test_errors_are_one_sentence_in_the_panel_and_the_last_picture_stays(error, readout):
+def test_errors_are_one_sentence_and_the_last_picture_stays(error, readout):
     def draw(figure, frequency):
         if frequency > 4:
             raise error
         return "fine"
 
-    panel = waves(draw=draw)
+    panel = waves(draw)
     picture = panel.image.value
-    panel.controls["frequency"].value = 5.0
-    assert panel.readout == readout
-    assert panel.error is error
-    assert panel.image.value == picture
-    panel.controls["frequency"].value = 3.0
+    choose(panel, frequency=5.0)
+    assert (panel.readout, panel.error, panel.image.value) == (readout, error, picture)
+    choose(panel, frequency=3.0)
     assert (panel.readout, panel.error) == ("fine", None)
 
 
-def test_what_a_buttons_action_moves_is_drawn_once():
+def test_an_error_in_the_first_picture_is_raised_where_the_panel_is_made():
+    with pytest.raises(ZeroDivisionError):
+        waves(lambda figure, frequency: 1 / 0)
+
+
+def test_what_a_buttons_action_moves_is_drawn_once_and_its_error_is_shown():
     drawn = []
 
     def move_twice():
-        panel.controls["frequency"].value = 5.0
-        panel.controls["frequency"].value = 7.0
-        if len(drawn) > 2:
-            raise ValueError("that was too far")
+        choose(panel, frequency=5.0)
+        choose(panel, frequency=7.0)
+        raise ValueError("that was too far")
 
     panel = waves(lambda figure, frequency: drawn.append(frequency) or "drawn", buttons={"far": move_twice})
-    panel.buttons["far"].click()
+    click(panel, "far")
     assert drawn == [2.0, 7.0]
-    panel.controls["frequency"].value = 3.0  # and a hand is answered as before
-    panel.buttons["far"].click()
-    assert drawn == [2.0, 7.0, 3.0, 7.0]  # what was moved before it failed is on the picture
     assert panel.readout == "[no] that was too far"
-
-
-def test_an_error_in_a_buttons_action_is_shown_too():
-    def broken():
-        raise ValueError("not now")
-
-    panel = waves(buttons={"try": broken})
-    panel.buttons["try"].click()
-    assert panel.readout == "[no] not now"
-
-
-def test_an_error_in_the_first_picture_is_raised_where_the_panel_is_made():
-    def draw(figure, frequency):
-        raise ValueError("no data")
-
-    with pytest.raises(ValueError, match="no data"):
-        waves(draw=draw)
-
-
-def test_a_control_without_a_label_is_refused():
-    with pytest.raises(ValueError, match="the control 'k' of p has no description: every control needs a label"):
-        PlotPanel("p", lambda figure, k: "", {"k": ipywidgets.IntSlider()}, alt="")
-
-
-def test_a_slow_panel_says_that_it_works():
-    panel = waves(slow="training ...")
-    said = []
-    panel.status.observe(lambda change: said.append(change["new"]), names="value")
-    panel.controls["frequency"].value = 5.0
-    assert said == ["training ...", "frequency 5.0"]
-    panel = waves()
-    panel._took = 0.3
-    panel.status.observe(lambda change: said.append(change["new"]), names="value")
-    panel.controls["frequency"].value = 5.0
-    assert said[2:] == ["drawing ...", "frequency 5.0"]
-
-
-def test_closing_closes_everything_once():
-    closed = []
-    widgets = len(ipywidgets.widgets.widget._instances)
-    panel = waves(buttons={"a": lambda: None}, on_close=lambda: closed.append(1))
-    panel.close()
-    panel.close()
-    assert closed == [1]
-    assert len(ipywidgets.widgets.widget._instances) == widgets
+    choose(panel, frequency=3.0)
+    assert drawn == [2.0, 7.0, 3.0]
 
 
 def test_redraws_from_several_threads_do_not_mix():
     panel = waves()
-    threads = [threading.Thread(target=panel.redraw) for _ in range(8)]
-    for t in threads:
+    several = [threading.Thread(target=panel.redraw) for _ in range(8)]
+    for t in several:
         t.start()
-    for t in threads:
+    for t in several:
         t.join()
     assert panel.error is None
     assert len(panel.figure.axes) == 1
 
 
-def test_a_letter_that_the_font_lacks_is_drawn_without_a_warning():
-    panel = waves(draw=lambda figure, frequency: str(figure.add_subplot().set_title("\N{CJK UNIFIED IDEOGRAPH-4E2D}")))
-    panel.redraw()
-    assert panel.error is None, "a warning is an error here"
-
-
-def test_pictures_drawn_at_once_in_two_threads_leave_the_warnings_of_others_alone():
-    drawing = [threading.Event(), threading.Event()]
-    go_on = [threading.Event(), threading.Event()]
-    live = []
+def test_a_symbol_that_the_font_lacks_is_silent_in_a_panel_and_nowhere_else():
+    seen = []
 
     def draw(figure, frequency):
-        if frequency > 3:  # the first picture, with 2, is drawn at once
-            drawing[int(frequency) - 4].set()
-            assert go_on[int(frequency) - 4].wait(10)
-        return "drawn"
+        seen.append(warnings.filters)
+        return str(figure.axes[0].set_title("\N{CJK UNIFIED IDEOGRAPH-4E2D}"))
 
-    filters = warnings.filters
-    panels = [waves(draw), waves(draw)]
-    for k, panel in enumerate(panels):
-        live.append(threading.Thread(target=setattr, args=(panel.controls["frequency"], "value", 4.0 + k)))
-        live[-1].start()
-        assert drawing[k].wait(10)
-    warnings.filterwarnings("ignore", "a filter of the reader's own")
-    for k in range(2):  # the first one in is the first one out
-        go_on[k].set()
-        live[k].join()
-    assert [panel.readout for panel in panels] == ["drawn", "drawn"]
-    assert warnings.filters is filters
-    warnings.warn("a filter of the reader's own", stacklevel=1)  # an error, were it lost
+    assert waves(draw).error is None
+    assert seen == [warnings.filters], "filters of their own would be mixed up by another thread"
+    figure = Figure()
+    figure.text(0.5, 0.5, "\N{CJK UNIFIED IDEOGRAPH-4E2D}")
+    with pytest.warns(UserWarning, match="missing from"):
+        figure.savefig(io.BytesIO())
 
 
-@pytest.mark.parametrize("text", ["<b>bold</b>", "<img src=x onerror=alert(1)>", "$x^2$ & more", r"\(x\)", "'\""])
-def test_markup_is_shown_as_text(text):
-    panel = waves(draw=lambda figure, frequency: text)
-    assert panel.readout == text
-    assert panel.status.value == html.escape(text)
-    assert type(panel.status).__name__ == "HTML"  # a Label would typeset the formula
+@pytest.mark.parametrize("text", ["<img src=x onerror=alert(1)>", "$x^2$ & more", "'\"", "a\nb " * 1000])
+def test_markup_is_shown_as_text_in_one_line(text):
+    panel = waves(lambda figure, frequency: text)
+    assert panel.readout == " ".join(text.split())[:296] + (" ..." if len(text) > 300 else "")
+    shown = panel.status.value.partition("<style")[0]
+    assert "<" not in shown
+    assert type(panel.status) is ipywidgets.HTML  # a Label would typeset the formula
 
 
-def test_a_long_readout_is_one_line():
-    panel = waves(draw=lambda figure, frequency: "a\nb " * 1000)
-    assert panel.readout.startswith("a b a b")
-    assert len(panel.readout) == 300
+# ---- the worker ------------------------------------------------------------------------------------------------------
 
 
-# ---- 03: softmax -----------------------------------------------------------------------------------------------------
+def test_worker_ends_one_job_for_another_and_keeps_an_error():
+    said = []
+    worker = Worker("worker", on_end=lambda: said.append(worker.running))
+
+    def forever():
+        while True:
+            worker.check(0.001)
+
+    worker.start(forever, "waiting")
+    assert (worker.running, worker.doing) == (True, "waiting")
+    worker.start(lambda: 1 / 0)
+    worker.wait()
+    assert isinstance(worker.error, ZeroDivisionError)
+    assert said == [False]  # not called for what was ended
+    worker.start(forever)
+    assert worker.error is None
+    Worker("another", on_end=print)
+    assert worker.running
+    Worker("worker", on_end=print)  # the cell is run again
+    assert not worker.running
+    with pytest.raises(ValueError, match="this panel is closed: run its cell again"):
+        worker.start(forever)
 
 
-def test_softmax_bars_are_the_softmax_of_the_sliders(make):
-    panel = make("softmax_panel")
-    for name, value in zip("abcd", (1.0, -2.5, 3.0, 0.5), strict=True):
-        panel.controls[name].value = value
-    panel.controls["shift"].value = 4.0
-    panel.controls["right"].value = 2
+def test_an_interrupt_ends_the_waiting_and_never_makes_a_second_thread():
+    said, go_on = [], threading.Event()
+    worker = Worker("worker", on_end=print)
+
+    def job():
+        go_on.wait(10)
+        said.append("first")
+        worker.check()
+        said.append("not ended")
+
+    worker.start(job)
+    for command in (worker.stop, lambda: worker.start(lambda: said.append("too soon"))):
+        # What "interrupt the kernel" does, in a moment; it wakes nobody who waits without a timeout.
+        threading.Timer(0.3, _thread.interrupt_main).start()
+        with pytest.raises(KeyboardInterrupt):
+            command()
+        assert worker.running
+        assert len(threads()) == 1
+    go_on.set()
+    worker.start(lambda: said.append("second"))
+    until(lambda: not worker.running)
+    assert said == ["first", "second"]
+
+
+def test_where_no_thread_is_to_be_had_nobody_waits_for_it(monkeypatch):
+    worker = Worker("worker", on_end=lambda: None)
+    with monkeypatch.context() as system:
+        system.setattr(threading.Thread, "start", lambda self: exec("raise RuntimeError('no thread')"))
+        with pytest.raises(RuntimeError, match="no thread"):
+            worker.start(lambda: None)
+    assert not worker.running
+    worker.start(lambda: None)
+    worker.wait()
+
+
+# ---- 00: the board ---------------------------------------------------------------------------------------------------
+
+
+def marked(panel):
+    return [t.get_text()[5:] for t in panel.figure.axes[0].texts if t.get_text().startswith("[ok] ")]
+
+
+def test_the_board_marks_the_exercises_solved():
+    for number in ("1.2", "13.1", "99.9"):  # the last is unknown: perhaps a newer course's
+        note_solved(number)
+    panel = panels.board_panel()
+    assert marked(panel) == ["1.2", "13.1"]
+    assert len([t for t in panel.figure.axes[0].texts if t.get_text().startswith("[")]) == len(catalogue())
+    assert panel.readout == f"2 of {len(catalogue())} exercises solved. Next: 0.1 (how many symbols?)."
+    nb00.toy.check(27)
+    assert marked(panel) == ["1.2", "13.1"]
+    click(panel, "refresh")
+    assert marked(panel) == ["0.1", "1.2", "13.1"]
+    choose(panel, notebook="13")
+    texts = [t.get_text() for t in panel.figure.axes[0].texts]
+    assert all((title in texts) == number.startswith("13.") for number, title in catalogue())
+    for number, _ in catalogue():
+        note_solved(number)
+    click(panel, "refresh")
+    assert panel.readout == f"All {len(catalogue())} exercises solved."
+
+
+def test_forgetting_takes_a_second_press_that_is_not_a_double_click(record, monkeypatch):
+    note_solved("1.2")
+    panel = panels.board_panel()
+    monkeypatch.setattr(panels.board, "_DOUBLE_CLICK", 60.0)  # however busy the machine is, two presses are closer
+    click(panel, "forget all", "forget all")
+    assert panel.readout.startswith("Forget all 1 solved exercises? 'yes, forget all' does it")
+    assert panel.buttons["forget all"].description == "yes, forget all"
+    assert "1.2" in solved()
+    monkeypatch.setattr(panels.board, "_DOUBLE_CLICK", 0.0)
+    for keep in (lambda: click(panel, "refresh"), lambda: choose(panel, notebook="7")):
+        keep()
+        assert panel.buttons["forget all"].description == "forget all"
+        click(panel, "forget all")
+        assert "1.2" in solved(), "the question was taken back: this press asks it again"
+    click(panel, "forget all")
+    assert not record.exists()
+    assert panel.readout.startswith("0 of")
+
+
+def test_a_record_that_cannot_be_read_is_named_and_left_alone(record, monkeypatch):
+    record.write_text("<img src=x onerror=alert(1)>")
+    panel = panels.board_panel()
+    assert panel.readout.startswith(f"[no] {record} is damaged or the file of another program")
+    monkeypatch.setattr(panels.board, "_DOUBLE_CLICK", 0.0)
+    click(panel, "forget all", "forget all")
+    assert panel.readout.startswith("[no] ")
+    assert record.read_text() == "<img src=x onerror=alert(1)>"
+
+
+def test_where_ci_is_set_the_board_says_that_its_record_ends_with_the_kernel(monkeypatch):
+    monkeypatch.delenv("MLP_LIB_EXERCISES")
+    monkeypatch.setenv("CI", "true")
+    assert panels.board_panel().readout.endswith("Kept until the kernel ends, since CI is set.")
+
+
+# ---- 00: the network, 12: sampling -----------------------------------------------------------------------------------
+
+
+def test_network_shows_what_the_model_computes():
+    panel = choose(PANELS["network_panel"](), word="ava")
+    for place, (context, right) in enumerate([("...", "a"), ("..a", "v"), (".av", "a"), ("ava", ".")]):
+        choose(panel, place=place)
+        emb, h, logits = MODEL.trace(torch.tensor([VOCAB.encode(context)]))
+        output, hidden, lookup = panel.figure.axes
+        prob = F.softmax(logits[0], 0)
+        assert heights(output) == pytest.approx(prob.tolist(), abs=1e-6)
+        assert hidden.images[0].get_array().flatten().tolist() == pytest.approx(h[0].tolist(), abs=1e-6)
+        assert lookup.images[0].get_array().flatten().tolist() == pytest.approx(emb[0].flatten().tolist())
+        assert [t.get_text() for t in lookup.get_xticklabels()] == [f"'{c}'" for c in context]
+        assert panel.readout.startswith(f"'{context}' and then " + ("the end" if right == "." else f"'{right}'"))
+        assert f"p = {prob[VOCAB.stoi[right]]:.3g}, loss" in panel.readout
+    choose(panel, word="isabella", place=8)
+    choose(panel, word="ava")  # a shorter word brings the slider along
+    assert (panel.controls["place"].max, panel.controls["place"].value) == (3, 3)
+    assert choose(panel, word="").readout == "[no] the word is empty: type one"
+
+
+def test_sampling_draws_the_librarys_names_and_marks_those_of_the_list():
+    panel = choose(PANELS["sampling_panel"](), prefix="em", temperature=0.4)
+
+    def drawn(seed):
+        return sample_words(MODEL, VOCAB, 12, prefix="em", temperature=0.4, g=torch.Generator().manual_seed(seed))
+
+    seed = next(seed for seed in range(1000) if 0 < sum(w in WORDS for w in drawn(seed)) < 12)
+    names = drawn(seed)
+    choose(panel, seed=seed)
+    bars, board = panel.figure.axes
+    assert heights(bars) == pytest.approx(next_char_probs(MODEL, VOCAB, "em", temperature=0.4).tolist())
+    assert [t.get_text().rstrip(".") for t in board.texts] == [w if len(w) <= 14 else w[:12] for w in names]
+    assert [t.get_gid() == "in the list" for t in board.texts] == [w in WORDS for w in names]
+    known = sum(w in WORDS for w in names)
+    assert f"{known} of 12 names are in the list, {12 - known} are new." in panel.readout
+    choose(panel, seed=2**53)
+    click(panel, "another seed")
+    assert panel.controls["seed"].value == 0
+    assert [t.get_text() for t in panel.figure.axes[1].texts] != names
+
+
+def test_names_that_are_cut_are_told_by_the_readout_and_not_by_a_warning(monkeypatch):
+    monkeypatch.setattr(panels.sampling, "_MAX_LEN", 3)
+    assert re.search(r"\d+ were cut at 3 characters\.$", PANELS["sampling_panel"]().readout)
+
+
+@pytest.mark.parametrize(("name", "box"), [("sampling_panel", "prefix"), ("network_panel", "word")])
+def test_bad_text_is_answered_by_a_sentence(name, box):
+    panel = PANELS[name]()
+    picture = panel.image.value
+    for text in ("Z9", "<img src=x onerror=alert(1)>", "a\u202eb"):
+        assert re.match(
+            r"\[no\] the character '.+' in '.+' is not among the 27 symbols", choose(panel, **{box: text}).readout
+        )
+    assert "has 5000 characters: type one of at most 40" in choose(panel, **{box: "a" * 5000}).readout
+    assert panel.image.value == picture
+    assert choose(panel, **{box: "em"}).error is None
+
+
+def test_panels_of_another_alphabet_and_other_sizes():
+    words = ["αβγ", "γβ", "$<"]
+    vocab = Vocab.from_words(words)
+    x, y = build_dataset(words, vocab)
+    for n_embd, n_hidden in ((1, 1), (24, 500)):
+        model = MLP(MLPConfig(len(vocab), 3, n_embd, n_hidden), g=torch.Generator().manual_seed(1))
+        made = [
+            panels.network_panel(model, vocab, words), panels.sampling_panel(model, vocab, words=words),
+            embedding_panel({0: model.C}, vocab, vowels=""), panels.init_panel(x, y, model.config, seed=1),
+            panels.gradient_noise_panel({"it": model}, x, y, batch_size=10_000),
+            panels.sizes_panel(model.config, x, y, x, y, steps=50, n_words=100),
+        ]  # fmt: skip
+        for panel in made:
+            for control in panel.controls.values():
+                move(control, random.Random(1), text="γ$")
+            choose(panel, **({"pick": "$"} if "pick" in panel.controls else {}))
+            assert panel.error is None
+
+
+# ---- 03: softmax, 14: the start --------------------------------------------------------------------------------------
+
+
+def test_softmax_bars_are_the_softmax_of_the_sliders():
+    panel = choose(panels.softmax_panel(), a=1.0, b=-2.5, c=3.0, d=0.5, shift=4.0, right=2)
     logits, prob = panel.figure.axes
     expected = F.softmax(torch.tensor([1.0, -2.5, 3.0, 0.5]), 0)
     assert heights(logits) == [5.0, 1.5, 7.0, 4.5]
@@ -419,243 +558,412 @@ def test_softmax_bars_are_the_softmax_of_the_sliders(make):
         ({"d": 88.5, "c": 88.5}, "longhand inf nats, F.cross_entropy 0.6931 nats. The counts fit, but their sum"),
     ],
 )
-def test_softmax_says_why_the_longhand_fails(make, values, said):
-    panel = make("softmax_panel")
-    for name, value in values.items():
-        panel.controls[name].value = value
-    assert panel.readout.startswith(said)
-    assert panel.error is None
+def test_softmax_says_why_the_longhand_fails(values, said):
+    assert choose(panels.softmax_panel(), **values).readout.startswith(said)
 
 
-@pytest.mark.parametrize(
-    ("how", "said"),
-    [
-        ({"logits": [1.0]}, "takes from 2 to 10 logits, got 1"),
-        ({"logits": [0.0] * 11}, "takes from 2 to 10 logits, got 11"),
-        ({"right": 4}, "right must be from 0 to 3"),
-        ({"logits": [0] * 4 + [200]}, "each logit must be from -110 to 110"),
-    ],
-)
-def test_softmax_refuses_what_it_cannot_show(how, said):
-    with pytest.raises(ValueError, match=said):
-        softmax_panel(**how)
+def scaled(output, hidden):
+    model = MLP(MLPConfig(len(VOCAB), 3, 10, 50), g=torch.Generator().manual_seed(SEED))
+    with torch.no_grad():
+        for p, scale in ((model.W1, hidden), (model.b1, hidden), (model.W2, output), (model.b2, output)):
+            p *= scale
+    return model
 
 
-# ---- 04: training ----------------------------------------------------------------------------------------------------
-
-
-def test_train_panel_begins_with_the_steps_asked_for_and_draws_them(make):
-    panel = make("train_panel")
-    minibatches, exact = panel.figure.axes[0].lines[:2]
-    plain_model = MLP(MLPConfig(len(VOCAB), 3, 2, 100), g=(g := torch.Generator().manual_seed(2147483647)))
-    history = train(plain_model, X, Y, steps=20, g=g)
-    assert minibatches.get_ydata() == pytest.approx(history.lossi.tolist())
-    assert exact.get_xdata()[-1] == 20
-    assert exact.get_ydata()[-1] == eval_loss(plain_model, X, Y)
-    assert "floor 0.2515" in [line.get_label() for line in panel.figure.axes[0].lines]
-    assert panel.readout == (
-        f"paused: 20 steps, loss {eval_loss(plain_model, X, Y):.4f}, floor 0.2515; lr 0.1, batch size 32"
+@pytest.mark.parametrize(("output", "hidden"), [(1, 1), (0.01, 1), (0, 1), (1, 0), (10, 10)])
+def test_the_start_is_that_of_the_scaled_network(output, hidden):
+    panel = choose(PANELS["init_panel"](), output=output, hidden=hidden)
+    model = scaled(output, hidden)
+    h, loss = model.trace(X).h.detach(), eval_loss(model, X, Y)
+    gradients = torch.autograd.grad(F.cross_entropy(model(X), Y), model.tensors())
+    still = [name for name, d in zip(model.config.shapes, gradients, strict=True) if (d == 0).all()]
+    assert float(re.match(r"first loss ([\d.]+), uniform 3.2958 nats; ", panel.readout)[1]) == pytest.approx(
+        loss, abs=2e-4
+    )
+    assert f"{(h.abs() > 0.99).float().mean():.1%} of |h| beyond .99." in panel.readout
+    assert panel.readout.endswith(f"No gradient for {', '.join(still)}." if still else "Every tensor has a gradient.")
+    left, right = panel.figure.axes
+    curve, uniform, mark = left.lines
+    assert mark.get_xydata() == pytest.approx(torch.tensor([[output, loss]]), abs=2e-4)
+    assert set(uniform.get_ydata()) == {math.log(len(VOCAB))}
+    for x, y in curve.get_xydata()[::5]:
+        assert y == pytest.approx(eval_loss(scaled(x, hidden), X, Y), rel=1e-4)
+    assert right.patches[0].get_data().values == pytest.approx(
+        (torch.histc(h, 50, -1, 1) / h.nelement()).numpy(), abs=1e-6
     )
 
 
-def test_train_panel_buttons(make):
-    panel = make("train_panel")
-    panel.buttons["one step"].click()
-    assert panel.readout.startswith("paused: 21 steps")
-    panel.controls["pace"].value = 0
-    panel.buttons["start"].click()
-    assert panel.readout.startswith("running")
-    pictures = {panel.image.value}
-    until(lambda: pictures.add(panel.image.value) or len(pictures) >= 4)  # it grows by itself
-    panel.controls["lr"].value = 0.01
-    steps = len(panel.session.history)
-    until(lambda: len(panel.session.history) > steps + 5)
-    panel.controls["batch_size"].value = 0
-    panel.buttons["pause"].click()
-    assert not panel.session.running
-    history = panel.session.history
-    assert set(history.lri.tolist()) == {0.1, 0.01}
-    loss = eval_loss(panel.session.model, X, Y)
-    assert panel.readout == (f"paused: {len(history):,} steps, loss {loss:.4f}, floor 0.2515; lr 0.01, batch size all")
+# ---- 04, 11: training ------------------------------------------------------------------------------------------------
+
+
+@each_stepper
+def test_a_run_under_ones_hands_is_exactly_the_run_of_train(stepper):
+    calls = []
+
+    def noted(*data, **how):
+        calls.append(how)
+        return stepper(*data, **how)
+
+    panel = new_train(first=20, stepper=noted, pace=0, on_demand={"dev": (X[:50], Y[:50])})
+    training, history = panel.training, panel.training.history
+
+    def go_on():
+        n = len(history)
+        until(lambda: len(history) > n + 30)
+
+    click(panel, "one step", "start")
+    go_on()
+    for change in ({"lr": 0.01}, {"batch_size": 4}, {"pace": 1000}, {"batch_size": 0, "lr": 0.2}, {"pace": 0}):
+        for name, value in change.items():
+            panel.controls[name].value = value
+        go_on()
+    click(panel, "dev loss")
+    assert panel.worker.running
+    go_on()
+    click(panel, "start", "pause", "one step")
+    assert not panel.worker.running
+    assert {0.1, 0.01, 0.2} == set(history.lri.tolist())
     assert "learning rate changed" in [line.get_label() for line in panel.figure.axes[0].lines]
-    panel.buttons["reset"].click()
+    assert panel.readout.startswith(
+        f"paused: {len(history):,} steps, loss {eval_loss(training.model, X, Y):.4f}, dev loss"
+    )
+
+    model, g = new_model()
+    losses = []
+    for how, then in itertools.pairwise([*calls, {"start": len(history)}]):
+        same = {name: how[name] for name in ("lr", "batch_size", "start")}
+        losses += train(model, X, Y, steps=then["start"] - how["start"], g=g, stepper=stepper, **same).lossi.tolist()
+    assert history.lossi.tolist() == losses
+    assert history.stepi.tolist() == list(range(len(losses)))
+    assert all(torch.equal(p, q) for p, q in zip(training.model.tensors(), model.tensors(), strict=True))
+    assert torch.equal(training.g.get_state(), g.get_state())
+
+
+def test_train_panel_draws_the_record_and_reset_goes_back_to_the_start():
+    panel = PANELS["train_panel"]()
+    model, g = new_model()
+    history = train(model, X, Y, steps=20, g=g)
+    loss, C = eval_loss(model, X, Y), panel.training.model.C
+    minibatches, exact = panel.figure.axes[0].lines[:2]
+    assert minibatches.get_ydata() == pytest.approx(history.lossi.tolist())
+    assert (exact.get_xdata()[-1], exact.get_ydata()[-1]) == (20, loss)
+    assert panel.readout == f"paused: 20 steps, loss {loss:.4f}, floor 0.2515; lr 0.1, batch size 32"
+    click(panel, "dev loss", "dev loss")
+    (mark,) = [line for line in panel.figure.axes[0].lines if line.get_label() == "dev loss"]
+    dev = eval_loss(model, X[:50], Y[:50])
+    assert mark.get_xydata().tolist() == [[20, dev]]
+    assert f", dev loss {dev:.4f} at 20; lr 0.1" in panel.readout
+    click(panel, "reset")
     assert panel.readout.startswith("ready: 0 steps, loss ")
-    panel.buttons["one step"].click()
-    assert panel.readout.startswith("paused: 1 steps")
-    assert panel.session.history.lri.tolist() == [0.01]
+    assert "dev loss" not in panel.readout
+    for _ in range(20):
+        click(panel, "one step")
+    assert panel.training.history.lossi.tolist() == history.lossi.tolist()
+    assert all(torch.equal(p, q) for p, q in zip(panel.training.model.tensors(), model.tensors(), strict=True))
+    assert panel.training.model.C is C, "the page's own tensors are the ones that are trained"
 
 
-def test_train_panel_shows_a_loss_that_blew_up_and_recovers_by_reset():
-    panel = new_train_panel(lr=10.0)
-    panel.session.lr = 1e40  # infinite in float32
-    panel.buttons["start"].click()
-    until(lambda: panel.readout.startswith("[no] the loss was"))
-    assert panel.readout.endswith("try a smaller learning rate")
-    panel.session.lr = 0.1
-    panel.buttons["reset"].click()
+def test_a_run_grows_at_its_pace_and_ends_by_itself():
+    panel = new_train(steps=8, pace=10)
+    pictures, clock = {panel.image.value}, time.perf_counter()
+    click(panel, "start")
+    while panel.worker.running:
+        pictures.add(panel.image.value)
+        assert len(panel.training.history) <= 10 * (time.perf_counter() - clock) + 2
+    assert len(pictures) >= 4
+    assert choose(panel).readout.startswith("done: 8 steps")
+    click(panel, "start", "one step")
+    assert choose(panel).readout.startswith("done: 8 steps")
+
+
+def test_a_loss_that_blew_up_and_an_error_are_told_and_mended():
+    panel = new_train(lr=1e40, first=5)  # infinite in float32
+    assert re.match(r"\[no\] the loss was \S+ at step \d \(lr 1e\+40\): reset, and try a smaller", panel.readout)
+    click(panel, "start", "one step", "reset")
     assert panel.readout.startswith("ready: 0 steps")
-    panel.close()
+
+    def broken(*data, **how):
+        raise OSError("the disk is full")
+        yield
+
+    panel.training.stepper = broken
+    click(panel, "start")
+    assert choose(panel).readout == "[error] OSError: the disk is full"
+    panel.training.stepper = train_steps
+    click(panel, "one step")
+    assert re.match(r"paused: 1 steps|\[no\] the loss was", panel.readout)
+    with pytest.raises(ValueError, match="lr must be a number above 0, which a slider can show, got 0:"):
+        new_train(lr=0)
 
 
-def test_an_error_in_the_training_shows_in_the_panel():
-    panel = new_train_panel()
-    panel.session.stepper = broken_steps
-    panel.controls["pace"].value = 0
-    panel.buttons["start"].click()
-    until(lambda: panel.readout == "[error] OSError: the disk is full")
-    panel.close()
+def test_running_the_cell_again_stops_the_thread_before():
+    first = new_train()
+    click(first, "start")
+    second = new_train()
+    assert not first.worker.running
+    assert threads() == []
+    click(first, "start")
+    assert first.readout == "[no] this panel is closed: run its cell again"
+    click(second, "start")
+    assert second.worker.running
 
 
-def broken_steps(*data, **how):
-    raise OSError("the disk is full")
-    yield
+# ---- 05: noise -------------------------------------------------------------------------------------------------------
 
 
-def test_running_the_cell_again_stops_the_thread_before(make):
-    first = make("train_panel")
-    first.buttons["start"].click()
-    assert first.session.running
-    second = make("train_panel")
-    assert first.session.status == "closed"
-    assert not second.session.running
-    first.buttons["start"].click()  # a dead picture on a page that was run again
-    assert "closed" in first.readout
+def flat_gradient(model, Xb, Yb):
+    return torch.cat([d.flatten() for d in torch.autograd.grad(F.cross_entropy(model(Xb), Yb), model.tensors())])
 
 
-def test_train_panel_with_the_compiled_loop_on_much_data():
-    Xall, Yall = build_dataset(WORDS, VOCAB)
-    g = torch.Generator().manual_seed(1)
-    model = MLP(MLPConfig(len(VOCAB), 3, 2, 30), g=g)
-    panel = train_panel(model, Xall, Yall, g=g, eval_on=(X, Y), stepper=fast_steps, first=3000)
-    assert panel.readout.startswith(f"paused: 3,000 steps, loss {eval_loss(model, X, Y):.4f}; lr 0.1")
-    assert panel.figure.axes[0].lines[0].get_label() == "minibatch loss, mean of 2"
-    panel.close()
+def test_noise_dots_are_the_cosines_of_minibatch_gradients():
+    panel = new_noise()
+    assert "per step" not in panel.readout  # a time would make another picture on every machine
+    kept, state = [p.clone() for p in MODEL.tensors()], torch.get_rng_state()
+    choose(panel, network="late", batch_size=128.0, seed=5)
+    rows = torch.randint(0, len(Y), (32, 128), generator=torch.Generator().manual_seed(5))
+    some = torch.stack([flat_gradient(MODEL, X[ix], Y[ix]) for ix in rows])
+    whole = flat_gradient(MODEL, X, Y)
+    assert torch.allclose(full_gradient(MODEL, X, Y), whole, atol=1e-5)
+    expected = F.cosine_similarity(some, whole[None], dim=1)
+    direction, times = panel.figure.axes
+    (newest,) = [line for line in direction.lines if line.get_color() == "#0072B2"]
+    assert newest.get_ydata() == pytest.approx(expected.tolist(), abs=1e-4)
+    assert newest.get_xdata().mean() == pytest.approx(128, rel=0.05)
+    assert panel.readout.startswith(f"128 examples, late: mean cosine {expected.mean():.3f}, from ")
+    ms = times.lines[-1].get_ydata()[0]
+    assert panel.readout.endswith(f"; {ms:.1f} ms per step" if ms >= 1 else f"; {1e3 * ms:.0f} us per step")
+    assert all(torch.equal(p, q) and p.grad is None for p, q in zip(MODEL.tensors(), kept, strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
-# ---- 12: sampling ----------------------------------------------------------------------------------------------------
+def test_noise_larger_batches_point_better_and_sizes_seen_stay():
+    panel, means = new_noise(), []
+    for size in (2.0, 32.0, 1024.0):
+        means.append(float(choose(panel, batch_size=size).readout.split("mean cosine ")[1].split(",")[0]))
+    assert means == sorted(means)
+    assert len([line for line in panel.figure.axes[0].lines if line.get_marker() == "o"]) == 4 + 3
+    click(panel, "fresh draw")
+    assert panel.controls["seed"].value == SEED + 1
+    assert f"mean cosine {means[-1]:.3f}" not in panel.readout
 
 
-def test_sampling_draws_the_librarys_names_and_marks_those_of_the_list(make, trained):
-    panel = make("sampling_panel")
-    panel.controls["prefix"].value = "em"
-    panel.controls["temperature"].value = 0.4
-
-    def drawn(seed):
-        g = torch.Generator().manual_seed(seed)
-        return sample_words(trained, VOCAB, 12, prefix="em", temperature=0.4, max_len=40, g=g)
-
-    seed = next(seed for seed in range(100) if any(w in WORDS for w in drawn(seed)))
-    names = drawn(seed)
-    panel.controls["seed"].value = seed
-    bars, board = panel.figure.axes
-    assert heights(bars) == pytest.approx(next_char_probs(trained, VOCAB, "em", temperature=0.4).tolist())
-    assert [t.get_text().rstrip(".") for t in board.texts] == [w if len(w) <= 14 else w[:12] for w in names]
-    assert [t.get_gid() == "in the list" for t in board.texts] == [w in WORDS for w in names]
-    known = sum(w in WORDS for w in names)
-    assert 0 < known < 12, "the test should see both kinds"
-    assert f"{known} of 12 names are in the list, {12 - known} are new." in panel.readout
+# ---- 06: the sweep ---------------------------------------------------------------------------------------------------
 
 
-def test_another_seed_gives_other_names(make):
-    panel = make("sampling_panel")
-    names = [t.get_text() for t in panel.figure.axes[1].texts]
-    panel.buttons["another seed"].click()
-    assert panel.controls["seed"].value == 2147483647 + 11
-    assert [t.get_text() for t in panel.figure.axes[1].texts] != names
-    panel.controls["seed"].value = 2**53 - 1
-    panel.buttons["another seed"].click()
-    assert panel.controls["seed"].value == 2**53
-    panel.buttons["another seed"].click()
-    assert panel.controls["seed"].value == 0
+def test_sweep_curve_band_and_rate_are_those_of_lr_sweep():
+    panel = new_sweep()
+    first = panel.readout
+    choose(panel, window=31)
+    assert panel.readout != first
+    choose(panel, lo=-2.5, hi=0.5, seeds=4)
+    model, g = new_model()
+    wanted = lr_sweep(model, X, Y, lo=10**-2.5, hi=10**0.5, steps=200, seeds=4, fresh=True, stepper=fast_steps, g=g)
+    wanted = type(wanted)(wanted.lre, wanted.lrs, wanted.lossi, window=31)
+    (ax,) = panel.figure.axes
+    mean, lowest = ax.lines[:2]
+    assert mean.get_ydata() == pytest.approx(wanted.mean.tolist(), nan_ok=True)
+    assert mean.get_xdata() == pytest.approx(wanted.lre.tolist())
+    assert lowest.get_xdata()[0] == pytest.approx(math.log10(wanted.suggestion))
+    edge = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert edge.max() == pytest.approx(wanted.band[1][wanted.band[1].isfinite()].max().item())
+    assert panel.readout.startswith(f"lowest at rate {wanted.suggestion:.3g} (smoothed loss ")
+    assert f"of 4 sweeps alone from {wanted.minima.min():.3g} to {wanted.minima.max():.3g}" in panel.readout
 
 
-def test_names_that_are_cut_are_told_by_the_readout_and_not_by_a_warning(monkeypatch):
-    model = MLP(MLPConfig(len(VOCAB), 3, 2, 30), g=torch.Generator().manual_seed(1))
-    filters, seen = warnings.filters, []
-
-    def sample(*data, **how):
-        seen.append(warnings.filters)
-        return ["anna", "ava"]
-
-    panel = sampling_panel(model, VOCAB, words=WORDS, max_len=4)
-    assert panel.readout.endswith("were cut at 4 characters.")
-    monkeypatch.setattr("mlp_lib.course.panels.sampling.sample_words", sample)
-    panel.buttons["another seed"].click()
-    assert panel.readout.endswith("1 were cut at 4 characters.")
-    assert all(found is filters for found in seen), "other threads draw names at the same time"
-    assert len(seen) == 1
-    panel.close()
-
-
-BAD = [
-    ("Z9", "[no] the character 'Z' in 'Z9' is not among the 27 symbols"),
-    ("<img src=x onerror=alert(1)>", "[no] the character '<' in '<img src=x onerror=alert(1)>' is not among"),
-    ("$\\frac{1}{2}$", "[no] the character '$'"),
-    ("a" * 5000, "[no] "),
-    ("a\u202eb", "[no] the character '\\u202e'"),
-    (" ", "[no] the character ' '"),
-]
+def test_sweep_train_with_it_tells_the_exact_loss_after_the_sweep_under_way():
+    panel = new_sweep()
+    model, g = new_model()
+    choose(panel, window=21)
+    panel.controls["steps"].value = 5000
+    assert panel.readout.startswith("sweeping, 3 times 5,000 steps ... lowest at rate ")
+    panel.controls["steps"].value = 500
+    click(panel, "train with it")
+    choose(panel)
+    assert len(panel.figure.axes[0].lines[0].get_xdata()) == 500
+    (diamond,) = [line for line in panel.figure.axes[0].lines if line.get_marker() == "D"]
+    rate = 10 ** diamond.get_xdata()[0]
+    assert rate == pytest.approx(10 ** panel.figure.axes[0].lines[1].get_xdata()[0]), "the rate of the new sweep"
+    train(model, X, Y, steps=300, lr=rate, g=g, stepper=fast_steps)
+    assert diamond.get_ydata()[0] == pytest.approx(eval_loss(model, X, Y), abs=1e-3)
+    assert panel.readout.endswith(f". Trained 300 steps at {rate:.3g}: loss {diamond.get_ydata()[0]:.3f}")
 
 
-@pytest.mark.parametrize("name", ["sampling_panel", "network_panel"])
-def test_bad_text_is_answered_by_a_sentence(make, capfd, name):
-    panel = make(name)
+def test_sweep_leaves_model_and_g_as_they_were():
+    model, g = new_model()
+    kept, state = [p.clone() for p in model.tensors()], g.get_state()
+    panel = panels.sweep_panel(model, X, Y, g=g, result=lr_sweep(model, X, Y, stepper=fast_steps, g=g), train_for=50)
+    choose(panel, seeds=2)
+    click(panel, "train with it")
+    choose(panel)
+    assert all(torch.equal(p, q) for p, q in zip(model.tensors(), kept, strict=True))
+    assert torch.equal(g.get_state(), state)
+
+
+def test_sweep_says_what_is_wrong_and_recovers(monkeypatch):
+    panel = new_sweep()
     picture = panel.image.value
-    box = panel.controls["prefix" if name == "sampling_panel" else "word"]
-    for text, said in BAD:
-        box.value = text
-        assert panel.readout.startswith(said)
-        assert len(panel.readout) <= 300
-        assert panel.image.value == picture
-        assert capfd.readouterr() == ("", "")
-    box.value = "em"
-    assert panel.error is None
+    assert choose(panel, lo=0.0).readout.startswith("[no] lo and hi must be rates, 0 < lo < hi, got 1")
+    assert panel.image.value == picture
+    choose(panel, lo=-6.0, hi=-2.0)  # the library's warning about this would be an error here
+    assert panel.readout.endswith(": an end of the range, so nothing has turned: widen it")
+    model, g = new_model()
+    with pytest.warns(UserWarning, match="the smoothed loss is lowest at lr"):
+        lr_sweep(model, X, Y, steps=2, g=g)  # of two points, one is the lowest; elsewhere the warning stands
+
+    def broken(*data, **how):
+        raise OSError("the disk is full")
+        yield
+
+    with monkeypatch.context() as disk:
+        disk.setattr(panels.sweep, "fast_steps", broken)
+        assert choose(panel, seeds=2).readout == "[error] OSError: the disk is full"
+    assert "of 5 sweeps" in choose(panel, seeds=5).readout
 
 
-# ---- 00: the network -------------------------------------------------------------------------------------------------
+# ---- 07, 08, 10: sizes -----------------------------------------------------------------------------------------------
 
 
-def test_network_shows_what_the_model_computes(make, trained):
-    panel = make("network_panel")
-    panel.controls["word"].value = "olivia"
-    for place, (context, right) in enumerate(
-        [("...", "o"), ("..o", "l"), (".ol", "i"), ("oli", "v"), ("liv", "i"), ("ivi", "a"), ("via", ".")]
-    ):
-        panel.controls["place"].value = place
-        emb, h, logits = trained.trace(torch.tensor([VOCAB.encode(context)]))
-        output, hidden, lookup = panel.figure.axes
-        assert heights(output) == pytest.approx(F.softmax(logits[0], 0).tolist(), abs=1e-6)
-        cells = hidden.images[0].get_array()
-        assert cells.flatten()[: h.shape[1]].tolist() == pytest.approx(h[0].tolist(), abs=1e-6)
-        assert lookup.images[0].get_array().flatten().tolist() == pytest.approx(emb[0].flatten().tolist())
-        assert [t.get_text() for t in lookup.get_xticklabels()] == [f"'{c}'" for c in context]
-        p = F.softmax(logits[0], 0)[VOCAB.stoi[right]].item()
-        assert panel.readout.startswith(f"'{context}' and then " + ("the end" if right == "." else f"'{right}'"))
-        said = float(re.search(r"p = (\S+), loss", panel.readout).group(1))
-        assert said == pytest.approx(p, rel=1e-2)
+def drawn(panel, newest):
+    """(x, loss) of train and of dev, of the newest network or of those before."""
+    found = {"train": [], "dev": []}
+    for line in panel.figure.axes[0].lines:
+        if line.get_gid() and (line.get_color() == {"train": "#0072B2", "dev": "#D55E00"}[line.get_gid()]) == newest:
+            found[line.get_gid()].append((line.get_xdata()[0], pytest.approx(line.get_ydata()[0], 1e-5)))
+    return found
 
 
-def test_a_shorter_word_brings_the_slider_along(make):
-    panel = make("network_panel")
-    panel.controls["word"].value = "isabella"
-    panel.controls["place"].value = 8
-    panel.controls["word"].value = "ava"
-    assert (panel.controls["place"].max, panel.controls["place"].value) == (3, 3)
-    assert panel.readout.startswith("'ava' and then the end")
-    panel.controls["word"].value = ""
-    assert panel.readout == "[no] the word is empty: type one"
+def test_sizes_trains_what_the_controls_say():
+    panel = choose(new_sizes(scale=0.5), n_embd=5, n_hidden=40, words=200, steps=1000, seed=7)
+    g = torch.Generator().manual_seed(7)
+    model = MLP(MLPConfig(len(VOCAB), 3, 5, 40), g=g)
+    with torch.no_grad():
+        for p in (model.W1, model.b1, model.W2, model.b2):
+            p *= 0.5
+    first = (SPLITS.Xtr == 0).all(1).cumsum(0) <= 200  # words
+    x, y = SPLITS.Xtr[first], SPLITS.Ytr[first]
+    train(model, x, y, steps=1000, lr=lambda i: 0.1 if i < 750 else 0.01, g=g, stepper=fast_steps)
+    on_train, on_dev = eval_loss(model, x, y), eval_loss(model, SPLITS.Xdev, SPLITS.Ydev)
+    assert drawn(panel, newest=True) == {"train": [(200, on_train)], "dev": [(200, on_dev)]}
+    said = re.fullmatch(
+        rf"n_embd 5, n_hidden 40, 200 words, 1,000 steps: {model.config.n_parameters:,} parameters, train (\S+), "
+        r"dev (\S+), dev - train (\S+); seed 7",
+        panel.readout,
+    )
+    assert [float(n) for n in said.groups()] == pytest.approx([on_train, on_dev, on_dev - on_train], abs=2e-4)
+    for against, x in (("parameters", model.config.n_parameters), ("steps", 1000)):
+        panel.controls["against"].value = against
+        assert not panel.worker.running, "another axis trains nothing"
+        assert drawn(panel, newest=True)["dev"] == [(x, on_dev)]
 
 
-def test_network_panel_for_other_sizes():
-    words = ["αβγ", "γβ"]
-    vocab = Vocab.from_words(words)
-    for block_size, n_embd, n_hidden in ((1, 1, 1), (8, 24, 500)):
-        g = torch.Generator().manual_seed(1)
-        model = MLP(MLPConfig(len(vocab), block_size, n_embd, n_hidden), g=g)
-        panel = network_panel(model, vocab, words)
-        panel.controls["place"].value = 2
-        assert panel.error is None
-        panel = sampling_panel(model, vocab, words=words)
-        assert panel.error is None
-    with pytest.raises(ValueError, match="words is empty"):
-        network_panel(model, vocab, [])
+def test_sizes_before_stay_in_grey_until_reset():
+    earlier = [(3481, 2.4, 2.5, 50, 1000), (500, 2.6, 2.7)]  # the second has no words: it is not on that axis
+    panel = new_sizes(earlier=earlier)
+    assert panel.readout.startswith("2 networks trained before, in grey")
+    assert drawn(panel, newest=False) == {"train": [(50, 2.4)], "dev": [(50, 2.5)]}
+    choose(panel, words=200)
+    said = panel.readout
+    click(panel, "train")
+    assert [x for x, _ in drawn(choose(panel), newest=False)["dev"]] == [50, 200]
+    panel.controls["steps"].value = 50_000
+    assert panel.readout == f"training n_embd 2, n_hidden 20, 200 words, 50,000 steps ... {said}", "still in view"
+    click(panel, "reset")
+    assert [x for x, _ in drawn(panel, newest=False)["dev"]] == [50]
+    assert drawn(panel, newest=True)["dev"] == []
+    assert panel.readout.startswith("2 networks")
+
+
+def test_sizes_the_last_change_counts_and_reset_ends_what_is_under_way():
+    panel = new_sizes(n_words=None)
+    assert "words" not in panel.controls
+    panel.controls["steps"].value = 50_000
+    until(lambda: panel.worker.bar.value > 0)
+    assert panel.worker.bar.layout.visibility == "visible"
+    for hidden in range(126, 130):
+        panel.controls["n_hidden"].value = hidden
+    assert choose(panel, steps=500).readout.startswith("n_embd 2, n_hidden 129, 500 steps: ")
+    assert len(drawn(panel, newest=False)["dev"]) == 1, "only the first; the others were given up"
+    panel.controls["steps"].value = 50_000
+    click(panel, "reset")
+    assert (panel.worker.running, panel.readout) == (False, "no network yet: press train")
+    assert panel.worker.bar.layout.visibility == "hidden"
+
+
+def test_sizes_a_loss_that_blew_up_is_a_sentence():
+    panel = new_sizes(earlier=[(500, 2.6, 2.7, 100, 500)], scale=1e38)
+    click(panel, "train")
+    assert choose(panel).readout.startswith("[no] the loss was ")
+    click(panel, "reset")
+    assert panel.readout.startswith("1 network trained before")
+
+
+@pytest.mark.parametrize(("name", "change"), [("sweep_panel", {"hi": 2.0}), ("sizes_panel", {"steps": 1000})])
+def test_the_axis_label_is_never_cut_off(name, change):
+    """The axes keep the place of the first picture; longer numbers beside them must not push the label out."""
+    panel = choose(PANELS[name](), **change)
+    (ax,) = panel.figure.axes
+    ax.set_ylim(18, 18.12)  # numbers of five characters
+    panel.figure.draw_without_rendering()
+    assert ax.yaxis.label.get_window_extent().x0 >= 0
+
+
+# ---- 09: the embedding -----------------------------------------------------------------------------------------------
+
+
+def places(panel):
+    """Where the letters stand, by letter."""
+    return {t.get_text(): t.get_position() for t in panel.figure.axes[0].texts}
+
+
+@pytest.mark.parametrize("updates", [0, 100, 400])
+def test_the_map_shows_c_at_the_moment_chosen_and_lines_to_the_nearest(updates):
+    panel = choose(embedding_panel(MAPS[2], VOCAB), updates=updates, pick="m")
+    C = MAPS[2][updates]
+    for c, i in VOCAB.stoi.items():
+        assert places(panel)[c] == pytest.approx(C[i].tolist())
+    nearest = sorted((math.dist(C[VOCAB.stoi["m"]], C[i]), c) for c, i in VOCAB.stoi.items() if c != "m")[:4]
+    said = ", ".join(f"'{c}' {d:.2f}" for d, c in nearest)
+    assert panel.readout == f"After {updates} updates, nearest to 'm': {said}."
+    lines = [line.get_xydata()[1] for line in panel.figure.axes[0].lines if len(line.get_xydata()) == 2][:4]
+    assert [tuple(end) for end in lines] == [pytest.approx(C[VOCAB.stoi[c]].tolist()) for _, c in nearest]
+
+
+def test_more_columns_are_shown_by_pca_of_the_last_table_and_one_on_a_line():
+    panel = choose(embedding_panel(MAPS[5], VOCAB), updates=100, pick="a")
+    C, last = MAPS[5][100].double(), MAPS[5][400].double()
+    _, directions = torch.linalg.eigh(torch.cov(last.T))  # not by the way the panel takes; ascending
+    view = directions[:, [-1, -2]]
+    assert torch.tensor([places(panel)[c] for c in VOCAB.stoi]).abs() == pytest.approx(
+        (C @ view).abs().float(), abs=1e-4
+    )
+    share = (torch.cov((C @ view).T).trace() / torch.cov(C.T).trace()).item()
+    assert panel.figure.axes[0].get_title() == f"C after 100 updates\n2 of 5 directions: {share:.0%} of the variance"
+    i = VOCAB.stoi["a"]
+    nearest, on_the_map = (torch.cdist(P, P)[i].argsort()[1:5].tolist() for P in (C, C @ view))
+    assert re.findall(r"'(.)' \d", panel.readout) == [VOCAB.itos[j] for j in nearest]
+    both = len({*nearest} & {*on_the_map})
+    assert panel.readout.endswith(f"That is in all 5 columns; {both} of 4 are nearest on the map too.")
+    assert torch.allclose(widest_directions(last), widest_directions(-last), atol=1e-4), "the sign is fixed"
+    assert {y for _, y in places(embedding_panel(MAPS[1], VOCAB)).values()} == {0.0}
+
+
+def test_the_frame_is_that_of_the_moment_or_of_the_whole_run():
+    panel = embedding_panel(MAPS[2], VOCAB)
+
+    def frame():
+        return (*panel.figure.axes[0].get_xlim(), *panel.figure.axes[0].get_ylim())
+
+    own = frame()
+    choose(panel, updates=0)
+    assert frame() != own
+    fixed = choose(panel, frame="the whole run") and frame()
+    for updates, C in MAPS[2].items():
+        choose(panel, updates=updates)
+        assert frame() == fixed
+        assert fixed[0] < C[:, 0].min() < C[:, 0].max() < fixed[1]
+        assert fixed[2] < C[:, 1].min() < C[:, 1].max() < fixed[3]
+
+
+def test_tables_of_a_training_that_blew_up_are_refused():
+    with pytest.raises(ValueError, match=r"maps\[10\] holds numbers that are not finite: the training blew up"):
+        embedding_panel({**MAPS[2], 10: MAPS[2][0] * math.nan}, VOCAB)

@@ -1,16 +1,11 @@
 """`make refresh` twice gives the same files; a measured time is kept until its code changes."""
 
-import base64
 import importlib.util
-import io
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from PIL import Image
 from test_notebooks_tweaked import shortened
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,23 +117,6 @@ def test_every_notebook_twice_is_the_same_file(path, tmp_path):
     once = page.read_bytes()
     tool.refresh(page)
     assert page.read_bytes() == once
-
-
-def test_a_picture_gets_few_colours_once_and_looks_the_same():
-    figure = Figure(figsize=(4, 3))
-    figure.subplots().imshow([[k * j for k in range(20)] for j in range(20)])
-    png = io.BytesIO()
-    figure.savefig(png)
-    before = base64.b64encode(png.getvalue()).decode()
-    after = tool.smaller(before)
-    assert len(after) < 0.7 * len(before)
-    a, b = (np.asarray(Image.open(io.BytesIO(base64.b64decode(p))).convert("RGB"), float) for p in (before, after))
-    assert np.abs(a - b).max() < 12  # of 255: nobody sees it
-    assert tool.smaller(after) == after
-    png = io.BytesIO()
-    figure.savefig(png, transparent=True)
-    see_through = base64.b64encode(png.getvalue()).decode()
-    assert tool.smaller(see_through) == see_through
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)

@@ -7,6 +7,10 @@ import math
 import time
 from collections.abc import Callable
 
+from mlp_lib.course import figures
+
+figures.use_in_notebook()  # this module is the one that every page imports
+
 
 def same_as_video(name: str, value: float, figure: float) -> None:
     """Print a number of the page beside the figure that the video shows.

@@ -1,12 +1,15 @@
-"""The training loop again, compiled: the same steps in an eighth of the time.
+"""The training loop, compiled: the same steps in an eighth of the time.
 
-A step of the lecture's last network needs about a million multiply-adds, which one core does in some 25 microseconds.
-The plain loop takes 300, because each of its fifty small operations is started from Python, looks up what to do, and
-allocates its result. Here the whole step is one compiled function that works in buffers made beforehand, and Python
-only draws the batches, many steps ahead, and hands out the losses.
+    for step in fast_steps(model, Xtr, Ytr, steps=200_000, lr=lambda i: 0.1 if i < 100_000 else 0.01, g=g):
+        ...  # the arguments and yields of `train_steps`
 
-Read from the top: the two curves (exp, tanh), the two matrix products, then the step put together from them, which is
-notebook 02's forward pass and its derivative line by line, then the iterator around it. Taught in: notebook 16.
+A step of the lecture's last network needs about a million multiply-adds, which one core does in 25 microseconds. The
+plain loop takes 300: it starts fifty small operations from Python, and each one looks up what to do and allocates its
+result. Here the whole step is one compiled function that works in buffers allocated once. Python only draws the
+batches, many steps ahead, and hands out the losses.
+
+From the top: exp and tanh, two matrix products, the step (the forward pass and its derivative, line by line), and the
+iterator around it. Taught in: notebook 16.
 """
 
 import math
@@ -14,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numba
@@ -26,16 +29,13 @@ from mlp_lib.checks import checked, rate_at
 from mlp_lib.model import MLP, MLPConfig
 from mlp_lib.train import LearningRate, Step
 
-# What the compiler may assume about arithmetic. Sums may be reordered (else nothing that adds up can use vectors) and a
-# product and a sum may become one instruction. Not `fastmath=True`: that also says "no number is ever nan or inf", and
-# then a training that blows up is no longer noticed.
+# The compiler may reorder sums (otherwise no sum can use vectors) and join a product and a sum into one instruction.
+# Not `fastmath=True`: that also promises that no number is ever nan or inf, so that a run that blows up goes unnoticed.
 _FLAGS = {"reassoc", "contract", "arcp", "nsz"}
-
-
 _OPTIONS = {"fastmath": _FLAGS, "nogil": True, "error_model": "numpy"}
 
-# The parts are built into the one function that Python calls. Left apart, a part may be compiled once for itself and
-# once more with the whole, in another order of sums, and a run from the cache would differ in its last digits.
+# All parts are inlined into the one function that Python calls. Compiled separately, a part may sum in a different
+# order, and a run from the cache would differ in its last digits.
 _inlined = numba.njit(forceinline=True, **_OPTIONS)
 
 
@@ -47,12 +47,12 @@ def _compiled(function: Callable) -> Callable:
         return numba.njit(**_OPTIONS)(function)
 
 
-# ---- two curves ------------------------------------------------------------------------------------------------------
-# The C library computes exp and tanh one number at a time. A short formula without branches is done for 8 or 16 numbers
-# at once, and 32 * 200 of them are needed in every step.
+# ---- exp and tanh ----------------------------------------------------------------------------------------------------
+# The C library computes one number at a time. A short formula without branches runs on 8 or 16 numbers at once, and
+# every step needs 32 * 200 of them.
 
 _ZERO, _HALF, _ONE, _TWO = (np.float32(x) for x in (0, 0.5, 1, 2))
-_LOWEST = np.float32(-80)  # e**-80 is 2e-35; below, 0 will do, and keeps clear of the slow numbers under 1e-38
+_LOWEST = np.float32(-80)  # e**-80 is 2e-35; below it, 0 is close enough, and numbers under 1e-38 are slow
 _LN_2, _PER_LN_2 = np.float32(math.log(2)), np.float32(1 / math.log(2))
 _C2, _C3, _C4, _C5, _C6, _C7 = (np.float32(1 / math.factorial(k)) for k in range(2, 8))
 _BIAS, _EXPONENT = np.int32(127), np.int32(23)  # a float32 keeps its exponent, plus 127, from bit 23 on
@@ -78,15 +78,15 @@ def _tanh(x: float) -> float:
 
 
 # ---- two matrix products ---------------------------------------------------------------------------------------------
-# Nearly all the work is here. A core multiplies faster than it fetches, so what was fetched has to be used often: each
-# pass handles a block of 4 by 3, where 7 or 8 numbers fetched serve 12 multiply-adds (4 by 4 ran out of registers). All
-# inner loops run along the hidden units, the long side, whose rows lie in memory in one piece.
+# Nearly all the work is here. A core multiplies faster than it loads, so each number loaded has to be used several
+# times: a block of 4 by 3 loads 7 or 8 numbers for 12 multiply-adds (4 by 4 needs more registers than there are). All
+# inner loops run along the hidden units, the long side, whose rows are contiguous in memory.
 #
-# The blocks go over the edge where a size is no multiple of 4 or 3. That needs no extra code: every matrix has spare
-# rows and columns, up to a multiple of 12, which hold zeros and stay zero.
+# Blocks run over the edge where a size is not a multiple of 4 or 3. Therefore every matrix has spare rows and columns,
+# up to a multiple of 12, which hold zeros and stay zero.
 
-_SPARE = 12  # the least that both 4 and 3 divide
-_VECTOR = 16  # the hidden units are filled up to a multiple of this: as many float32 as the widest vector holds
+_SPARE = 12
+_VECTOR = 16  # the hidden units are padded to a multiple of this: as many float32 as the widest vector holds
 
 
 @_inlined
@@ -101,7 +101,7 @@ def _add_product(out: np.ndarray, A: np.ndarray, B: np.ndarray, rows: int, depth
             a20, a21, a22 = A[i + 2, k], A[i + 2, k + 1], A[i + 2, k + 2]
             a30, a31, a32 = A[i + 3, k], A[i + 3, k + 1], A[i + 3, k + 2]
             for j in range(out.shape[1]):
-                x0, x1, x2 = b0[j], b1[j], b2[j]  # fetched once for all four: out might overlap B, for all LLVM knows
+                x0, x1, x2 = b0[j], b1[j], b2[j]  # loaded once: LLVM must assume that out and B may overlap
                 y0 = o0[j] + a00 * x0 + a01 * x1 + a02 * x2
                 y1 = o1[j] + a10 * x0 + a11 * x1 + a12 * x2
                 y2 = o2[j] + a20 * x0 + a21 * x1 + a22 * x2
@@ -144,16 +144,16 @@ class _Net(NamedTuple):
 
 
 class _Scratch(NamedTuple):
-    """What the step computes on its way, for up to _TILE rows of a batch; each `d` is a gradient of the loss."""
+    """Intermediate results of the step, for up to _TILE rows of a batch; each `d` is a gradient of the loss."""
 
     emb: np.ndarray  # (rows, block_size * n_embd)
     h: np.ndarray  # (rows, n_hidden)
-    logits: np.ndarray  # (rows, vocab_size); its own gradient takes its place
+    logits: np.ndarray  # (rows, vocab_size); overwritten by its own gradient
     demb: np.ndarray  # like emb
     dh: np.ndarray  # like h
 
 
-_TILE = 48  # rows of a batch worked on at a time: they stay in the core's own cache, and a batch of any size fits
+_TILE = 48  # rows of a batch worked on at a time: they stay in the core's cache, and a batch of any size fits
 
 
 @_inlined
@@ -178,22 +178,35 @@ def _forward(net: _Net, at: _Scratch, X: np.ndarray, spare_rows: int) -> None:
 
 @_inlined
 def _cross_entropy(at: _Scratch, Y: np.ndarray, vocab_size: int, spare_rows: int, share: float) -> float:
-    """The summed loss of the rows; `logits` becomes its gradient, `share` times (probability - 1 for the right one)."""
+    """The summed loss of the rows; `logits` becomes its gradient, `share` times (probability - target).
+
+    The target of a row is a character, Y (rows,), or a weight for each character, Y (rows, vocab_size).
+    """
     loss = 0.0
     for b in range(Y.shape[0]):
         row = at.logits[b]
         largest = row[0]
         for v in range(1, vocab_size):
             largest = row[v] if row[v] > largest else largest
-        right = row[Y[b]] - largest
+        if Y.ndim == 1:  # the compiler keeps one of the two branches
+            weight, right = _ONE, row[Y[b]] - largest
+        else:
+            weight, right = _ZERO, _ZERO
+            for v in range(vocab_size):
+                weight += Y[b, v]
+                right += Y[b, v] * (row[v] - largest)
         total = _ZERO
         for v in range(vocab_size):
             row[v] = _exp(row[v] - largest)
             total += row[v]
-        loss += math.log(total) - right
+        loss += weight * math.log(total) - right
         for v in range(vocab_size):
-            row[v] *= share / total
-        row[Y[b]] -= share
+            row[v] *= weight * share / total
+        if Y.ndim == 1:
+            row[Y[b]] -= share
+        else:
+            for v in range(vocab_size):
+                row[v] -= share * Y[b, v]
     for b in range(Y.shape[0], spare_rows):
         for v in range(vocab_size):
             at.logits[b, v] = _ZERO
@@ -202,7 +215,7 @@ def _cross_entropy(at: _Scratch, Y: np.ndarray, vocab_size: int, spare_rows: int
 
 @_inlined
 def _backward(net: _Net, grad: _Net, at: _Scratch, X: np.ndarray, spare_rows: int) -> None:
-    """Add to `grad` what the rows contribute. The derivative of each line of the forward pass, last line first."""
+    """Add the gradients of the rows to `grad`: the derivative of each line of the forward pass, last line first."""
     rows, block_size = X.shape
     vocab_size, n_embd = net.C.shape
     dlogits = at.logits
@@ -228,7 +241,7 @@ def _backward(net: _Net, grad: _Net, at: _Scratch, X: np.ndarray, spare_rows: in
             at.demb[b, k] = _ZERO
     _add_dots(at.demb, at.dh, net.W1, rows, block_size * n_embd)
 
-    # emb = C[X]: a row of C that was looked up several times gets the sum
+    # emb = C[X]: a row of C that was looked up several times gets the sum of its gradients
     for b in range(rows):
         for p in range(block_size):
             for e in range(n_embd):
@@ -237,7 +250,7 @@ def _backward(net: _Net, grad: _Net, at: _Scratch, X: np.ndarray, spare_rows: in
 
 @_inlined
 def _gradients(net: _Net, grad: _Net, at: _Scratch, X: np.ndarray, Y: np.ndarray) -> float:
-    """The mean loss over the examples X (B, block_size), Y (B,); `grad` becomes its gradients."""
+    """The mean loss over the examples X (B, block_size), Y (B,) or (B, vocab_size); `grad` becomes its gradients."""
     for d in (grad.C, grad.W1, grad.b1, grad.W2T, grad.b2):
         for i in range(d.shape[0]):
             for j in range(d.shape[1]):
@@ -272,16 +285,16 @@ def _run(
     rates: np.ndarray,
     losses: np.ndarray,
 ) -> int:
-    """Take a step per learning rate, write the losses, return how many steps were taken.
+    """Take one step per learning rate, write the losses, return how many steps were taken.
 
-    X (batches, B, block_size), Y (batches, B): a batch for each step, or one for all of them. Fewer steps are taken
-    only if a batch holds an index outside the vocabulary, which would read and write where nothing of ours lies.
+    X (batches, B, block_size), Y (batches, B) or (batches, B, vocab_size): a batch for each step, or one for all steps.
+    Stops early at an index outside the vocabulary, which would read and write outside the buffers.
     """
     vocab_size, n_embd = net.C.shape
     for s in range(len(rates)):
         Xb, Yb = X[s % len(X)], Y[s % len(Y)]
         for b in range(len(Yb)):
-            if not 0 <= Yb[b] < vocab_size:
+            if Y.ndim == 2 and not 0 <= Yb[b] < vocab_size:
                 return s
             for p in range(Xb.shape[1]):
                 if not 0 <= Xb[b, p] < vocab_size:
@@ -304,8 +317,8 @@ def _run(
 # ---- from the model to buffers and back ------------------------------------------------------------------------------
 
 
-def _roomy(*shape: int) -> np.ndarray:
-    """Zeros whose rows start where a vector may start: at a multiple of 64 bytes, if a row is a multiple of that."""
+def _zeros(*shape: int) -> np.ndarray:
+    """A matrix of zeros that begins at a multiple of 64 bytes, where a vector is loaded fastest."""
     size = math.prod(shape)
     block = np.zeros(size + _VECTOR, dtype=np.float32)
     first = -block.ctypes.data % 64 // block.itemsize
@@ -317,56 +330,45 @@ def _up(size: int, multiple: int) -> int:
 
 
 class _CompiledCopy:
-    """The tensors of a model in buffers that fit the compiled step, with scratch room for batches of any size."""
+    """The tensors of a model in padded buffers, with scratch room for batches of any size."""
 
     def __init__(self, model: MLP, batch_size: int) -> None:
-        config = model.config
-        self.config = config
-        # Under the parameters lies the storage that notebook tensors may share. It is read before the steps and written
-        # after them, whatever its strides.
+        self.config = c = model.config
         self.tensors = model.tensors()
         self.learns = np.array([p.requires_grad for p in self.tensors])
-        inputs, hidden = config.block_size * config.n_embd, _up(config.n_hidden, _VECTOR)
-        width, symbols = _up(inputs, _SPARE), _up(config.vocab_size, _SPARE)
+        inputs, hidden = c.block_size * c.n_embd, _up(c.n_hidden, _VECTOR)
+        width, symbols = _up(inputs, _SPARE), _up(c.vocab_size, _SPARE)
         rows = _up(min(batch_size, _TILE), _SPARE)
-        shapes = (config.vocab_size, config.n_embd), (width, hidden), (1, hidden), (symbols, hidden), (1, symbols)
-        self.net = _Net(*(_roomy(*shape) for shape in shapes))
-        self.grad = _Net(*(_roomy(*shape) for shape in shapes))
-        self.scratch = _Scratch(
-            _roomy(rows, width), _roomy(rows, hidden), _roomy(rows, symbols), _roomy(rows, width), _roomy(rows, hidden)
-        )
+        net = [(c.vocab_size, c.n_embd), (width, hidden), (1, hidden), (symbols, hidden), (1, symbols)]
+        scratch = [(rows, width), (rows, hidden), (rows, symbols), (rows, width), (rows, hidden)]
+        buffers = [_zeros(*shape) for shape in (*net, *net, *scratch)]
+        self.net, self.grad, self.scratch = _Net(*buffers[:5]), _Net(*buffers[5:10]), _Scratch(*buffers[10:])
+        # The model's own storage, which notebook tensors may share: read before the steps and written after them.
+        self.theirs = [p.detach().numpy() for p in self.tensors]
 
-    def pairs(self, net: _Net) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The model's own numbers beside ours, without the spare room and the same way up."""
-        c = self.config
-        C, W1, b1, W2, b2 = (p.detach().numpy() for p in self.tensors)
-        inputs = c.block_size * c.n_embd
-        return [
-            (C, net.C),
-            (W1, net.W1[:inputs, : c.n_hidden]),
-            (b1, net.b1[0, : c.n_hidden]),
-            (W2, net.W2T[: c.vocab_size, : c.n_hidden].T),
-            (b2, net.b2[0, : c.vocab_size]),
-        ]
+    def unpadded(self, net: _Net) -> list[np.ndarray]:
+        """Views of the five matrices without their padding, in the shapes and the order of `model.tensors()`."""
+        inputs, n_hidden, vocab_size = self.config.block_size * self.config.n_embd, self.config.n_hidden, len(net.C)
+        W2 = net.W2T[:vocab_size, :n_hidden].T
+        return [net.C, net.W1[:inputs, :n_hidden], net.b1[0, :n_hidden], W2, net.b2[0, :vocab_size]]
 
     def load(self) -> None:
-        """Take over the model's numbers."""
-        for theirs, ours in self.pairs(self.net):
+        """Copy the model's numbers into the buffers."""
+        for ours, theirs in zip(self.unpadded(self.net), self.theirs, strict=True):
             ours[...] = theirs
 
     def store(self) -> None:
-        """Put the numbers into the model. Its gradients, if any, belong to older numbers, so they go."""
-        for theirs, ours in self.pairs(self.net):
+        """Copy the numbers back into the model. Its gradients, if any, belong to older numbers and are removed."""
+        for ours, theirs in zip(self.unpadded(self.net), self.theirs, strict=True):
             theirs[...] = ours
         for p in self.tensors:
             p.grad = None
 
     def run(self, X: np.ndarray, Y: np.ndarray, rates: list[float]) -> list[float]:
-        """Take a step for each rate on our numbers, on X (batches, B, block_size), Y (batches, B); give the losses."""
+        """Take a step per rate on batches X (batches, B, block_size) and Y, as `_run` takes them; return the losses."""
         losses = np.empty(len(rates), dtype=np.float32)
         rates = np.array(rates, dtype=np.float32)
-        n_hidden = self.config.n_hidden
-        taken = _run(self.net, self.grad, self.scratch, n_hidden, self.learns, X, Y, rates, losses)
+        taken = _run(self.net, self.grad, self.scratch, self.config.n_hidden, self.learns, X, Y, rates, losses)
         if taken < len(rates):
             raise ValueError(
                 f"X or Y now holds an index outside the vocabulary of {self.config.vocab_size}, which it did not when "
@@ -377,8 +379,8 @@ class _CompiledCopy:
 
 # ---- the iterator ----------------------------------------------------------------------------------------------------
 
-_AHEAD_SECONDS = 0.05  # an interrupt waits for the steps under way, then for taking back those not handed out
-_AHEAD_NUMBERS = 2**18  # indices drawn ahead at most, 2 MB
+_AHEAD_SECONDS = 0.05  # an interrupt waits for the steps under way, then for undoing those not handed out
+_AHEAD_NUMBERS = 2**18  # numbers drawn ahead at most, 2 MB
 
 
 @checked
@@ -395,22 +397,18 @@ def fast_steps(
 ) -> Iterator[Step]:
     """`train_steps`, compiled: same arguments, batches, yields and results up to rounding, 4 to 8 times as fast.
 
-    It does what the lecture's cell does and no more: an `MLP` of float32 tensors on the CPU, plain SGD. Hooks of the
-    model are not called, and `p.grad`, which `train_steps` leaves filled, is None afterwards. One core is used, and
-    Python's lock is free meanwhile, so that threads can train several models at once.
+    For an `MLP` in float32 on the CPU, and plain SGD. Hooks of the model are not called, and `p.grad` is None
+    afterwards. One core is used, and Python's lock is free meanwhile, so that threads can train several models at once.
 
-    It works ahead: the model and `g` are up to date after the last step and after leaving the loop, not in between.
-    (To look at the model every k steps, ask for k steps at a time, with `start=`.) Leave the loop early, by `break`, an
-    error or an interrupt, and the steps worked ahead are taken back: model and `g` are then as if only the steps handed
-    out had been asked for. (A `for` loop over the call itself sees to that; if you keep the iterator in a variable,
-    call its `close()`.) An `lr` function is called ahead too, in the order of the steps; an error in it surfaces when
-    its turn comes. An interrupt waits 0.1 s, or for one step if that is longer.
+    Y may also be float32 weights (N, vocab_size), such as how often each character followed the context: the loss of a
+    row is then the sum of weight times -log probability, as in `F.cross_entropy`.
 
-    The batches of many steps are drawn from `g` in one call, which gives the same numbers as one call a step. The first
-    call ever compiles for some seconds and says so on stderr; the result is kept beside this file or, where that cannot
-    be written, in the user's cache folder.
+    The model and `g` are up to date after the last step and after leaving the loop, not in between, because steps are
+    taken ahead. If you leave the loop early (break, an error, an interrupt), the steps not handed out are undone. If
+    you keep the iterator in a variable, call its `close()`. `lr` is called ahead too, in order; an error in it surfaces
+    at its step. The first call on a machine compiles for some seconds, says so on stderr, and keeps the result.
 
-    Raises TypeError or ValueError for what it does not do, and what `train_steps` raises. Taught in: notebook 16.
+    Raises TypeError or ValueError for any other model, and what `train_steps` raises.
 
     >>> from mlp_lib import MLPConfig, Vocab, build_dataset
     >>> g = torch.Generator().manual_seed(2147483647)
@@ -419,66 +417,52 @@ def fast_steps(
     >>> [step.i for step in fast_steps(model, X, Y, steps=3, g=g)]
     [0, 1, 2]
     """
-    _check_fast("fast_steps", model, X=X, Y=Y, g=g)
-    rate = partial(rate_at, 0.1 if lr is None else lr)
-    _compile_once()
-    return _fast_steps(model, X, Y, range(start, start + steps), rate, batch_size, g)
+    _check_fast("fast_steps", model, Y)
+    _compile_once(Y.ndim)
+    return _fast_steps(model, X, Y, range(start, start + steps), 0.1 if lr is None else lr, batch_size, g)
 
 
 @checked
 def fast_gradients(model: MLP, X: Tensor, Y: Tensor) -> tuple[float, list[Tensor]]:
-    """The loss in nats over all examples X (N, block_size), Y (N,), and its gradients in the order `model.tensors()`.
+    """The loss in nats over all examples X (N, block_size), Y as in `fast_steps`, and its five gradients.
 
-    What the compiled step computes before its update, to be laid beside autograd's. Changes and draws nothing.
-    Raises what `fast_steps` raises for a model or data. Taught in: notebook 16.
+    What the compiled step computes before its update, in the order of `model.tensors()`, to compare with autograd's.
+    Changes and draws nothing. Raises what `fast_steps` raises for a model or data.
 
     >>> model = MLP(MLPConfig(vocab_size=4), g=torch.Generator().manual_seed(2147483647))
     >>> loss, (dC, dW1, db1, dW2, db2) = fast_gradients(model, torch.tensor([[0, 1, 2]]), torch.tensor([3]))
     >>> dW2.shape == model.W2.shape
     True
     """
-    _check_fast("fast_gradients", model, X=X, Y=Y)
-    _compile_once()
+    _check_fast("fast_gradients", model, Y)
+    _compile_once(Y.ndim)
     compiled = _CompiledCopy(model, len(Y))
     compiled.load()
-    [loss] = compiled.run(*_whole(X, Y), [0.0])
-    return loss, [torch.from_numpy(d.copy()) for _, d in compiled.pairs(compiled.grad)]
+    [loss] = compiled.run(*_as_batch(X, Y), [0.0])
+    return loss, [torch.from_numpy(d.copy()) for d in compiled.unpadded(compiled.grad)]
 
 
-def _check_fast(caller: str, model: MLP, **others: Tensor | torch.Generator) -> None:
-    """Raise TypeError or ValueError with one sentence that names `train_steps` for what only `train_steps` does."""
+def _check_fast(caller: str, model: MLP, Y: Tensor) -> None:
+    """Raise TypeError or ValueError for what only `train_steps` does, and for weights of another vocabulary."""
     if type(model) is not MLP:
-        raise TypeError(
-            f"{caller} works for mlp_lib's own MLP only, got {type(model).__name__}: use train_steps for it"
-        )
-    parameters = dict(model.named_parameters())
-    found, expected = {name: tuple(p.shape) for name, p in parameters.items()}, model.config.shapes
-    if found != expected:
-        raise ValueError(
-            f"{caller} works for the five tensors of an MLP only, here {expected}, got {found}: "
-            "use train_steps for another network"
-        )
-    for name, t in (*parameters.items(), *others.items()):
-        if isinstance(t, (Tensor, torch.Generator)) and t.device.type != "cpu":
-            raise ValueError(f"{caller} runs on the CPU only, but {name} is on {t.device}: use train_steps there")
-    for name, p in parameters.items():
-        if p.dtype != torch.float32:
-            raise TypeError(f"{caller} computes in torch.float32 only, but {name} is {p.dtype}: use train_steps for it")
-        if any(stride == 0 and size > 1 for stride, size in zip(p.stride(), p.shape, strict=True)):
-            raise ValueError(
-                f"{name} was expanded, so that several of its numbers are one in memory and neither {caller} nor "
-                f"train_steps can update them: give the model {name}.clone()"
+        raise TypeError(f"{caller} works for mlp_lib's MLP only, got {type(model).__name__}: use train_steps for it")
+    for name, p in model.named_parameters():
+        if p.dtype != torch.float32 or p.device.type != "cpu":
+            raise TypeError(
+                f"{caller} computes in torch.float32 on the CPU, but {name} is {p.dtype} on {p.device}: "
+                "use train_steps for this model"
             )
-    if not any(p.requires_grad for p in parameters.values()):
+    if Y.ndim == 2 and Y.shape[1] != model.config.vocab_size:
         raise ValueError(
-            f"none of the model's tensors requires a gradient, so that neither {caller} nor train_steps has anything "
-            "to do: call model.requires_grad_()"
+            f"Y has {Y.shape[1]} weights per row, but this model was built with vocab_size={model.config.vocab_size}: "
+            "give one weight per symbol"
         )
 
 
-def _whole(X: Tensor, Y: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """All examples as one batch: X (1, N, block_size), Y (1, N)."""
-    return np.ascontiguousarray(X.numpy()[None], dtype=np.int64), np.ascontiguousarray(Y.numpy()[None], dtype=np.int64)
+def _as_batch(X: Tensor | np.ndarray, Y: Tensor | np.ndarray, batches: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """X (batches, B, block_size), Y (batches, B) or (batches, B, vocab_size), in the types that `_run` reads."""
+    pairs = ((X, np.int64), (Y, np.int64 if Y.ndim == 1 else np.float32))
+    return tuple(np.ascontiguousarray(t, kind).reshape(batches, -1, *t.shape[1:]) for t, kind in pairs)
 
 
 def _fast_steps(
@@ -486,39 +470,36 @@ def _fast_steps(
     X: Tensor,
     Y: Tensor,
     numbers: range,
-    rate: Callable[[int], float],
+    lr: LearningRate,
     batch_size: int | None,
     g: torch.Generator,
 ) -> Iterator[Step]:
     Xn, Yn = X.numpy(), Y.numpy()
-    whole = _whole(X, Y) if batch_size is None else None
+    whole = _as_batch(Xn, Yn) if batch_size is None else None
     rows = len(Yn) if batch_size is None else batch_size
-    compiled = _CompiledCopy(model, rows)
 
     def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
-        """The batches of the next n steps: X (n, B, block_size), Y (n, B)."""
+        """The batches of the next n steps, drawn in one call, which gives the same numbers as n calls."""
         if whole is not None:
-            return whole  # the same one for every step
+            return whole  # the same batch for every step
         ix = torch.randint(0, len(Yn), (n * batch_size,), generator=g).numpy()
-        # NumPy's take, because indexing a tensor of this size would wake torch's thread pool for a moment's work.
-        Xb = Xn.take(ix, axis=0).astype(np.int64, copy=False).reshape(n, batch_size, -1)
-        return Xb, Yn.take(ix).astype(np.int64, copy=False).reshape(n, batch_size)
+        # NumPy's take: indexing a tensor of this size would wake torch's threads.
+        return _as_batch(Xn.take(ix, axis=0), Yn.take(ix, axis=0), n)
 
-    most_ahead = max(1, _AHEAD_NUMBERS // (rows * (model.config.block_size + 2)))
+    compiled = _CompiledCopy(model, rows)
+    compiled.load()
+    most_ahead = max(1, _AHEAD_NUMBERS // (rows * (1 + Xn[0].size + Yn[0].size)))
     ahead, i = 8, numbers.start
     while i < numbers.stop:
-        n = min(ahead, most_ahead, numbers.stop - i)
-        rates, error = _rates_ahead(rate, range(i, i + n))
+        rates, error = _rates_ahead(lr, range(i, min(i + ahead, i + most_ahead, numbers.stop)))
         n = len(rates)
         if error is not None and n == 0:
             raise error
         clock = time.perf_counter()
-        compiled.load()
         net_before, g_before = [a.copy() for a in compiled.net], g.get_state()
         handed_out = 0
         try:
-            Xb, Yb = draw(n)
-            losses = compiled.run(Xb, Yb, rates)
+            losses = compiled.run(*draw(n), rates)
             compiled.store()
             seconds = time.perf_counter() - clock
             for s in range(n):
@@ -539,12 +520,12 @@ def _fast_steps(
         ahead = max(1, min(8 * n, int(n * _AHEAD_SECONDS / max(seconds, 1e-9))))
 
 
-def _rates_ahead(rate: Callable[[int], float], numbers: range) -> tuple[list[float], Exception | None]:
-    """The learning rates of the steps up to the first for which `rate` raises, and what it raised."""
+def _rates_ahead(lr: LearningRate, numbers: range) -> tuple[list[float], Exception | None]:
+    """The learning rates of the steps up to the first for which `lr` raises, and what it raised."""
     rates = []
     for i in numbers:
         try:
-            rates.append(rate(i))
+            rates.append(rate_at(lr, i))
         except Exception as error:
             return rates, error
     return rates, None
@@ -553,27 +534,51 @@ def _rates_ahead(rate: Callable[[int], float], numbers: range) -> tuple[list[flo
 # ---- compiling -------------------------------------------------------------------------------------------------------
 
 _one_at_a_time = threading.Lock()
+_ready: set[int] = set()  # the dimensions of Y that _run is compiled for
 _SILENT_SECONDS = 2.0
 
 
-def _compile_once() -> None:
-    """Load the compiled step from the cache, or compile it; if that takes a while, say so on stderr."""
+def _compile_once(ndim: int) -> None:
+    """Load the step for Y of so many dimensions from the cache, or compile it; if that takes a while, say so."""
+    global _run
     with _one_at_a_time:
-        if _run.signatures:
+        if ndim in _ready:
             return
-        done = threading.Event()
-        threading.Thread(target=_announce, args=(done,), daemon=True).start()
         try:
-            g = torch.Generator().manual_seed(0)
-            nothing = np.zeros((1, 1, 1), dtype=np.int64)
-            _CompiledCopy(MLP(MLPConfig(2, 1, 1, 1), g=g), 1).run(nothing, nothing[0], [])
-        finally:
-            done.set()
+            _compile(ndim)
+        except Exception as error:  # the file is empty, truncated, of another user: pickle raises nearly anything
+            folder = _run.stats.cache_path
+            if folder is None:
+                raise
+            print(
+                f"mlp_lib: the compiled training loop in {folder} cannot be read ({type(error).__name__}): compiling "
+                "it again, about 10 s ...", file=sys.stderr, flush=True,
+            )  # fmt: skip
+            try:
+                for file in Path(folder).glob(f"{Path(__file__).stem}._run-*.nb[ic]"):
+                    file.unlink()
+            except OSError:  # not ours to delete: compile in memory
+                _run = numba.njit(**_OPTIONS)(_run.py_func)
+            _compile(ndim, silent=True)
+        _ready.add(ndim)
+
+
+def _compile(ndim: int, silent: bool = False) -> None:
+    """Call the step once, for no steps; after two seconds of compiling say so on stderr."""
+    done = threading.Event()
+    if not silent:
+        threading.Thread(target=_announce, args=(done,), daemon=True).start()
+    try:
+        X, Y = torch.zeros(1, 1, dtype=torch.int64), torch.zeros((1, 2)[:ndim])
+        model = MLP(MLPConfig(2, 1, 1, 1), g=torch.Generator().manual_seed(0))
+        _CompiledCopy(model, 1).run(*_as_batch(X, Y), [])
+    finally:
+        done.set()
 
 
 def _announce(done: threading.Event) -> None:
     while not done.wait(_SILENT_SECONDS):
-        if _run.stats.cache_misses:  # so it is being compiled; else only Numba itself takes its time to start
+        if _run.stats.cache_misses:  # so it is being compiled; otherwise only Numba itself is slow to start
             once = (
                 "" if _run.stats.cache_path else ", and done once if NUMBA_CACHE_DIR names a folder that can be written"
             )

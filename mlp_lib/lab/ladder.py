@@ -1,4 +1,8 @@
-"""The scoreboard of all runs, the sealed test set, and the one local file in which both are kept.
+"""The leaderboard of all runs, the sealed test set, and the one local file in which both are kept.
+
+    ladder = Ladder(words=words)
+    ladder.add("my network", config=model.config, seed=1, losses={"dev": 2.11})
+    print(standing(2.11))
 
 Taught in: notebook 07 (splits) and notebook 13 (the ladder).
 """
@@ -7,65 +11,27 @@ import hashlib
 import html
 import json
 import math
-import os
 import sqlite3
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
-from numbers import Real
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
 
-import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
-from mlp_lib.checks import count as check_count
-from mlp_lib.checks import examples as check_examples
 from mlp_lib.files import record_path
 from mlp_lib.train import eval_loss
 from mlp_lib.words import LECTURE_SHA256
 
-# The file is SQLite, which several programs may use at once. Two numbers in its header say that it is ours and of which
-# format, so that another program's file is refused and not written into. The plain rollback journal is kept, not WAL:
-# it also works in a home folder on a network disk, and leaves one file.
-_APPLICATION = 0x6D6C7031  # "mlp1"
-_FORMAT = 1
-_WAIT_SECONDS = 30.0  # for another program that is writing
-
-# Whoever adds a table adds it here: files made before get it with their next entry.
-_TABLES = """
-CREATE TABLE IF NOT EXISTS openings (
-    id INTEGER PRIMARY KEY,
-    at TEXT NOT NULL,
-    reason TEXT NOT NULL,
-    data TEXT NOT NULL,
-    answers TEXT NOT NULL,
-    loss REAL
-);
-CREATE TABLE IF NOT EXISTS runs (
-    id INTEGER PRIMARY KEY,
-    key TEXT UNIQUE,
-    at TEXT NOT NULL,
-    name TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    config TEXT NOT NULL,
-    seed TEXT,
-    steps INTEGER,
-    n_parameters INTEGER,
-    seconds REAL,
-    losses TEXT NOT NULL,
-    stopped TEXT,
-    words TEXT,
-    split TEXT NOT NULL
-);
-"""
+# ---- the sealed test set ---------------------------------------------------------------------------------------------
 
 
 class Opening(NamedTuple):
-    """One look at a test set: `at` (UTC), `reason`, the data's `fingerprint`, the `loss` in nats if it was taken."""
+    """One look at a test set: `at` (UTC), `reason`, the data's `fingerprint`, the `loss` in nats if it was measured."""
 
     at: datetime
     reason: str
@@ -76,20 +42,16 @@ class Opening(NamedTuple):
 class TestVault:
     """The test split, locked away: handed out only for a `reason`, and every time is written down.
 
-    `vault.open(reason=...)` gives Xte (N, block_size) and Yte (N,); `vault.loss(model, reason=...)` gives the exact
-    loss on them. `vault.openings` lists the times so far, in this program and in others, and `len(vault)` counts them.
-    Names that were split in the same way are the same test set, whatever the block_size. It is a reminder, no lock:
-    whoever kept Xte can still use it.
+    `vault.open(reason=...)` gives Xte and Yte; `vault.loss(model, reason=...)` gives the exact loss on them.
+    `vault.openings` lists the openings so far, in this program and in others, and `len(vault)` counts them. The same
+    names are the same test set, whatever the block_size. It is a reminder, not a lock.
 
     The record is a SQLite file: `path`, else the one that the environment variable `MLP_LIB_LADDER` names, else
-    `~/.local/share/mlp_lib/ladder.sqlite`. It is made at the first opening. Where the variable `CI` is set and no file
-    was named, nothing is written: a machine that re-runs the notebooks takes no look, and its record ends with the
-    vault.
-
-    Raises TypeError or ValueError for tensors that are no examples or a file that is something else, FileNotFoundError
-    where there is no home folder and no file was named.
+    `ladder.sqlite` in the user's data folder. Where the variable `CI` is set and no file is named, nothing is written
+    and the record ends with the vault. Raises OSError for a file that cannot be read or written.
     Source: lecture 00:53:20. Taught in: notebook 07.
 
+    >>> import torch
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     vault = TestVault(torch.tensor([[0], [1]]), torch.tensor([1, 0]), path=folder + "/ladder.sqlite")
@@ -100,33 +62,29 @@ class TestVault:
 
     __test__ = False  # the name begins as pytest's test classes do
 
-    def __init__(self, Xte: Tensor, Yte: Tensor, *, path: str | Path | None = None) -> None:
-        check_examples(nn.Identity(), Xte, Yte)
-        # Copies: what was sealed stays what it was.
-        self._Xte, self._Yte = Xte.detach().clone(), Yte.detach().clone()
-        self._fingerprint, self._answers = fingerprint(Xte, Yte), fingerprint(Yte)
-        self.path = (
-            record_path("ladder.sqlite", "MLP_LIB_LADDER") if path is None else Path(path).expanduser().absolute()
-        )
-        self._unwritten: list[Opening] = []
-        if self.path is not None:
-            self._read()  # a file of another format is refused now, not at the end of the work
-
-    @property
-    def fingerprint(self) -> str:
-        """The sha256 of the two tensors, with their shapes: it tells whether two test sets are the same."""
-        return self._fingerprint
+    def __init__(
+        self, Xte: Int[Tensor, "N block_size"], Yte: Int[Tensor, " N"], *, path: str | Path | None = None
+    ) -> None:
+        self._Xte, self._Yte = Xte.clone(), Yte.clone()
+        self.path = _path(path)
+        self._in_memory: list[Opening] = []  # where no file is kept
 
     @property
     def openings(self) -> list[Opening]:
-        """Every opening of this test set so far, oldest first. Raises what reading the file raises."""
-        return list(self._unwritten) if self.path is None else self._read()
+        """Every opening of this test set so far, oldest first."""
+        if self.path is None:
+            return list(self._in_memory)
+        query = "SELECT at, reason, data, loss FROM openings WHERE answers = ? ORDER BY id"
+        rows = _read(self.path, "openings", query, fingerprint(self._Yte))
+        return [
+            Opening(datetime.fromisoformat(at), *row, None if loss is None else float(loss)) for at, *row, loss in rows
+        ]
 
-    def open(self, *, reason: str) -> tuple[Tensor, Tensor]:
-        """Xte (N, block_size) and Yte (N,), after the reason was written down.
+    def open(self, *, reason: str) -> tuple[Int[Tensor, "N block_size"], Int[Tensor, " N"]]:
+        """Xte and Yte, after the reason was written down.
 
-        Raises TypeError or ValueError for a reason that is not a text with something in it, OSError (TimeoutError if
-        another program keeps the file) if the opening cannot be written down: the test set then stays sealed.
+        Raises TypeError or ValueError for a reason that is not a text or is empty, OSError if the opening cannot be
+        written down: the test set then stays sealed.
         """
         self._record(_checked_reason(reason), loss=None)
         return self._Xte.clone(), self._Yte.clone()
@@ -151,41 +109,34 @@ class TestVault:
         times = len(self)
         return f"TestVault({len(self._Yte):,} examples, opened {times} time{'' if times == 1 else 's'})"
 
-    def _record(self, reason: str, *, loss: float | None) -> None:
-        at = datetime.now(UTC).replace(microsecond=0)
+    def _record(self, reason: str, loss: float | None) -> None:
+        opening = Opening(_now(), reason, fingerprint(self._Xte, self._Yte), loss)
         if self.path is None:
-            self._unwritten.append(Opening(at, reason, self._fingerprint, loss))
+            self._in_memory.append(opening)
             return
-        if loss is not None and not math.isfinite(loss):
-            loss = repr(loss)  # as text: SQLite would keep nan as NULL, which here means "not taken"
-        row = (at.isoformat(), reason, self._fingerprint, self._answers, loss)
+        # The loss as text: SQLite would keep nan as NULL, which here means "not measured".
+        row = (
+            opening.at.isoformat(),
+            reason,
+            opening.fingerprint,
+            fingerprint(self._Yte),
+            None if loss is None else str(loss),
+        )
         with _writing(self.path, "write down the opening, so the test set stays sealed") as db:
             db.execute("INSERT INTO openings (at, reason, data, answers, loss) VALUES (?, ?, ?, ?, ?)", row)
 
-    def _read(self) -> list[Opening]:
-        with _reading(self.path) as db:
-            if db is None or not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'openings'").fetchone():
-                return []
-            rows = db.execute(
-                "SELECT at, reason, data, loss FROM openings WHERE answers = ? ORDER BY id", (self._answers,)
-            ).fetchall()
-        return [
-            Opening(datetime.fromisoformat(at), reason, data, None if loss is None else float(loss))
-            for at, reason, data, loss in rows
-        ]
 
+def fingerprint(*tensors: Int[Tensor, "..."]) -> str:
+    """The sha256 of tensors of indices with their shapes: it tells whether two data sets are the same.
 
-def fingerprint(*tensors: Tensor) -> str:
-    """The sha256 of tensors of indices with their shapes: the same for the same numbers, whatever their integer type.
-
-    >>> fingerprint(torch.tensor([1, 2])) == fingerprint(torch.tensor([1, 2], dtype=torch.int8))
-    True
+    >>> import torch
+    >>> fingerprint(torch.tensor([1, 2])) == fingerprint(torch.tensor([[1, 2]]))
+    False
     """
     digest = hashlib.sha256()
     for t in tensors:
-        t = t.detach().to("cpu", torch.int64).contiguous()  # the same names in a smaller type are the same names
         digest.update(repr(tuple(t.shape)).encode())
-        digest.update(t.numpy().astype("<i8", copy=False).tobytes())
+        digest.update(t.cpu().long().numpy().astype("<i8").tobytes())
     return digest.hexdigest()
 
 
@@ -196,16 +147,18 @@ def _checked_reason(reason: str) -> str:
         raise ValueError(
             'the test set opens only for a reason, and reason is empty: write reason="final loss of the chosen model"'
         )
-    return _storable("reason", reason.strip())
+    return reason.strip()
 
 
-# ---- the ladder ------------------------------------------------------------------------------------------------------
-
-SPLITS = ("clean", "de-duplicated", "other")
+# ---- what others reached ---------------------------------------------------------------------------------------------
 
 
 class Known(NamedTuple):
-    """A dev loss in nats that stands beside yours: what reached it, on which `split`, and the figure's `source`."""
+    """A dev loss in nats to compare with: what reached it, the figure's `source`, and the `split` it was measured on.
+
+    "clean" is `split_words` with seed 42, "de-duplicated" the same after `list(dict.fromkeys(words))`, "other" anything
+    else. Losses compare only within one split.
+    """
 
     dev: float
     name: str
@@ -215,7 +168,7 @@ class Known(NamedTuple):
     n_parameters: int | None = None
 
 
-_OURS = "notebook 15 with that list, mean of three seeds"
+_PAGE_15 = "notebook 15 with that list, mean of three seeds"
 _COUNTED = "counted here, mlp_lib.lab.counts"
 
 KNOWN: tuple[Known, ...] = (
@@ -235,16 +188,44 @@ KNOWN: tuple[Known, ...] = (
     Known(1.9939, "interpolated counts, context 4", "counts", _COUNTED, n_parameters=73_580),
     Known(1.9937, "WaveNet-like, block 8", "deeper", "part 5 of the lecture's series", "clean", 76_000),
     Known(1.9844, "interpolated counts, context 5", "counts", _COUNTED, n_parameters=134_297),
-    Known(1.9792, "one layer, block 6, embedding 24, hidden 512, AdamW", "mlp", _OURS),
-    Known(1.9595, "two layers, block 8, AdamW, dropout", "deeper", _OURS),
-    Known(1.9310, "one layer mixed half and half with interpolated counts", "mixture", _OURS),
-    Known(1.9203, "two layers mixed half and half with interpolated counts", "mixture", _OURS),
+    Known(1.9792, "one layer, block 6, embedding 24, hidden 512, AdamW", "mlp", _PAGE_15),
+    Known(1.9595, "two layers, block 8, AdamW, dropout", "deeper", _PAGE_15),
+    Known(1.9310, "one layer mixed half and half with interpolated counts", "mixture", _PAGE_15),
+    Known(1.9203, "two layers mixed half and half with interpolated counts", "mixture", _PAGE_15),
     Known(1.92, "a transformer (about)", "deeper", "reported for the lecture's makemore", "other"),
     Known(2.0749, "interpolated counts, context 3", "counts", _COUNTED, "de-duplicated", 29_107),
     Known(2.0134, "interpolated counts, context 5", "counts", _COUNTED, "de-duplicated", 133_338),
     Known(2.0130, "interpolated counts, context 4", "counts", _COUNTED, "de-duplicated", 73_212),
 )
 """Dev losses on the lecture's own list. On the bundled list, a little longer, counts come out up to 0.013 apart."""
+
+
+class Standing(NamedTuple):
+    """A dev loss among the `KNOWN` ones: the lowest it beats and the next one ahead, None off either end."""
+
+    dev: float
+    beaten: Known | None
+    ahead: Known | None
+
+    def __str__(self) -> str:
+        beats = "beats none yet" if self.beaten is None else f"beats {self.beaten.dev:.4f} ({self.beaten.name})"
+        ahead = "none is ahead" if self.ahead is None else f"next is {self.ahead.dev:.4f} ({self.ahead.name})"
+        return f"dev {self.dev:.4f} {beats}; {ahead}"
+
+
+def standing(dev: float) -> Standing:
+    """What a dev loss (nats, on the clean split) beats among the `KNOWN` ones, and which comes next.
+
+    >>> print(standing(2.1))
+    dev 2.1000 beats 2.1018 (4-gram counts, add 0.1); next is 2.0913 (embedding 20, 400k steps, small init, L2)
+    """
+    known = sorted(k for k in KNOWN if k.split == "clean")
+    return Standing(
+        dev, next((k for k in known if dev < k.dev), None), next((k for k in reversed(known) if dev >= k.dev), None)
+    )
+
+
+# ---- the ladder ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -265,25 +246,14 @@ class Entry:
     losses: dict[str, float]
     stopped: str | None
     words: str | None
-    split: str
-    key: str | None = None
-
-    @property
-    def train(self) -> float | None:
-        """The loss on the training split, None if it was not measured."""
-        return self.losses.get("train")
-
-    @property
-    def dev(self) -> float | None:
-        """The loss on the dev split, None if it was not measured."""
-        return self.losses.get("dev")
+    key: str | None
 
 
 class Row(NamedTuple):
-    """A line of the table: the runs that differ in their seed alone, or a known result (`runs` is 0).
+    """A line of the table: the runs that differ only in their seed, or a known result (`runs` is 0).
 
     `dev`, `train` and `seconds` are means over the `runs`; `low` and `high` the lowest and highest dev loss. Runs that
-    were stopped have a line of their own, which counts them: they have no loss that could go into a mean.
+    were stopped have a row of their own: they have no loss that could go into a mean.
     """
 
     dev: float | None
@@ -302,87 +272,51 @@ class Row(NamedTuple):
     source: str
 
 
-class Rung(NamedTuple):
-    """How far up a dev loss is: the lowest known loss it beats, and the next one to beat. None off either end."""
-
-    dev: float
-    reached: Known | None
-    next: Known | None
-
-    def __str__(self) -> str:
-        beats = "beats none yet" if self.reached is None else f"beats {self.reached.dev:.4f} ({self.reached.name})"
-        ahead = "none is ahead" if self.next is None else f"next is {self.next.dev:.4f} ({self.next.name})"
-        return f"dev {self.dev:.4f} {beats}; {ahead}"
-
-
-def rung_of(dev: float, *, split: str = "clean") -> Rung:
-    """What a dev loss beats among the `KNOWN` results of a split, and which comes next: `Ladder.rung` without a ladder.
-
-    >>> print(rung_of(2.1))
-    dev 2.1000 beats 2.1018 (4-gram counts, add 0.1); next is 2.0913 (embedding 20, 400k steps, small init, L2)
-    """
-    if _checked_split(split) == "other":
-        raise ValueError('a dev loss on a split of your own compares with none: use "clean" or "de-duplicated"')
-    dev = _checked_loss("dev", dev)
-    if math.isnan(dev):
-        raise ValueError("dev is nan: the run blew up and reached no rung")
-    known = sorted((k for k in KNOWN if k.split == split), reverse=True)  # from the highest loss to the lowest
-    beaten = [k for k in known if dev < k.dev]
-    ahead = known[len(beaten) :]
-    return Rung(dev, beaten[-1] if beaten else None, ahead[0] if ahead else None)
-
-
 class Ladder:
-    """The scoreboard: every run you put on it, beside what others reached, lowest dev loss first.
+    """The leaderboard: every run you put on it, beside what others reached, lowest dev loss first.
 
-    `ladder.add(...)` puts a run on it, `run_grid(..., ladder=ladder)` all runs of a grid. Shown, or as `ladder.rows`,
-    it is a table in which runs that differ in their seed alone share a line, among the `KNOWN` results with their
-    sources; `ladder.entries` are the single runs, and `ladder.rung(dev)` says what a loss beats and what comes next.
+    `ladder.add(...)` puts a run on it, `run_grid(..., ladder=ladder)` all runs of a grid. Shown in a notebook, or as
+    `ladder.rows`, it is a table in which runs that differ only in their seed share a row, among the `KNOWN` results;
+    `ladder.entries` are the single runs. `words` is the word list of the runs to come. Runs are shown as being on the
+    clean split, `split_words` with seed 42.
 
-    `words` is the word list of the runs to come (or its sha256) and `split` says how it was split: "clean" is
-    `split_words` with seed 42, "de-duplicated" the same after `list(dict.fromkeys(words))`, "other" anything else. A
-    loss may be compared only within one list and one split.
-
-    It is kept in the SQLite file in which a `TestVault` writes its openings, under the same rules: `path`, else the one
-    that the environment variable `MLP_LIB_LADDER` names, else `~/.local/share/mlp_lib/ladder.sqlite`, made with the
-    first run; where `CI` is set and no file was named, nothing is written and the runs end with the object. Several
-    programs may write at once, and a kill in the middle of it leaves the runs before.
-
-    Raises ValueError for a `split` that is none of the three or a file that is something else, FileNotFoundError where
-    there is no home folder and no file was named.
-    Taught in: notebook 13.
+    It is kept in the SQLite file in which a `TestVault` writes its openings, under the same rules. Several programs may
+    write at once. Raises OSError for a file that cannot be read or written. Taught in: notebook 13.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     ladder = Ladder(folder + "/ladder.sqlite", words=["emma", "ava"])
     ...     for seed, dev in enumerate([2.11, 2.10]):
-    ...         ladder.add("my network", config={"n_hidden": 300}, seed=seed, dev=dev)
+    ...         ladder.add("my network", config={"n_hidden": 300}, seed=seed, losses={"dev": dev})
     ...     mine = [row for row in ladder.rows if row.runs]
     >>> [(row.name, row.runs, round(row.dev, 4)) for row in mine]
     [('my network', 2, 2.105)]
     """
 
-    def __init__(
-        self, path: str | Path | None = None, *, words: Sequence[str] | str | None = None, split: str = "clean"
-    ) -> None:
-        self.path = (
-            record_path("ladder.sqlite", "MLP_LIB_LADDER") if path is None else Path(path).expanduser().absolute()
-        )
-        self.words = _checked_words(words)
-        self.split = _checked_split(split)
-        self._unwritten: list[Entry] = []
-        if self.path is not None:
-            self._read("LIMIT 0")  # a file of another format is refused now, not at the end of the work
+    def __init__(self, path: str | Path | None = None, *, words: Sequence[str] | None = None) -> None:
+        self.path = _path(path)
+        # of the lines of the file, so that the lecture's list can be recognised
+        self.words = None if words is None else hashlib.sha256("\n".join(words).encode()).hexdigest()
+        self._in_memory: list[Entry] = []  # where no file is kept
 
     @property
     def entries(self) -> list[Entry]:
-        """Every run on the ladder, oldest first. Raises what reading the file raises."""
-        return list(self._unwritten) if self.path is None else self._read("ORDER BY id")
+        """Every run on the ladder, oldest first."""
+        if self.path is None:
+            return list(self._in_memory)
+        rows = _read(self.path, "runs", f"SELECT {', '.join(_COLUMNS)} FROM runs ORDER BY id")
+        return [_entry_of(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
 
     @property
     def rows(self) -> list[Row]:
-        """The table: lowest mean dev loss first; runs without one come last. Raises what reading the file raises."""
-        return sorted([*_grouped(self.entries), *map(_known_row, KNOWN)], key=_by_dev)
+        """The table: lowest mean dev loss first; runs without one come last."""
+        known = [
+            Row(k.dev, k.dev, k.dev, None, 0, k.name, k.kind, {}, None, k.n_parameters, None, k.split, None, k.source)
+            for k in KNOWN
+        ]
+        return sorted(
+            known + _grouped(self.entries), key=lambda r: r.dev if r.dev is not None and r.dev == r.dev else math.inf
+        )
 
     def add(
         self,
@@ -394,342 +328,164 @@ class Ladder:
         steps: int | None = None,
         n_parameters: int | None = None,
         seconds: float | None = None,
-        train: float | None = None,
-        dev: float | None = None,
+        losses: Mapping[str, float] = {},
+        stopped: str | None = None,
+        key: str | None = None,
     ) -> None:
         """Put one run on the ladder.
 
         `name` and `kind` ("mlp", "counts", "mixture", ...) are texts of your own; the plot tells kinds apart. `config`
-        is an `MLPConfig` or a dict of whatever describes the run. `train` and `dev` are losses in nats, nan for a run
-        that blew up, which counts as stopped. Raises TypeError or ValueError for values of another kind, OSError
-        (TimeoutError if another program keeps the file) if it cannot be written.
+        is an `MLPConfig` or a dict of what describes the run. `losses` are in nats by split; with a loss of nan the run
+        counts as stopped. A run with a `key` is put there once: the first one stays.
         """
-        measured = {"train": train, "dev": dev}
-        losses = {split: _checked_loss(split, loss) for split, loss in measured.items() if loss is not None}
-        for what, value in (("seed", seed), ("steps", steps), ("n_parameters", n_parameters)):
-            if value is not None:
-                check_count(what, value, least=0)
-                if what != "seed" and value >= 2**63:  # a seed is kept as text
-                    raise ValueError(f"{what} must be below 2**63, got {value}")
-        timed = isinstance(seconds, Real) and not isinstance(seconds, bool) and 0 <= seconds < math.inf
-        if seconds is not None and not timed:
-            raise ValueError(f"seconds must be a number of at least 0, got {seconds!r}")
-        blown = [split for split, loss in losses.items() if math.isnan(loss)]
-        stopped = f"the {blown[0]} loss was nan" if blown else None  # else it would make the mean of its row nan
-        entry = Entry(
-            datetime.now(UTC).replace(microsecond=0), checked_text("name", name), checked_text("kind", kind),
-            _checked_config(config), *(None if n is None else int(n) for n in (seed, steps, n_parameters)),
-            None if seconds is None else float(seconds), losses, stopped, self.words, self.split,
-        )  # fmt: skip
-        self.put(entry)
-
-    def put(self, entry: Entry) -> None:
-        """Write an entry as it is; one whose `key` is there already is left as it was. Raises what `add` raises."""
+        losses = {split: float(loss) for split, loss in losses.items()}
+        blown = [split for split, loss in losses.items() if not math.isfinite(loss)]
+        if blown and stopped is None:
+            stopped = f"the {blown[0]} loss was {losses[blown[0]]}"  # it would spoil the mean of its row
+        config = asdict(config) if is_dataclass(config) else dict(config or {})
+        entry = Entry(_now(), name, kind, config, seed, steps, n_parameters, seconds, losses, stopped, self.words, key)
         if self.path is None:
-            if entry.key is None or self.find(entry.key) is None:
-                self._unwritten.append(entry)
+            self._in_memory.append(entry)
             return
-        losses = {split: None if math.isnan(loss) else loss for split, loss in entry.losses.items()}
-        row = (
-            entry.key, entry.at.isoformat(), entry.name, entry.kind, json.dumps(entry.config),
-            None if entry.seed is None else str(entry.seed),  # up to 2**64, more than an SQLite integer holds
-            entry.steps, entry.n_parameters, entry.seconds, json.dumps(losses), entry.stopped, entry.words, entry.split,
-        )  # fmt: skip
+        row = _row_of(entry) | {"split": "clean"}
         with _writing(self.path, "put the run on the ladder") as db:
-            db.execute(f"INSERT OR IGNORE INTO runs ({_COLUMNS}) VALUES ({', '.join('?' * len(row))})", row)
-
-    def find(self, key: str) -> Entry | None:
-        """The run that was put there under this key, None if there is none. Raises what reading the file raises."""
-        if self.path is None:
-            return next((entry for entry in self._unwritten if entry.key == key), None)
-        return next(iter(self._read("WHERE key = ?", key)), None)
+            marks = ", ".join("?" * len(row))
+            db.execute(f"INSERT OR IGNORE INTO runs ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
 
     def check_writable(self) -> None:
-        """Raise OSError, with one sentence, if runs cannot be written: before hours of training, not after them."""
+        """Raise OSError if runs cannot be written: before hours of training, not after them."""
         if self.path is not None:
             with _writing(self.path, "write to the ladder"):
                 pass
-
-    def rung(self, dev: float, *, split: str | None = None) -> Rung:
-        """What a dev loss beats among the `KNOWN` results of the same split, and which comes next; printed, a sentence.
-
-        `split` is the ladder's own if None. Raises TypeError or ValueError for a loss that is no number above 0, or the
-        split "other", on which nothing can be compared.
-
-        >>> print(Ladder("ladder.sqlite").rung(2.1))
-        dev 2.1000 beats 2.1018 (4-gram counts, add 0.1); next is 2.0913 (embedding 20, 400k steps, small init, L2)
-        """
-        return rung_of(dev, split=self.split if split is None else split)
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def __bool__(self) -> bool:
-        return True  # a ladder nobody has climbed is still a ladder
+        return True  # an empty ladder is still a ladder
 
     def __repr__(self) -> str:
-        head, *cells = _cells(self.rows)
-        widths = [max(len(line[k]) for line in (head, *cells)) for k in range(len(head))]
-        lines = [self._caption()]
-        for line in (head, *cells):
-            pairs = zip(line, widths, _RIGHT, strict=True)
-            lines.append("  ".join(text.rjust(w) if right else text.ljust(w) for text, w, right in pairs).rstrip())
-        return "\n".join(lines)
+        return f"Ladder({len(self):,} runs of yours and {len(KNOWN)} known results)"
 
     def _repr_html_(self) -> str:
-        head, *cells = _cells(self.rows)
-        body = "".join(f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in line)}</tr>" for line in cells)
-        titles = "".join(f"<th>{html.escape(text)}</th>" for text in head)
-        return (
-            f"<table><caption>{html.escape(self._caption())}</caption>"
-            f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
+        head = (
+            "dev",
+            "from",
+            "to",
+            "train",
+            "runs",
+            "name",
+            "parameters",
+            "steps",
+            "seconds",
+            "split",
+            "words",
+            "source",
         )
-
-    def _caption(self) -> str:
-        runs = len(self)
-        return f"Ladder: {runs:,} run{'' if runs == 1 else 's'} of yours and {len(KNOWN)} known results, losses in nats"
-
-    def _read(self, which: str, *values: object) -> list[Entry]:
-        with _reading(self.path) as db:
-            if db is None or not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone():
-                return []
-            rows = db.execute(f"SELECT {_COLUMNS} FROM runs {which}", values).fetchall()
-        return [_entry(*row) for row in rows]
+        body = "".join(
+            f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in _texts(row))}</tr>" for row in self.rows
+        )
+        titles = "".join(f"<th>{title}</th>" for title in head)
+        return f"<table><caption>{self!r}, losses in nats</caption><tr>{titles}</tr>{body}</table>"
 
 
-_COLUMNS = "key, at, name, kind, config, seed, steps, n_parameters, seconds, losses, stopped, words, split"
-
-
-def _entry(
-    key: str | None, at: str, name: str, kind: str, config: str, seed: str | None, steps: int | None,
-    n_parameters: int | None, seconds: float | None, losses: str, stopped: str | None, words: str | None, split: str,
-) -> Entry:  # fmt: skip
-    return Entry(
-        datetime.fromisoformat(at), name, kind, json.loads(config), None if seed is None else int(seed), steps,
-        n_parameters, seconds, {k: math.nan if v is None else v for k, v in json.loads(losses).items()},
-        stopped, words, split, key,
-    )  # fmt: skip
-
-
-def words_sha256(words: Iterable[str]) -> str:
-    """The sha256 of a word list, one word a line: it tells whether two runs saw the same list in the same order.
-
-    >>> words_sha256(["emma", "olivia"])[:8]
-    'fecc118f'
-    """
-    return hashlib.sha256("\n".join(words).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _grouped(entries: Iterable[Entry]) -> list[Row]:
+def _grouped(entries: Sequence[Entry]) -> list[Row]:
     groups: dict[tuple, list[Entry]] = {}
     for e in entries:
-        same = (e.name, e.kind, json.dumps(e.config, sort_keys=True), e.steps, e.n_parameters, e.words, e.split)
-        groups.setdefault((*same, e.stopped is None, *e.losses), []).append(e)
-    return [_row(group) for group in groups.values()]
+        config = json.dumps(e.config, sort_keys=True)
+        same = (e.name, e.kind, config, e.steps, e.n_parameters, e.words, e.stopped is None, *e.losses)
+        groups.setdefault(same, []).append(e)
+    rows = []
+    for group in groups.values():
+        e = group[0]
+        devs = [one.losses["dev"] for one in group if "dev" in one.losses]
+        trains = [one.losses["train"] for one in group if "train" in one.losses]
+        times = [one.seconds for one in group if one.seconds is not None]
+        mean_dev, mean_train, mean_time = (statistics.fmean(v) if v else None for v in (devs, trains, times))
+        source = "yours" if e.stopped is None else f"yours, {e.stopped}"
+        rows.append(
+            Row(
+                mean_dev, min(devs, default=None), max(devs, default=None), mean_train, len(group), e.name, e.kind,
+                e.config, e.steps, e.n_parameters, mean_time, "clean", e.words, source,
+            )
+        )  # fmt: skip
+    return rows
 
 
-def _row(group: Sequence[Entry]) -> Row:
-    e = group[0]
-    devs = [one.dev for one in group if one.dev is not None]
-    return Row(
-        dev=_mean(devs),
-        low=min(devs, default=None),
-        high=max(devs, default=None),
-        train=_mean([one.train for one in group]),
-        runs=len(group),
-        name=e.name,
-        kind=e.kind,
-        config=e.config,
-        steps=e.steps,
-        n_parameters=e.n_parameters,
-        seconds=_mean([one.seconds for one in group]),
-        split=e.split,
-        words=e.words,
-        source="yours" if e.stopped is None else f"yours, {e.stopped}",
-    )
-
-
-def _known_row(k: Known) -> Row:
-    return Row(k.dev, k.dev, k.dev, None, 0, k.name, k.kind, {}, None, k.n_parameters, None, k.split, None, k.source)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
-
-
-def _by_dev(row: Row) -> tuple[float, float]:
-    return (1, 0.0) if row.dev is None or math.isnan(row.dev) else (0, row.dev)
-
-
-_HEAD = ("dev", "from", "to", "train", "runs", "name", "parameters", "steps", "time", "split", "words", "source")
-_RIGHT = (True, True, True, True, True, False, True, True, True, False, False, False)
-_LISTS = {LECTURE_SHA256: "lecture"}
-
-
-def _cells(rows: Iterable[Row]) -> list[tuple[str, ...]]:
-    """The table as texts, the head first."""
-    lines = [_HEAD]
-    for r in rows:
-        spread = (_loss(r.low), _loss(r.high)) if r.runs > 1 else ("", "")
-        time = "" if r.seconds is None else f"{r.seconds:.1f} s"
-        words = "lecture" if r.runs == 0 else "" if r.words is None else _LISTS.get(r.words, r.words[:8])
-        numbers = (_count(r.runs or None), r.name, _count(r.n_parameters), _count(r.steps))
-        lines.append((_loss(r.dev), *spread, _loss(r.train), *numbers, time, r.split, words, r.source))
-    return lines
-
-
-def _loss(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _count(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
-
-
-def _checked_words(words: Sequence[str] | str | None) -> str | None:
-    if words is None:
-        return None
-    if isinstance(words, str):
-        if len(words) == 64 and set(words) <= set("0123456789abcdef"):
-            return words
-        raise ValueError(
-            f"words must be a list of str, or the sha256 of one in 64 hexadecimal digits, got {words[:70]!r}"
-        )
-    return words_sha256(words)
-
-
-def _checked_split(split: str) -> str:
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(map(repr, SPLITS))}, got {split!r}")
-    return split
-
-
-def _checked_loss(name: str, loss: float) -> float:
-    if isinstance(loss, Tensor) and loss.numel() == 1:
-        loss = loss.item()
-    if isinstance(loss, bool) or not isinstance(loss, Real):
-        raise TypeError(f"{name} must be a loss in nats, got {loss!r}")
-    if loss < 0 or math.isinf(loss):
-        raise ValueError(f"{name} must be a loss in nats, finite and not below 0, got {loss!r}")
-    return float(loss)
-
-
-def checked_text(name: str, text: str) -> str:
-    """The text in one line. Raises ValueError for what is no text, holds nothing, or that no file can hold.
-
-    >>> checked_text("name", "my\\n  run")
-    'my run'
-    """
-    if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"{name} must be a text with something in it, got {text!r}")
-    return _storable(name, " ".join(text.split()))  # one line, whatever was pasted
-
-
-def _storable(name: str, text: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{name} holds {text[error.start]!r}, half of a character, which no file can hold: leave it out"
-        ) from None
-    return text
-
-
-def _checked_config(config: object) -> dict[str, object]:
-    if config is None:
-        return {}
-    if is_dataclass(config) and not isinstance(config, type):
-        config = asdict(config)
-    if not isinstance(config, Mapping):
-        raise TypeError(f"config must be an MLPConfig or a dict, got {config!r}")
-    try:
-        return json.loads(json.dumps(dict(config)))
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"config must hold numbers, texts and lists of them only: {error}") from None
+def _texts(r: Row) -> list[str]:
+    """The cells of a row as they are shown."""
+    losses = (r.dev, r.low if r.runs > 1 else None, r.high if r.runs > 1 else None, r.train)
+    words = "lecture" if r.runs == 0 or r.words == LECTURE_SHA256 else (r.words or "")[:8]
+    return [
+        *("" if loss is None else f"{loss:.4f}" for loss in losses), str(r.runs or ""), r.name,
+        *("" if n is None else f"{n:,}" for n in (r.n_parameters, r.steps)),
+        "" if r.seconds is None else f"{r.seconds:.1f}", r.split, words, r.source,
+    ]  # fmt: skip
 
 
 # ---- the file --------------------------------------------------------------------------------------------------------
 
+# SQLite lets several programs write at once, and a kill in the middle of a write leaves what was there before.
+_TABLES = (
+    """CREATE TABLE IF NOT EXISTS openings (id INTEGER PRIMARY KEY, at TEXT NOT NULL, reason TEXT NOT NULL,
+    data TEXT NOT NULL, answers TEXT NOT NULL, loss REAL)""",
+    """CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY, key TEXT UNIQUE, at TEXT NOT NULL, name TEXT NOT NULL,
+    kind TEXT NOT NULL, config TEXT NOT NULL, seed TEXT, steps INTEGER, n_parameters INTEGER, seconds REAL,
+    losses TEXT NOT NULL, stopped TEXT, words TEXT, split TEXT NOT NULL)""",
+)
+_COLUMNS = [field.name for field in fields(Entry)]
+_WAIT_SECONDS = 30.0  # for another program that is writing
 
-@contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """A connection to a file of ours, or None if there is no file yet."""
-    with _sentences(path, "read the record"):
+
+def _row_of(entry: Entry) -> dict[str, object]:
+    """What is kept of an entry, by column."""
+    losses = {split: None if math.isnan(loss) else loss for split, loss in entry.losses.items()}  # JSON has no nan
+    seed = None if entry.seed is None else str(entry.seed)  # up to 2**64, more than an SQLite integer holds
+    as_text = {"at": entry.at.isoformat(), "config": json.dumps(entry.config), "losses": json.dumps(losses)}
+    return vars(entry) | as_text | {"seed": seed}
+
+
+def _entry_of(row: dict[str, object]) -> Entry:
+    losses = {split: math.nan if loss is None else loss for split, loss in json.loads(row["losses"]).items()}
+    seed = None if row["seed"] is None else int(row["seed"])
+    at, config = datetime.fromisoformat(row["at"]), json.loads(row["config"])
+    return Entry(**(row | {"at": at, "config": config, "losses": losses, "seed": seed}))
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return record_path("ladder.sqlite", "MLP_LIB_LADDER") if path is None else Path(path).expanduser().absolute()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _read(path: Path, table: str, query: str, *values: object) -> list[tuple]:
+    with _in_one_sentence(path, "read the record"):
         if not path.exists():
-            yield None
-            return
-        # Not mode=ro: after a kill in the middle of a write, the next to open the file has to tidy up, even to read.
-        with closing(_connect(path, "rw")) as db:
-            _check_format(db, path)
-            yield db
+            return []
+        with closing(sqlite3.connect(path, timeout=_WAIT_SECONDS)) as db:
+            there = db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+            return db.execute(query, values).fetchall() if there else []
 
 
 @contextmanager
-def _writing(path: Path, what: str) -> Iterator[sqlite3.Connection]:
+def _writing(path: Path, doing: str) -> Iterator[sqlite3.Connection]:
     """A connection inside one transaction: all of it is written, or nothing. The file is made if it is not there."""
-    with _sentences(path, what):
+    with _in_one_sentence(path, doing):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(_connect(path, "rwc")) as db:
-            db.execute("BEGIN IMMEDIATE")  # waits its turn here, so that nobody can come between check and entry
-            _check_format(db, path)
-            db.execute(f"PRAGMA application_id = {_APPLICATION}")
-            db.execute(f"PRAGMA user_version = {_FORMAT}")
-            for statement in filter(str.strip, _TABLES.split(";")):
-                db.execute(statement)
+        with closing(sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            for table in _TABLES:
+                db.execute(table)
             yield db
             db.execute("COMMIT")
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{_uri(path)}?mode={mode}", uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
-
-
-def _uri(path: PurePath) -> str:
-    """The path as SQLite wants it. `Path.as_uri` writes a network disk of Windows as file://server/..., which SQLite
-    refuses: it takes no machine's name there, but four slashes.
-    """
-    posix = path.as_posix()
-    return "file://" + ("" if posix.startswith("/") else "/") + quote(os.fsencode(posix), safe="/:")
-
-
-def _check_format(db: sqlite3.Connection, path: Path) -> None:
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if application != _APPLICATION:
-        if application == 0 and db.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
-            return  # empty: ours to fill
-        raise ValueError(f"{path} is an SQLite file of another program: give the path of a file that mlp_lib may make")
-    if version > _FORMAT:
-        raise ValueError(
-            f"{path} has format {version} and this mlp_lib knows formats up to {_FORMAT}: update mlp_lib, or give "
-            "another path"
-        )
-
-
 @contextmanager
-def _sentences(path: Path, what: str) -> Iterator[None]:
-    """Turn what SQLite and the disk have to say into one sentence with the path and a way out."""
+def _in_one_sentence(path: Path, doing: str) -> Iterator[None]:
     try:
-        if path.is_dir():
-            raise IsADirectoryError(
-                f"{path} is a folder: give the path of a file in it, such as {path / 'ladder.sqlite'}"
-            )
         yield
-    except sqlite3.Error as error:
-        kind = getattr(error, "sqlite_errorname", "")
-        if kind == "SQLITE_NOTADB":
-            raise ValueError(
-                f"{path} is a file of another kind, no ladder of mlp_lib: give the path of a file that mlp_lib may make"
-            ) from None
-        if kind.startswith("SQLITE_CORRUPT"):
-            raise ValueError(f"{path} is damaged ({error}): move it away and a new one is begun") from None
-        if kind.startswith("SQLITE_BUSY"):
-            raise TimeoutError(
-                f"could not {what}: another program has kept {path} for {_WAIT_SECONDS:g} s; wait for it to end"
-            ) from None
-        raise OSError(f"could not {what}: {path}: {error}; give path= of a file that can be written") from None
-    except OSError as error:
-        if error.errno is None:  # a sentence of our own
-            raise
-        raise OSError(f"could not {what}: {path}: {error.strerror}; give path= of a file that can be written") from None
+    except (sqlite3.Error, OSError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise OSError(f"could not {doing}: {path}: {why}; give path= of a file that can be written") from None

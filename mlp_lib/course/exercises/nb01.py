@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from mlp_lib.course.exercises.answers import brief, number, own_function
-from mlp_lib.course.exercises.base import Exercise, Mistake
+from mlp_lib.course.exercises.engine import Case, Exercise, Wrong
+
+# ---- 1.1 contexts by slicing -----------------------------------------------------------------------------------------
 
 
 def pairs(words: Sequence[str], block_size: int) -> list[tuple[str, str]]:
@@ -19,9 +21,181 @@ def pairs(words: Sequence[str], block_size: int) -> list[tuple[str, str]]:
     return found
 
 
+def _loop(words: Sequence[str], block_size: int, *, end: str = ".", pad: str = ".", moves: bool = True) -> list:
+    """The lecture's loop on text."""
+    found = []
+    for word in words:
+        context = pad * block_size
+        for ch in word + end:
+            found.append((context, ch))
+            context = context[1:] + ch if moves else context
+    return found
+
+
+def _not_reset(words: Sequence[str], block_size: int) -> list:
+    text = "." * block_size + "".join(word + "." for word in words)
+    return [(text[i : i + block_size], text[i + block_size]) for i in range(len(text) - block_size)]
+
+
+def _one_dot(words: Sequence[str], block_size: int) -> list:
+    texts = ["." + word + "." for word in words]
+    return [(t[max(0, i - block_size) : i], t[i]) for t in texts for i in range(1, len(t))]
+
+
+def _full_windows(words: Sequence[str], block_size: int) -> list:
+    texts = [word + "." for word in words]
+    return [(t[i : i + block_size], t[i + block_size]) for t in texts for i in range(len(t) - block_size)]
+
+
+def _too_many(words: Sequence[str], block_size: int) -> list:
+    texts = ["." * block_size + word + "." for word in words]
+    return [(t[i : i + block_size], t[i + block_size :][:1]) for t in texts for i in range(len(t) - block_size + 1)]
+
+
+def _as_a_generator(words: Sequence[str], block_size: int) -> object:
+    for word in words:
+        for i, ch in enumerate(word + "."):
+            yield [word[max(0, i - block_size) : i].rjust(block_size, "."), ch]
+
+
+q1 = Exercise(
+    "1.1",
+    "contexts by slicing",
+    solution=pairs,
+    cases=[
+        Case(["ava"], 2),
+        Case(["bo"], 3),
+        Case(["emma", "bo"], 2),
+        Case(["a"], 1),
+        Case(["νίκη"], 1),
+        Case(["ava", "ava"], 3),
+        Case(["nana"], 1),
+        Case(["aaa", "new york"], 2),
+        Case(["bo", "al"], 8),
+    ],
+    wrong=[
+        Wrong(
+            lambda w, k: _loop(w, k, end=""), "no pair says that a word ends: the closing '.' is to be predicted, too"
+        ),
+        Wrong(
+            lambda w, k: _loop(w, k, moves=False), "the context stays empty: it moves on by one after each character"
+        ),
+        Wrong(_not_reset, "the context holds what is left of the word before: each word starts with an empty one"),
+        Wrong(
+            lambda w, k: [(c[::-1], ch) for c, ch in pairs(w, k)],
+            "the context is backwards: the newest character stands on the right",
+        ),
+        Wrong(lambda w, k: _loop(w, k, pad=" "), "nothing has been read yet, and '.' stands for that, not ' '"),
+        Wrong(
+            lambda w, k: [((c + ch)[1:], ch) for c, ch in pairs(w, k)],
+            "the context already holds the character that is to be predicted",
+        ),
+        Wrong(lambda w, k: pairs(w, 3), "every context has 3 characters: block_size says how many"),
+        Wrong(_one_dot, "some contexts are too short: block_size times '.' must stand before the word, not one"),
+        Wrong(lambda w, k: _loop(w, k, pad=""), "the contexts are too short: put block_size times '.' before the word"),
+        Wrong(_full_windows, "only windows wholly inside a word were taken: put block_size times '.' before it"),
+        Wrong(_too_many, "one pair too many per word: after the closing '.' nothing is predicted"),
+        Wrong(
+            lambda w, k: [c + ch for c, ch in pairs(w, k)], "context and character were joined: keep them as two texts"
+        ),
+        Wrong(lambda w, k: [(ch, c) for c, ch in pairs(w, k)], "the wrong way round: the context comes first"),
+        Wrong(
+            lambda w, k: tuple(zip(*pairs(w, k), strict=True)),
+            "that is a list of contexts and one of characters: pair them",
+        ),
+        Wrong(lambda w, k: pairs(w[:1], k), "only the first word was read: is `return` inside the loop?"),
+        Wrong(lambda w, k: pairs(w[-1:], k), "only the last word is left: is the list made new inside the loop?"),
+        Wrong(
+            lambda w, k: list(dict.fromkeys(pairs(w, k))),
+            "pairs that come twice were left out: each of them is an example",
+        ),
+        Wrong(
+            lambda w, k: pairs(list(dict.fromkeys(w)), k),
+            "a word that stands twice was read once: it gives pairs twice",
+        ),
+        Wrong(lambda w, k: pairs(sorted(w), k), "the words were sorted: keep the order of the list"),
+        Wrong(lambda w, k: pairs(" ".join(w).split(), k), "a word was split at a space, which is a symbol like others"),
+        Wrong(lambda w, k: [], "the list is empty: is anything appended to it?"),
+        Wrong(lambda w, k: pairs(w, k) and None, "your function returned None"),
+        Wrong(pairs(["ava"], 3), "without calling it: q1.check(pairs)"),
+    ],
+    also_right=[
+        _loop,
+        _as_a_generator,
+        lambda w, k: np.array(pairs(w, k)),
+        lambda w, k: [list(p) for p in pairs(w, k)],
+    ],
+    right="each context has the right length, ends just before its character, and starts empty with every word.",
+    hints=[
+        "Write one word with everything the network sees: '...ava.' for block_size 3. Where in it is each context?",
+        "padded = '.' * block_size + word + '.', and the context of example i is padded[i : i + block_size].",
+        "The character after that slice is padded[i + block_size]. A word of n letters has n + 1 examples.",
+    ],
+)
+
+
+# ---- 1.2 how many examples -------------------------------------------------------------------------------------------
+
+
 def n_examples(words: Sequence[str], block_size: int) -> int:
     """One example for each character and one for the end of each word; `block_size` has no say in it."""
     return sum(len(word) + 1 for word in words)
+
+
+q2 = Exercise(
+    "1.2",
+    "how many examples",
+    solution=n_examples,
+    cases=[
+        Case(["ava"], 3),
+        Case(["a"], 2),
+        Case(["emma", "olivia", "emma"], 3),
+        Case(["emma", "olivia", "emma"], 1),
+        Case(["bo", "charlotte"], 8),
+    ],
+    wrong=[
+        Wrong(lambda w, k: sum(map(len, w)), "those are the letters: the end of each word is predicted, too"),
+        Wrong(lambda w, k: sum(map(len, w)) + 1, "one '.' for the whole list: each word has an end of its own"),
+        Wrong(
+            lambda w, k: sum(len(v) + k for v in w), "that counts the '.' in front: they are context, never predicted"
+        ),
+        Wrong(lambda w, k: sum(len(v) + k + 1 for v in w), "a '.' in front of a word is context and never predicted"),
+        Wrong(lambda w, k: sum(len(v) + 2 for v in w), "two '.' per word are counted: only the one at its end"),
+        Wrong(lambda w, k: sum(len(v) - k + 1 for v in w), "only windows wholly inside a word are counted"),
+        Wrong(lambda w, k: sum(max(0, len(v) + 1 - k) for v in w), "a context may begin before the word, in the '.'"),
+        Wrong(lambda w, k: len(w), "that is the number of words: one word gives several examples"),
+        Wrong(
+            lambda w, k: sum(len(v) + 1 for v in set(w)), "a name that stands twice is counted once: it is read twice"
+        ),
+        Wrong(lambda w, k: len(set(pairs(w, k))), "equal examples are counted once: each of them is a row"),
+        Wrong(lambda w, k: k * n_examples(w, k), "that is the number of entries of X: how many rows has it?"),
+        Wrong(lambda w, k: sum(map(len, w)) + k, "the end of each word counts, whatever block_size is"),
+        Wrong(lambda w, k: len(w) * (len(w[0]) + 1), "all words were taken to be as long as the first"),
+        Wrong(
+            lambda w, k: sum(len(v) + 1 for v in w if len(v) > 1), "a word of one letter has examples, too: two of them"
+        ),
+        Wrong(lambda w, k: (n_examples(w, k), k), "that is the shape of X: return the number of rows alone"),
+        Wrong(lambda w, k: len(w[0]) + 1, "that is the first word alone: is `return` inside the loop?"),
+        Wrong(lambda w, k: None if len(w) else 0, "your function returned None"),
+        Wrong(17, "without calling it: q2.check(n_examples)"),
+    ],
+    also_right=[
+        lambda w, k: len("".join(w)) + len(w),
+        lambda w, k: len(pairs(w, k)),
+        lambda w, k: np.sum([len(v) + 1 for v in w]),
+        lambda w, k: torch.tensor(n_examples(w, k)),
+        lambda w, k: "".join(v + "." for v in w).__len__(),
+    ],
+    right="one example per character and one per word; block_size changes the width of X, never its height.",
+    hints=[
+        "'emma' gives five examples. Which character is predicted in the fifth?",
+        "Compare X and wide_X on this page: which of the two sizes changed?",
+        "A word of n letters gives n + 1 examples. Add them up over the list.",
+    ],
+)
+
+
+# ---- 1.3 the first row that does not belong --------------------------------------------------------------------------
 
 
 def first_bad_row(X: Tensor, Y: Tensor) -> int | None:
@@ -35,248 +209,186 @@ def first_bad_row(X: Tensor, Y: Tensor) -> int | None:
     return None
 
 
-# ---------------------------------------------------------------------------------------------------------- 1.1
+class _NoRow:
+    """What stands for None, which is an answer here and no forgotten `return`."""
+
+    def __repr__(self) -> str:
+        return "None"
 
 
-def _check_pairs(answer: object) -> str:
-    own_function(answer, "q1.check(pairs)")
-    for words, block_size in ((["ava"], 3), (["emma", "bo"], 2), (["bo"], 5), (["νίκη"], 1)):
-        _compare_pairs(answer(list(words), block_size), words, block_size)
-    return "each context has the right length, ends just before its character, and starts afresh with every word."
+_NO_ROW = _NoRow()
 
 
-def _compare_pairs(got: object, words: list[str], block_size: int) -> None:
-    case = f"for {words} and block_size {block_size}"
-    got = _as_pairs(got, case)
-    expected = pairs(words, block_size)
-    contexts, targets = [c for c, _ in got], [t for _, t in got]
-    right_contexts, right_targets = [c for c, _ in expected], [t for _, t in expected]
-    if got == expected:
-        return
-    if not got:
-        raise Mistake(f"{case}: no pairs came back. Did the function return the list?")
-    if [(c, t) for t, c in got] == expected:
-        raise Mistake(f"{case}: the pairs are right, but the wrong way round: the context comes first")
-    if "." not in targets:
-        raise Mistake(
-            f"{case}: {len(got)} pairs, expected {len(expected)}: no pair says that a word ends. "
-            "The closing '.' is a character to predict, too"
-        )
-    wrong_length = next((c for c in contexts if len(c) != block_size), None)
-    if wrong_length is not None:
-        raise Mistake(
-            f"{case}: the context {wrong_length!r} has {len(wrong_length)} characters. "
-            "How many '.' must stand before the word, and how long is a window?"
-        )
-    if contexts[0] == "." * (block_size - 1) + targets[0]:
-        raise Mistake(
-            f"{case}, row 0: the context {contexts[0]!r} already holds {targets[0]!r}, which is to be predicted"
-        )
-    if contexts[0] != "." * block_size:
-        raise Mistake(f"{case}, row 0: nothing has been read yet, so the context is all '.', got {contexts[0]!r}")
-    if len(got) > 1 and set(contexts) == {"." * block_size}:
-        raise Mistake(
-            f"{case}: every context is {contexts[0]!r}. The window has to move on by one after each character"
-        )
-    if targets == right_targets:
-        if [c[::-1] for c in contexts] == right_contexts:
-            i = next(i for i in range(len(got)) if contexts[i] != right_contexts[i])
-            raise Mistake(
-                f"{case}, row {i}: expected {right_contexts[i]!r}, got {contexts[i]!r}, the same backwards. "
-                "The newest character stands on the right"
-            )
-        start = len(words[0]) + 1
-        if len(words) > 1 and contexts[:start] == right_contexts[:start] and contexts[start] != right_contexts[start]:
-            raise Mistake(
-                f"{case}, row {start}: {words[1]!r} begins here, but its context is {contexts[start]!r}, "
-                f"left over from {words[0]!r}. Each word starts with an empty context"
-            )
-    i = next((i for i, (a, b) in enumerate(zip(got, expected, strict=False)) if a != b), min(len(got), len(expected)))
-    if i >= len(got) or i >= len(expected):
-        raise Mistake(f"{case}: expected {len(expected)} pairs, got {len(got)}: one per character and one per end")
-    raise Mistake(f"{case}, row {i}: expected {_arrow(expected[i])}, got {_arrow(got[i])}")
+def _row(answer: Callable[..., object], X: Tensor, Y: Tensor) -> object:
+    got = answer(X, Y)
+    return _NO_ROW if got is None else got
 
 
-def _as_pairs(got: object, case: str) -> list[tuple[str, str]]:
-    kind = f"{case}: expected a list of (context, next character) pairs of text, got"
-    if got is None or isinstance(got, (str, Tensor)):
-        raise Mistake(f"{kind} {brief(got)}")
-    try:
-        rows = [tuple(row) for row in got]
-    except TypeError:
-        raise Mistake(f"{kind} {brief(got)}") from None
-    for row in rows:
-        if len(row) != 2 or not all(isinstance(part, str) for part in row):
-            raise Mistake(f"{kind} a row {brief(row)}")
-    return rows
+def _rows(words: Sequence[str], block_size: int) -> tuple[list[list[int]], list[int]]:
+    stoi = {s: i for i, s in enumerate(".aemv")}
+    found = pairs(words, block_size)
+    return [[stoi[c] for c in context] for context, _ in found], [stoi[c] for _, c in found]
 
 
-def _arrow(pair: tuple[str, str]) -> str:
-    return f"{pair[0]} ---> {pair[1]}"
+def _spoilt(says: str, rows: dict[int, list[int]], words: Sequence[str] = ("emma", "ava", "mae"), k: int = 3) -> Case:
+    """A dataset with some rows replaced. In it a is 1, e 2, m 3 and v 4."""
+    X, Y = _rows(words, k)
+    for i, row in rows.items():
+        X[i] = row
+    return Case(torch.tensor(X), torch.tensor(Y), label=f"for a dataset {says}:")
 
 
-q1 = Exercise(
-    "1.1",
-    "contexts by slicing",
-    _check_pairs,
-    hints=[
-        "Write one word with everything the network sees: '...ava.' for block_size 3. Where in it is each context?",
-        "padded = '.' * block_size + word + '.', and the context of example i is padded[i : i + block_size].",
-        "The character after that slice is padded[i + block_size]. A word of n letters has n + 1 examples.",
-    ],
-    solution=pairs,
-)
+def _searched(
+    X: Tensor,
+    Y: Tensor,
+    *,
+    fits: Callable[[list[int], list[int]], bool] = lambda row, expected: row == expected,
+    first: int = 0,
+    reset: bool = True,
+    moves: bool = True,
+) -> int | None:
+    """The solution, with another way to compare two rows or another idea of what has to follow."""
+    expected = [0] * X.shape[1]
+    for i, (context, ix) in enumerate(zip(X.tolist(), Y.tolist(), strict=True)):
+        if i >= first and not fits(context, expected):
+            return i
+        expected = [0] * X.shape[1] if ix == 0 and reset else (context[1:] if moves else context[:-1]) + [ix]
+    return None
 
 
-# ---------------------------------------------------------------------------------------------------------- 1.2
+def _fits(key: Callable[[list[int]], object]) -> Callable[[Tensor, Tensor], int | None]:
+    """Rows count as equal if their keys are."""
+    return lambda X, Y: _searched(X, Y, fits=lambda row, expected: key(row) == key(expected))
 
 
-def _check_n_examples(answer: object) -> str:
-    own_function(answer, "q2.check(n_examples)")
-    words = ["emma", "olivia", "emma"]
-    letters, block_size = sum(map(len, words)), 3
-    got = number(answer(list(words), block_size), "the number of examples")
-    named = {
-        letters: "that is the letters. One example per word is missing: what does the network learn from the end?",
-        letters + 1: "one '.' for the whole list. Each word has an end of its own",
-        letters + block_size * len(words): "that counts the padding too. A '.' in front is context, never predicted",
-        letters + (block_size + 1) * len(words): "the padding is counted. A '.' in front is context, never predicted",
-        sum(len(w) - block_size + 1 for w in words): "only windows that lie wholly inside a word are counted",
-        len(words): "that is the number of words. One word gives several examples",
-        n_examples(
-            sorted(set(words)), block_size
-        ): "the name that stands twice is counted once. The loop reads it twice",
-        block_size * n_examples(words, block_size): "that is the number of entries of X. How many rows has it?",
-    }
-    expected = n_examples(words, block_size)
-    if got != expected:
-        why = named.get(got, "write the examples of 'emma' down and count them")
-        raise Mistake(f"for {words} and block_size {block_size}: got {got:g}. {why[0].upper()}{why[1:]}")
-    for block_size in (1, 8):
-        got = number(answer(list(words), block_size), "the number of examples")
-        if got != expected:
-            raise Mistake(
-                f"right for block_size 3, but for block_size {block_size} the answer changes to {got:g}. "
-                "Does a longer context add rows or columns to X?"
-            )
-    got = number(answer(["a"], 3), "the number of examples")
-    if got != n_examples(["a"], 3):
-        raise Mistake(f"right for {words}, but for ['a'] got {got:g}: write its examples down")
-    return "one example per character and one per word; block_size changes the width of X, never its height."
+def _plus(shift: int) -> Callable[[Tensor, Tensor], int | None]:
+    return lambda X, Y: None if (found := first_bad_row(X, Y)) is None else found + shift
 
 
-q2 = Exercise(
-    "1.2",
-    "how many examples",
-    _check_n_examples,
-    hints=[
-        "'emma' gives five examples. Which character is predicted in the fifth?",
-        "Compare X and wide_X above: which of the two sizes changed?",
-        "A word of n letters gives n + 1 examples. Add them up over the list.",
-    ],
-    solution=n_examples,
-)
+def _bad_rows(X: Tensor, Y: Tensor) -> list[int]:
+    above = [[0] * X.shape[1]]
+    above += [[0] * X.shape[1] if y == 0 else [*x[1:], y] for x, y in zip(X.tolist(), Y.tolist(), strict=True)]
+    return [i for i, row in enumerate(X.tolist()) if row != above[i]]
 
 
-# ---------------------------------------------------------------------------------------------------------- 1.3
-
-_WORDS = ("emma", "ava", "mae")
-_STOI = {s: i for i, s in enumerate(".aemv")}
+def _any_after_an_end(X: Tensor, Y: Tensor) -> int | None:
+    return next((i for i in _bad_rows(X, Y) if i == 0 or Y[i - 1] != 0), None)
 
 
-def _dataset(block_size: int) -> tuple[Tensor, Tensor]:
-    rows = pairs(_WORDS, block_size)
-    return (
-        torch.tensor([[_STOI[c] for c in context] for context, _ in rows]),
-        torch.tensor([_STOI[c] for _, c in rows]),
-    )
+def _y_of_the_same_row(X: Tensor, Y: Tensor) -> int | None:
+    for i in range(1, len(X)):
+        if X[i].tolist() != ([0] * X.shape[1] if Y[i - 1] == 0 else [*X[i - 1].tolist()[1:], int(Y[i])]):
+            return i
+    return None
 
 
-def _check_first_bad_row(answer: object) -> str:
-    own_function(answer, "q3.check(first_bad_row)")
-    second = len(_WORDS[0]) + 1  # the row where 'ava' begins
-    for block_size in (3, 1):
-        X, Y = _dataset(block_size)
-        got = _row(answer, X, Y, "for a correct dataset")
-        if got == second:
-            raise Mistake(
-                f"for a correct dataset with block_size {block_size}: got row {got}, where 'ava' begins. After a "
-                "closing '.' the context does not go on, it starts afresh"
-            )
-        if got is not None:
-            raise Mistake(f"for a correct dataset with block_size {block_size}: expected None, got row {got}")
+def _repeated(X: Tensor, Y: Tensor) -> int | None:
+    """A row that is equal to the one above is taken for one where the window did not move."""
+    repeats = [i for i in range(1, len(X)) if torch.equal(X[i], X[i - 1])]
+    return min([*repeats, *_bad_rows(X, Y)], default=None)
 
-    X, Y = _dataset(3)
-    X[2], X[7] = X[2].flip(0), X[7].flip(0)
-    _expect(answer, X, Y, 2, "rows 2 and 7 are written backwards")
 
-    X, Y = _dataset(3)
-    X[2] = X[1]  # the window was not moved
-    _expect(answer, X, Y, 2, "row 2 repeats the context of row 1")
+def _with_tensors(X: Tensor, Y: Tensor) -> int | None:
+    expected = torch.cat([X[:-1, 1:], Y[:-1, None]], 1) * (Y[:-1, None] != 0)
+    expected = torch.cat([torch.zeros_like(X[:1]), expected])
+    bad = (expected != X).any(1).nonzero()
+    return bad[0, 0] if len(bad) else None
 
-    X, Y = _dataset(3)
-    X[0, -1] = _STOI["a"]
-    X[1, -2] = _STOI["a"]
-    X[2, -3] = _STOI["a"]  # only row 0 shows it: the rows below follow from it
-    _expect(answer, X, Y, 0, "row 0 is '..a', but before the first character nothing has been read")
 
-    X, Y = _dataset(3)
-    X[3] = torch.tensor([0, 0, _STOI["m"]])  # the last place is right, the others are not
-    _expect(answer, X, Y, 3, "row 3 is '..m' below '.em': its last place fits, the others do not")
-
-    X, Y = _dataset(3)
-    X[second] = torch.tensor([_STOI["m"], _STOI["a"], 0])
-    X[second + 1] = torch.tensor([_STOI["a"], 0, _STOI["a"]])
-    X[second + 2] = torch.tensor([0, _STOI["a"], _STOI["v"]])  # 'emma' runs on into 'ava'
-    _expect(answer, X, Y, second, f"row {second} is 'ma.' where 'ava' begins: the context was not reset")
-
-    X, Y = _dataset(3)
+def _wiped(X: Tensor, Y: Tensor) -> int | None:
+    found = first_bad_row(X, Y)
     X.zero_()
-    _expect(answer, X, Y, 1, "X is all zeros, so from row 1 on the contexts are wrong")
-
-    X, Y = _dataset(3)
-    X[-1] = X[-2]
-    _expect(answer, X, Y, len(X) - 1, f"the last row, {len(X) - 1}, repeats the one above it")
-
-    X, Y = _dataset(1)
-    third = second + len(_WORDS[1]) + 1  # the row where 'mae' begins
-    X[third] = X[third - 1]
-    _expect(answer, X, Y, third, f"with block_size 1, row {third} is 'a' where 'mae' begins: the context was not reset")
-    return "it accepts a correct dataset and points at the first wrong row of eight broken ones."
-
-
-def _expect(answer: object, X: Tensor, Y: Tensor, row: int, fault: str) -> None:
-    got = _row(answer, X, Y, fault)
-    if got == row:
-        return
-    if got is None:
-        raise Mistake(f"{fault}: your function says that nothing is wrong")
-    if abs(got - row) == 1:
-        raise Mistake(f"{fault}: expected {row}, got {got}, off by one. Which row does row i have to follow from?")
-    raise Mistake(f"{fault}: expected {row}, got {got}. Is it the number of the first wrong row?")
-
-
-def _row(answer: Callable[..., object], X: Tensor, Y: Tensor, case: str) -> int | None:
-    given = X.clone(), Y.clone()
-    got = answer(*given)
-    if not torch.equal(given[0], X) or not torch.equal(given[1], Y):
-        raise Mistake(f"{case}: your function changed what it was given: only look at X and Y")
-    if got is None:
-        return None
-    row = number(got, "the number of a row")
-    if not row.is_integer():
-        raise Mistake(f"{case}: expected the number of a row, or None, got {row}")
-    return int(row)
+    return found
 
 
 q3 = Exercise(
     "1.3",
     "the first row that does not belong",
-    _check_first_bad_row,
+    solution=first_bad_row,
+    observe=_row,
+    cases=[
+        _spoilt("without a fault", {}),
+        _spoilt("without a fault, of block_size 1", {}, k=1),
+        _spoilt("without a fault, with the word 'aaa' and block_size 2", {}, words=["aaa", "a", "aaa"], k=2),
+        _spoilt("whose row 2 repeats row 1", {2: [0, 0, 2]}),
+        _spoilt("whose rows 2 and 7 are written backwards", {2: [3, 2, 0], 7: [4, 1, 0]}),
+        _spoilt("whose row 0 is '..a', and rows 1 and 2 follow from it", {0: [0, 0, 1], 1: [0, 1, 2], 2: [1, 2, 3]}),
+        _spoilt("whose row 3 is '..m', with only its last place right", {3: [0, 0, 3]}),
+        _spoilt("whose row 4 is '.mm', with the first and the last place wrong", {4: [0, 3, 3]}),
+        _spoilt("whose row 3 is 'vmm', with only its first place wrong", {3: [4, 3, 3]}),
+        _spoilt("whose row 3 is 'eem' in place of 'emm'", {3: [2, 2, 3]}),
+        _spoilt("whose row 2 is '.ev', with only its last place wrong", {2: [0, 2, 4]}),
+        _spoilt("where 'emma' runs on into 'ava', from row 5 on", {5: [3, 1, 0], 6: [1, 0, 1], 7: [0, 1, 4]}),
+        _spoilt("whose X is all zeros", {i: [0, 0, 0] for i in range(13)}),
+        _spoilt("whose last row, 12, repeats the one above", {12: [0, 3, 1]}),
+        _spoilt("of block_size 1 whose row 9 is 'a' where 'mae' begins", {9: [1]}, k=1),
+        Case(
+            torch.tensor([[0, 0], [0, 1], [11, 2], [0, 0]]),
+            torch.tensor([1, 12, 0, 0]),
+            label="for a dataset of 13 symbols whose row 2 is [11, 2] in place of [1, 12]:",
+        ),
+        Case(
+            torch.tensor([[0, 0], [1, 0]]),
+            torch.tensor([27, 0]),
+            label="for a dataset of 28 symbols whose row 1 is [1, 0] in place of [0, 27]:",
+        ),
+        _spoilt("of 150 rows whose row 101 is '...'", {101: [0, 0, 0]}, words=["emma"] * 30),
+    ],
+    wrong=[
+        Wrong(lambda X, Y: _searched(X, Y, reset=False), "after a closing '.' the context starts empty again"),
+        Wrong(_y_of_the_same_row, "the character that enters a row is Y of the row above, not of the row itself"),
+        Wrong(lambda X, Y: _searched(X, Y, moves=False), "the oldest character leaves on the left, context[1:]"),
+        Wrong(
+            lambda X, Y: _searched(X, Y, first=1), "before the first character nothing has been read: check row 0, too"
+        ),
+        Wrong(_any_after_an_end, "a row below a closing '.' may not be anything: it must be an empty context"),
+        Wrong(_fits(lambda row: row[-1]), "only the last place is compared: the others may be wrong, too"),
+        Wrong(_fits(lambda row: row[0]), "only the first place is compared: the others may be wrong, too"),
+        Wrong(_fits(lambda row: row[:-1]), "the last place is not compared: it must be Y of the row above"),
+        Wrong(_fits(lambda row: row[1:]), "the first place is not compared: a context is the whole row"),
+        Wrong(_fits(sum), "sums are compared, and rows in another order have the same sum: compare the rows"),
+        Wrong(_fits(set), "sets are compared, which have no order and no repeats: compare the rows as lists"),
+        Wrong(_fits(lambda row: sorted(row)), "sorted rows are compared: the order of a context matters"),
+        Wrong(
+            _fits(lambda row: "".join(map(str, row))), "joined digits do not tell [1, 12] from [11, 2]: compare lists"
+        ),
+        Wrong(
+            _fits(lambda row: sum(27**k * i for k, i in enumerate(reversed(row)))),
+            "as one number in base 27 a context is not unique in a larger alphabet: compare lists",
+        ),
+        Wrong(
+            lambda X, Y: _searched(X, Y, fits=lambda row, expected: row == expected or not any(row)),
+            "a row of zeros is right only where a word begins",
+        ),
+        Wrong(_repeated, "a row may be equal to the one above it: 'aaa' gives such rows"),
+        Wrong(_plus(1), "that is the row below the first wrong one: count from row 0"),
+        Wrong(_plus(-1), "that is the last right row: the number of the wrong one is asked for"),
+        Wrong(lambda X, Y: max(_bad_rows(X, Y), default=None), "that is the last wrong row: return at the first"),
+        Wrong(lambda X, Y: _bad_rows(X, Y), "all wrong rows came back: return the first, or None"),
+        Wrong(
+            lambda X, Y: -1 if first_bad_row(X, Y) is None else first_bad_row(X, Y), "None is asked for where all fits"
+        ),
+        Wrong(lambda X, Y: first_bad_row(X, Y) is None, "that says whether all rows fit: return the number of the row"),
+        Wrong(
+            lambda X, Y: next(iter(X[i] for i in _bad_rows(X, Y)), None), "that is the row itself: return its number"
+        ),
+        Wrong(lambda X, Y: first_bad_row(X[:-1], Y[:-1]), "the last row is not looked at"),
+        Wrong(lambda X, Y: first_bad_row(X, Y) if X.shape[1] > 1 else None, "a block_size of 1 is not looked at"),
+        Wrong(lambda X, Y: first_bad_row(X[:32], Y[:32]), "rows from some place on are not looked at"),
+        Wrong(lambda X, Y: None if len(X) else 0, "your function says that nothing is wrong: does it return the row?"),
+        Wrong(_wiped, "changed its argument X"),
+    ],
+    also_right=[
+        _searched,
+        _with_tensors,
+        lambda X, Y: min(_bad_rows(X, Y), default=None),
+        lambda X, Y: None if (row := first_bad_row(X, Y)) is None else np.int64(row),
+        _fits(str),
+    ],
+    right="it accepts correct datasets and points at the first wrong row of the others.",
     hints=[
         "What must row 0 be? And if row i is right, what do X[i] and Y[i] together say about X[i + 1]?",
         "Keep a list `expected`, at first all zeros, and compare X[i].tolist() with it, row after row.",
         "After a row that fits: expected = context[1:] + [ix], except after ix == 0, when a new word begins.",
     ],
-    solution=first_bad_row,
 )

@@ -1,39 +1,16 @@
 """Exercises of notebook 02: the lookup as a product, joining the embeddings, the hidden layer."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from mlp_lib.course.exercises.answers import own_function
-from mlp_lib.course.exercises.base import Exercise, Mistake
+from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
 
-# ---- what the three checks share -------------------------------------------------------------------------------------
-
-
-def _is_tensor(got: object, shape: tuple[int, ...]) -> Tensor:
-    if got is None:
-        raise Mistake("your function returned None: is there a `return`?")
-    if not isinstance(got, Tensor):
-        raise Mistake(f"your function should return a tensor of shape {shape}, but it returned {type(got).__name__}.")
-    return got
-
-
-def _close(got: Tensor, expected: Tensor) -> bool:
-    return got.shape == expected.shape and torch.allclose(got.to(expected.dtype), expected, atol=1e-5)
-
-
-def _row(t: Tensor) -> str:
-    return str([round(v, 2) for v in t.flatten().tolist()])
-
-
-def _says(error: Exception) -> str:
-    return " ".join(str(error).split())[:110]
-
-
-# ---- 2.1 -------------------------------------------------------------------------------------------------------------
+# ---- 2.1 the lookup as a product -------------------------------------------------------------------------------------
 
 
 def one_hot_embed(X: Tensor, C: Tensor) -> Tensor:
@@ -60,81 +37,87 @@ class _Lookups(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-_TABLE = torch.tensor([[0.0, 1.0], [10.0, 11.0], [20.0, 21.0], [30.0, 31.0], [40.0, 41.0]])  # (5, 2): row i is 10 i
-
-
-def _call_embed(answer: Callable[..., object], X: Tensor, C: Tensor) -> Tensor:
-    expected = C[X]
-    given_X, given_C = X.clone(), C.clone()
-    try:
-        got = answer(given_X, given_C)
-    except (RuntimeError, ValueError, IndexError) as error:
-        if "dtype" in str(error) or "Long" in str(error):
-            raise Mistake(
-                f"torch refused the product: {_says(error)}. F.one_hot gives int64 and C is float32; "
-                "which method makes a tensor float?"
-            ) from None
-        if X.max() < C.shape[0] - 1 and _runs(answer, torch.full_like(X, C.shape[0] - 1), C.clone()):
-            raise Mistake(
-                f"right only if the last symbol occurs in X; for X with indices up to {int(X.max())} and a C of "
-                f"{C.shape[0]} rows torch said: {_says(error)}. How does one_hot know how many symbols there are?"
-            ) from None
-        raise Mistake(
-            f"for X of shape {tuple(X.shape)} and C of shape {tuple(C.shape)} torch said: {_says(error)}. "
-            "Is there a size in your code that should come from C?"
-        ) from None
-    if not torch.equal(given_X, X) or not torch.equal(given_C, C):
-        raise Mistake("X or C is not as it was before the call: make new tensors, `C * 2` and not `C *= 2`")
-    got = _is_tensor(got, tuple(expected.shape))
-    if got.shape != expected.shape:
-        gone = ""
-        if got.shape == (X.numel(), C.shape[1]):
-            gone = " The rows are there, but X had two axes and both should survive."
-        elif got.ndim == 2:
-            gone = " The characters of a context were merged; each keeps a row of its own."
-        raise Mistake(
-            f"for X {tuple(X.shape)} and C {tuple(C.shape)} expected shape {tuple(expected.shape)}, "
-            f"got {tuple(got.shape)}.{gone}"
-        )
-    if not _close(got, expected):
-        if _close(got, C.long()[X]):
-            raise Mistake("C was made whole numbers, and its fractions are gone: make the one-hot float instead")
-        where = (~torch.isclose(got.to(expected.dtype), expected)).nonzero()[0].tolist()
-        i, k = where[:2]
-        raise Mistake(
-            f"shape right, numbers wrong: X[{i}, {k}] is {int(X[i, k])}, whose row of C is {_row(expected[i, k])}; "
-            f"got {_row(got[i, k])}. Along which axis is your one-hot?"
-        )
+def _without_lookup(answer: Callable[..., object], X: Tensor, C: Tensor) -> object:
+    with _Lookups(C) as watched:
+        got = answer(X, C)
+    if watched.seen:
+        raise Mistake("C was indexed: the exercise is to reach its rows by a product with C")
     return got
 
 
-def _runs(answer: Callable[..., object], X: Tensor, C: Tensor) -> bool:
-    try:
-        answer(X, C)
-    except Exception:
-        return False
-    return True
+def _hot(X: Tensor, C: Tensor) -> Tensor:
+    return F.one_hot(X, C.shape[0]).float()
 
 
-def _check_embed(answer: object) -> str:
-    own_function(answer, "q1.check(one_hot_embed)")
-    _call_embed(answer, torch.tensor([[0, 1], [4, 2], [3, 3]]), _TABLE)
-    _call_embed(answer, torch.tensor([[0, 1], [2, 0]]), _TABLE)  # the last symbols do not occur
-    _call_embed(answer, torch.tensor([[0, 26, 13], [1, 2, 25]]), torch.arange(27.0 * 4).view(27, 4))
-    _call_embed(answer, torch.arange(5).repeat(5, 1).t().contiguous(), _TABLE)  # as many rows as columns as symbols
-    _call_embed(answer, torch.tensor([[0, 1], [4, 2]]), _TABLE / 8)  # a table with fractions
-    table = _TABLE.clone()
-    with _Lookups(table) as watched:
-        answer(torch.tensor([[0, 4]]), table)
-    if watched.seen:
-        raise Mistake("the numbers are right, but C was indexed: the exercise is to reach them by a product with C.")
-    return "the product picks the same rows as C[X], for every table size tried, seen symbols or not."
+def _doubled(X: Tensor, C: Tensor) -> Tensor:
+    C *= 2
+    return one_hot_embed(X, C)
 
+
+class _Module(torch.nn.Module):
+    def forward(self, X: Tensor, C: Tensor) -> Tensor:
+        return torch.einsum("nkv,vd->nkd", (X[..., None] == torch.arange(len(C))).float(), C)
+
+
+_TABLE = torch.tensor([[0.5, 1.0], [10.0, 11.0], [20.0, 21.0], [30.0, 31.0], [40.0, 41.5]])  # (5, 2)
 
 q1 = Exercise(
     "2.1",
     "the lookup as a product",
-    _check_embed,
+    solution=one_hot_embed,
+    observe=_without_lookup,
+    differentiable=True,
+    cases=[
+        Case(torch.tensor([[0, 4]]), _TABLE, label="for X [[0, 4]] and a table of 5 rows"),
+        Case(torch.tensor([[0, 1], [2, 0]]), _TABLE, label="for X [[0, 1], [2, 0]] and a table of 5 rows"),
+        Case(torch.tensor([[0, 1], [4, 2], [3, 3]]), _TABLE),
+        Case(torch.tensor([[0, 26, 13], [1, 2, 25]]), torch.arange(108.0).view(27, 4)),
+        Case(torch.arange(5).repeat(5, 1).t().contiguous(), _TABLE),  # as many rows, columns and symbols
+        Case(torch.tensor([[59], [1]]), torch.arange(60.0).view(60, 1)),
+    ],
+    wrong=[
+        Wrong(
+            lambda X, C: F.one_hot(X, C.shape[0]) @ C,
+            "F.one_hot gives int64 and C is float32: which method makes a tensor float?",
+        ),
+        Wrong(
+            lambda X, C: F.one_hot(X).float() @ C,
+            "one_hot counts the symbols up to the largest in X: give it num_classes",
+        ),
+        Wrong(
+            lambda X, C: F.one_hot(X, 27).float() @ C, "a number of symbols is written in it: take it from C.shape[0]"
+        ),
+        Wrong(
+            lambda X, C: _hot(X, C).sum(1) @ C, "the characters of a context were added up: each keeps a row of its own"
+        ),
+        Wrong(lambda X, C: _hot(X.flatten(), C) @ C, "the rows are there, but X has two axes and both should survive"),
+        Wrong(lambda X, C: _hot(X, C).flip(-1) @ C, "the 1 is in a place counted from the end"),
+        Wrong(
+            lambda X, C: (C.T @ _hot(X, C).transpose(1, 2)).contiguous(),
+            "rows and columns are exchanged: the one-hot rows stand on the left of the product",
+        ),
+        Wrong(
+            lambda X, C: (one_hot_embed(X, C)).flatten(1),
+            "the vectors of a context were joined: that comes later, with `join`",
+        ),
+        Wrong(_hot, "those are the one-hot rows: multiply them by C"),
+        Wrong(
+            lambda X, C: F.one_hot(X, C.shape[0]) @ C.long(),
+            "C was made whole numbers, and its fractions are gone: make the one-hot float instead",
+        ),
+        Wrong(lambda X, C: C[X], "C was indexed: the exercise is to reach its rows by a product with C"),
+        Wrong(lambda X, C: one_hot_embed(X, C).detach(), "no gradient reaches C"),
+        Wrong(_doubled, "your answer changed its argument C"),
+        Wrong(lambda X, C: one_hot_embed(X, C) is None or None, "your function returned None"),
+    ],
+    also_right=[
+        _Module(),
+        lambda X, C: torch.eye(C.shape[0])[X] @ C,
+        lambda X, C: F.linear(_hot(X, C), C.T),
+        lambda X, C: torch.zeros(*X.shape, len(C)).scatter_(2, X[..., None], 1.0).matmul(C),
+        partial(lambda make, X, C: make(X, C) @ C, _hot),
+    ],
+    right="the product picks the same rows as C[X], for every table size tried, and a gradient reaches them.",
     hints=[
         "Build the one-hot vectors of the whole of X at once: F.one_hot adds an axis at the end, so (N, block_size) "
         "becomes (N, block_size, vocab_size).",
@@ -143,11 +126,10 @@ q1 = Exercise(
         "A product wants both sides in one dtype, and one_hot gives int64. After .float(), `@ C` works on the last "
         "axis of any number of axes.",
     ],
-    solution=one_hot_embed,
 )
 
 
-# ---- 2.2 -------------------------------------------------------------------------------------------------------------
+# ---- 2.2 join the embeddings -----------------------------------------------------------------------------------------
 
 
 def join(emb: Tensor) -> Tensor:
@@ -155,76 +137,91 @@ def join(emb: Tensor) -> Tensor:
     return emb.view(emb.shape[0], -1)  # (N, block_size * n_embd)
 
 
-def _numbered(n: int, block_size: int, n_embd: int) -> Tensor:
-    return torch.arange(float(n * block_size * n_embd)).view(n, block_size, n_embd)
+def _numbered(*shape: int) -> Case:
+    emb = torch.arange(float(torch.Size(shape).numel())).view(shape)
+    return Case(emb, label=f"for emb of shape {shape}")
 
 
-def _check_join_once(answer: Callable[..., object], n: int, block_size: int, n_embd: int) -> None:
-    emb = _numbered(n, block_size, n_embd)
-    expected = emb.view(n, -1)
-    seen = f"for emb of shape {(n, block_size, n_embd)}"
-    try:
-        got = answer(emb.clone())
-    except (RuntimeError, IndexError, ValueError) as error:
-        raise Mistake(
-            f"{seen} it raised: {_says(error)}. Is a length written as a number that has to follow from emb.shape?"
-        ) from None
-    got = _is_tensor(got, tuple(expected.shape))
-    if got.shape == expected.shape:
-        if torch.equal(got.to(emb.dtype), expected):
-            return
-        rows = f"row 0 should be {_row(expected[0])}, got {_row(got[0])}"
-        if torch.equal(got[0].to(emb.dtype).sort().values, expected[0]):
-            raise Mistake(
-                f"{seen} the shape is right, but the order within a row is not: {rows}. Each character's numbers "
-                "stay together, and the characters keep the order of the context."
-            )
-        raise Mistake(
-            f"{seen} the shape is right, but the examples are mixed: {rows}. Which axis may not change its place?"
-        )
-    shapes = f"expected {tuple(expected.shape)}, got {tuple(got.shape)}"
-    if got.ndim == 1:
-        raise Mistake(f"{seen} {shapes}: everything is in one row; each example needs a row of its own.")
-    if torch.equal(got.to(emb.dtype), expected.T):
-        raise Mistake(f"{seen} {shapes}: the table is transposed. The examples are its rows, not its columns.")
-    if got.shape == (n, n_embd):
-        raise Mistake(f"{seen} {shapes}: the characters were added or dropped, but they stand side by side in a row.")
-    if got.shape == (n * block_size, n_embd):
-        raise Mistake(f"{seen} {shapes}: the pieces stand below one another. Along which axis are they joined?")
-    if got.shape == (n, block_size):
-        raise Mistake(f"{seen} {shapes}: one number for each character, but all {n_embd} of them belong in the row.")
-    if got.ndim == 2 and got.shape[0] != n and got.numel() == expected.numel():
-        raise Mistake(
-            f"{seen} {shapes}: {got.shape[0]} rows for {n} examples, and no error. Is a length written as a number, "
-            "or taken from another axis than the first?"
-        )
-    if got.ndim == 2 and got.shape[0] == n and got.shape[1] < expected.shape[1]:
-        raise Mistake(f"{seen} {shapes}: only the first characters were joined. Does your code count them by hand?")
-    raise Mistake(f"{seen} {shapes}.")
-
-
-def _check_join(answer: object) -> str:
-    own_function(answer, "q2.check(join)")
-    for n, block_size, n_embd in [(2, 3, 2), (4, 3, 4), (5, 4, 2), (3, 1, 3), (7, 2, 1), (32, 8, 24)]:
-        _check_join_once(answer, n, block_size, n_embd)
-    return "right shape and right order for 1 to 8 characters of 1 to 24 numbers."
+def _first(k: int, emb: Tensor) -> Tensor:
+    return torch.cat([emb[:, i] for i in range(min(k, emb.shape[1]))], 1)
 
 
 q2 = Exercise(
     "2.2",
     "join the embeddings for any block_size",
-    _check_join,
+    solution=join,
+    differentiable=True,
+    cases=[
+        _numbered(2, 3, 2),
+        _numbered(4, 3, 4),
+        _numbered(5, 4, 2),
+        _numbered(3, 1, 3),
+        _numbered(7, 2, 1),
+        _numbered(4, 4, 4),
+        _numbered(32, 8, 24),
+    ],
+    wrong=[
+        Wrong(
+            lambda emb: torch.cat(torch.unbind(emb, 1), 0),
+            "the pieces stand below one another: along which axis are they joined?",
+        ),
+        Wrong(
+            lambda emb: emb.transpose(0, 1).reshape(emb.shape[0], -1),
+            "the shape is right, but the examples are mixed: which axis may not change its place?",
+        ),
+        Wrong(
+            lambda emb: emb.permute(0, 2, 1).reshape(emb.shape[0], -1),
+            "the order within a row is not right: the numbers of a character stay together",
+        ),
+        Wrong(
+            lambda emb: emb.flip(1).reshape(emb.shape[0], -1),
+            "the characters are in reverse: they keep the order of the context",
+        ),
+        Wrong(
+            lambda emb: emb.view(-1, 6),
+            "a 6 is written in it, so there are more rows than examples, and no error",
+        ),
+        Wrong(
+            lambda emb: emb.view(emb.shape[0], 6), "a 6 is written in it: block_size * n_embd follows from emb.shape"
+        ),
+        Wrong(lambda emb: emb.view(32, -1), "a number of examples is written in it: it is emb.shape[0]"),
+        Wrong(partial(_first, 3), "only the first three characters were joined: there may be more"),
+        Wrong(
+            lambda emb: torch.cat([emb[:, 0, :], emb[:, 1, :], emb[:, 2, :]], 1),
+            "three positions are written in it: torch.unbind gives as many as there are",
+        ),
+        Wrong(partial(_first, 2), "only the first two characters were joined: take all"),
+        Wrong(lambda emb: emb.view(emb.shape[1], -1), "the number of rows comes from another axis than the first"),
+        Wrong(lambda emb: emb[:, :, 0], "one number for each character, but all of them belong in the row"),
+        Wrong(lambda emb: emb[:, -1], "that is the last character alone: all of the context belongs in the row"),
+        Wrong(lambda emb: emb.view(emb.shape[0], -1).T, "the table is transposed: the examples are its rows"),
+        Wrong(lambda emb: emb.sum(1), "the characters were added up: they stand side by side in a row"),
+        Wrong(lambda emb: emb.mean(1), "the characters were averaged, and their order is lost: join them"),
+        Wrong(lambda emb: emb.flatten(), "everything is in one row: each example needs a row of its own"),
+        Wrong(lambda emb: emb, "nothing was joined: each example still has a row per character"),
+        Wrong(lambda emb: join(emb).tolist(), "no gradient reaches emb"),
+        Wrong(lambda emb: emb.resize_(emb.shape[0], emb[0].numel()), "your answer changed its argument emb"),
+        Wrong(lambda emb: join(emb) is None or None, "your function returned None"),
+    ],
+    also_right=[
+        lambda emb: torch.cat(torch.unbind(emb, 1), 1),
+        lambda emb: emb.flatten(1),
+        lambda emb: torch.stack([e.flatten() for e in emb]),
+        lambda emb: torch.cat([emb[:, i, :] for i in range(emb.shape[1])], dim=1),
+        lambda emb: emb.reshape(-1, emb.shape[1] * emb.shape[2]),
+        torch.nn.Flatten(),
+    ],
+    right="right shape and right order for 1 to 8 characters of 1 to 24 numbers.",
     hints=[
         "The result has one row per example. Only one of the three axes of emb survives as it is: the first.",
         "Both ways of this page work for any length: torch.cat over torch.unbind(emb, 1), or a view. "
         "Neither needs a transpose.",
         "view accepts one -1 for a length that it is to work out. Give it the length that you know for certain.",
     ],
-    solution=join,
 )
 
 
-# ---- 2.3 -------------------------------------------------------------------------------------------------------------
+# ---- 2.3 the hidden layer --------------------------------------------------------------------------------------------
 
 
 def hidden(joined: Tensor, W1: Tensor, b1: Tensor) -> Tensor:
@@ -232,87 +229,116 @@ def hidden(joined: Tensor, W1: Tensor, b1: Tensor) -> Tensor:
     return torch.tanh(joined @ W1 + b1)  # (N, n_hidden)
 
 
-def _layer(n: int, inputs: int, n_hidden: int) -> tuple[Tensor, Tensor, Tensor]:
+def _layer(n: int, inputs: int, n_hidden: int) -> Case:
     joined = torch.linspace(-1.0, 0.8, n * inputs).view(n, inputs)
     W1 = torch.linspace(0.7, -0.4, inputs * n_hidden).view(inputs, n_hidden)
-    return joined, W1, torch.linspace(-0.6, 0.5, n_hidden)
+    said = f"for {n} example{'s' * (n > 1)} of {inputs} inputs and {n_hidden} neurons"
+    return Case(joined, W1, torch.linspace(-0.6, 0.5, n_hidden), label=said)
 
 
-def _wrong_layers(joined: Tensor, W1: Tensor, b1: Tensor) -> dict[str, Tensor]:
-    """What the usual mistakes compute, and the sentence for each."""
-    pre = joined @ W1
-    wrong = {
-        "these are the preactivations: the squashing into (-1, 1) is missing.": pre + b1,
-        "the bias is missing.": torch.tanh(pre),
-        "the bias was added after tanh, so h leaves the range from -1 to 1.": torch.tanh(pre) + b1,
-        "this is the sigmoid, from 0 to 1; the lecture's layer uses tanh, from -1 to 1.": torch.sigmoid(pre + b1),
-        "the bias was subtracted.": torch.tanh(pre - b1),
-    }
-    if len(joined) == len(b1):
-        wrong["b1 went down the column, one number per example; each neuron has its own bias."] = torch.tanh(
-            pre + b1[:, None]
-        )
-    return wrong
+def _by_exp(z: Tensor, sign: int) -> Tensor:
+    e = (sign * 2 * z).exp()
+    return sign * (e - 1) / (e + 1)
 
 
-def _check_layer_once(answer: Callable[..., object], n: int, inputs: int, n_hidden: int) -> None:
-    joined, W1, b1 = _layer(n, inputs, n_hidden)
-    expected = torch.tanh(joined @ W1 + b1)
-    seen = f"for {n} examples and {n_hidden} neurons"
-    try:
-        got = answer(joined.clone(), W1.clone(), b1.clone())
-    except (RuntimeError, IndexError, ValueError) as error:
-        if n != n_hidden and _bias_down_the_column(answer):
-            raise Mistake(
-                f"{seen} it raised: {_says(error)}. With as many neurons as examples it would not: b1 goes down the "
-                "column, so neuron 0 gets the bias of neuron 1 in row 1."
-            ) from None
-        why = "Did you use `@`, which sums over the inputs, and not `*`?"
-        if "mat1 and mat2" in str(error):  # only a product says this
-            why = "Which of the two stands on the left, and is one transposed?"
-        raise Mistake(
-            f"{seen} (inputs {n}x{inputs}, W1 {inputs}x{n_hidden}) it raised: {_says(error)}. {why}"
-        ) from None
-    got = _is_tensor(got, tuple(expected.shape))
-    if got.shape != expected.shape:
-        raise Mistake(
-            f"{seen} expected shape {tuple(expected.shape)}, got {tuple(got.shape)}: "
-            "each example meets each neuron once, which is what `@` does."
-        )
-    if _close(got, expected):
-        return
-    for sentence, values in _wrong_layers(joined, W1, b1).items():
-        if _close(got, values):
-            raise Mistake(f"{seen} {sentence}")
-    raise Mistake(
-        f"{seen} the shape is right, but h[0, 0] should be {expected[0, 0].item():.4f} and is {got[0, 0].item():.4f}."
-    )
+def _bias_added_to_the_weights(joined: Tensor, W1: Tensor, b1: Tensor) -> Tensor:
+    W1 += b1
+    return torch.tanh(joined @ W1)
 
 
-def _bias_down_the_column(answer: Callable[..., object]) -> bool:
-    joined, W1, b1 = _layer(3, 2, 3)
-    try:
-        got = answer(joined, W1, b1)
-    except Exception:
-        return False
-    return isinstance(got, Tensor) and _close(got, torch.tanh(joined @ W1 + b1[:, None]))
-
-
-def _check_layer(answer: object) -> str:
-    own_function(answer, "q3.check(hidden)")
-    for n, inputs, n_hidden in [(2, 3, 4), (3, 2, 3), (1, 1, 1), (4, 6, 10), (1, 5, 2)]:
-        _check_layer_once(answer, n, inputs, n_hidden)
-    return "h is right, also where there are as many examples as neurons and a misplaced bias would be silent."
+class _Layer(torch.nn.Module):
+    def forward(self, joined: Tensor, W1: Tensor, b1: Tensor) -> Tensor:
+        return F.linear(joined, W1.T, b1).tanh()
 
 
 q3 = Exercise(
     "2.3",
     "the hidden layer",
-    _check_layer,
+    solution=hidden,
+    differentiable=True,
+    cases=[
+        _layer(1, 1, 1),
+        _layer(2, 3, 4),
+        _layer(3, 2, 3),  # as many neurons as examples: a misplaced bias is silent
+        _layer(4, 6, 10),
+        _layer(3, 3, 3),
+        _layer(1, 5, 2),
+        Case(
+            torch.tensor([[100.0, 0.0], [-100.0, 1.0], [0.0, 0.5]]),
+            torch.eye(2),
+            torch.zeros(2),
+            label="for preactivations of 100 and -100",
+        ),
+    ],
+    wrong=[
+        Wrong(
+            lambda x, W, b: x @ W + b, "these are the preactivations: the squashing into (-1, 1) is missing, torch.tanh"
+        ),
+        Wrong(lambda x, W, b: torch.tanh(x @ W), "the bias is missing"),
+        Wrong(
+            lambda x, W, b: torch.tanh(x @ W + b[:, None]),
+            "b1 goes down the column, a bias for each example, silently if there are as many neurons: add it as it is",
+        ),
+        Wrong(
+            lambda x, W, b: torch.tanh(x @ W + (b[:, None] if len(x) == len(b) else b)),
+            "b1 was turned into a column here: each neuron has its own bias",
+        ),
+        Wrong(lambda x, W, b: torch.tanh(x @ W + b[0]), "all neurons got the first bias: each has its own"),
+        Wrong(
+            lambda x, W, b: torch.tanh(x @ W) + b, "the bias was added after tanh, so h leaves the range from -1 to 1"
+        ),
+        Wrong(
+            lambda x, W, b: torch.sigmoid(x @ W + b),
+            "this is the sigmoid, from 0 to 1: the lecture's layer uses tanh, from -1 to 1",
+        ),
+        Wrong(lambda x, W, b: torch.relu(x @ W + b), "this is relu: the lecture's layer uses tanh"),
+        Wrong(lambda x, W, b: (x @ W + b).clamp(-1, 1), "the sums were cut off at -1 and 1: tanh bends them"),
+        Wrong(lambda x, W, b: torch.tanh(x) @ W + b, "tanh was applied to the inputs: it comes last"),
+        Wrong(lambda x, W, b: torch.tanh(x @ W - b), "the bias was subtracted"),
+        Wrong(
+            lambda x, W, b: torch.tanh((x @ W + b).sum(1)),
+            "the neurons were added up: each example has a number per neuron",
+        ),
+        Wrong(
+            lambda x, W, b: torch.tanh(x * W + b),
+            "`*` multiplies entry by entry: `@` sums over the inputs",
+        ),
+        Wrong(
+            lambda x, W, b: torch.tanh(W @ x + b),
+            "the sides are exchanged: the examples stand on the left, joined @ W1",
+        ),
+        Wrong(
+            lambda x, W, b: torch.tanh(x @ W.T + b), "W1 is transposed: it has a row per input and a column per neuron"
+        ),
+        Wrong(
+            lambda x, W, b: _by_exp(x @ W + b, 1),
+            "exp(2z) is inf in float32 from z of about 44, and inf / inf is nan: use torch.tanh",
+        ),
+        Wrong(
+            lambda x, W, b: _by_exp(x @ W + b, -1),
+            "exp(-2z) is inf in float32 below z of about -44, and inf / inf is nan: use torch.tanh",
+        ),
+        Wrong(
+            lambda x, W, b: (x @ W + b).sinh() / (x @ W + b).cosh(),
+            "sinh and cosh are inf in float32 above 89, and inf / inf is nan: use torch.tanh",
+        ),
+        Wrong(lambda x, W, b: torch.tensor(hidden(x, W, b).tolist()), "no gradient reaches joined"),
+        Wrong(_bias_added_to_the_weights, "your answer changed its argument W1"),
+        Wrong(lambda x, W, b: hidden(x, W, b) is None or None, "your function returned None"),
+    ],
+    also_right=[
+        _Layer(),
+        lambda x, W, b: 2 * torch.sigmoid(2 * (x @ W + b)) - 1,
+        lambda x, W, b: torch.addmm(b, x, W).tanh_(),
+        lambda x, W, b: ((x[:, :, None] * W).sum(1) + b).tanh(),
+        lambda x, W, b: torch.stack([torch.tanh(row @ W + b) for row in x]),
+        lambda x, W, b: torch.tanh(torch.einsum("ni,ij->nj", x, W) + b.expand(len(x), -1)),
+        partial(lambda squash, x, W, b: squash(x @ W + b[None]), torch.tanh),
+    ],
+    right="h is right and trainable, also where as many examples as neurons would hide a misplaced bias.",
     hints=[
         "Three steps, in this order: the product with W1, the bias, the squashing.",
         "joined @ W1 has shape (N, n_hidden). A bias of shape (n_hidden,) is aligned from the right without any help.",
         "torch.tanh takes the whole table at once and leaves its shape as it is.",
     ],
-    solution=hidden,
 )

@@ -2,126 +2,16 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from mlp_lib.course.exercises.answers import close, number, own_function
-from mlp_lib.course.exercises.base import Exercise, Mistake
+from mlp_lib.course.exercises.answers import number
+from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
 
-# 5.1 a minibatch from g
-
-_SEED = 2147483647
-
-
-def _numbered_rows(N: int) -> tuple[Tensor, Tensor]:
-    """Examples that say which row they are: row r holds r, r + 1000 in X and r + 5000 in Y."""
-    r = torch.arange(N)
-    return torch.stack([r, r + 1000], dim=1), r + 5000
-
-
-def _drawn(answer: Callable, N: int, batch_size: int, g: torch.Generator) -> Tensor:
-    """The rows that one call took, after a look at shapes and at the pairing of X and Y."""
-    X, Y = _numbered_rows(N)
-    case = f"{batch_size} of {N} examples"
-    try:
-        pair = answer(X, Y, batch_size, g)
-    except IndexError:
-        raise Mistake(
-            f"{case}: an index lies outside the rows 0 to {N - 1}. torch.randint leaves its upper end out, so that end "
-            "is the number of rows, and X knows it"
-        ) from None
-    if not torch.equal(X, _numbered_rows(N)[0]) or not torch.equal(Y, _numbered_rows(N)[1]):
-        raise Mistake("X or Y was changed by the call: take rows out of them, and leave them as they are")
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(t, Tensor) for t in pair):
-        raise Mistake(f"expected two tensors, Xb and Yb, got {type(pair).__name__}: end with `return Xb, Yb`")
-    Xb, Yb = pair
-    if Xb.ndim != 2 or Xb.shape[1:] != X.shape[1:] or Yb.ndim != 1:
-        raise Mistake(
-            f"{case}: Xb has shape {tuple(Xb.shape)} and Yb {tuple(Yb.shape)}, expected {(batch_size, 2)} and "
-            f"{(batch_size,)}"
-        )
-    rows, answers = Xb[:, 0], Yb - 5000
-    if len(rows) > 2 and rows[0] > 0 and bool((rows.diff() % N == 1).all()):
-        raise Mistake(
-            f"{case}: rows {int(rows[0])}, {int(rows[1])}, {int(rows[2])} and so on: one start was drawn, and the rest "
-            "are the rows after it. Each row should be drawn by itself, among all"
-        )
-    if len(Xb) != batch_size or len(Yb) != batch_size:
-        if len(Xb) == N < batch_size:
-            raise Mistake(
-                f"{case} came out as {len(Xb)}: a permutation gives each row once. torch.randint may give a row twice, "
-                "and any number of rows"
-            )
-        raise Mistake(f"batch_size={batch_size}, but you returned {len(Xb)} rows of X and {len(Yb)} of Y")
-    if not torch.equal(Xb[:, 1], rows + 1000):
-        raise Mistake(f"{case}: a row of Xb is no row of X")
-    if not torch.equal(rows, answers):
-        k = int((rows != answers).nonzero()[0])
-        raise Mistake(
-            f"example {k} of the batch has row {int(rows[k])} of X with row {int(answers[k])} of Y: one index for "
-            "both, drawn once, else the contexts get other contexts' answers"
-        )
-    return rows
-
-
-def _check_minibatch(answer: object) -> str:
-    own_function(answer, "q1.check(minibatch)")
-    global_state = torch.get_rng_state()
-    try:
-        _check_minibatch_draws(answer)
-    finally:
-        torch.set_rng_state(global_state)
-    return "the same g gives the same rows, every row gets its turn, and X and Y stay together."
-
-
-def _check_minibatch_draws(answer: Callable) -> None:
-    def fresh() -> torch.Generator:
-        return torch.Generator().manual_seed(_SEED)
-
-    N = 50
-    _drawn(answer, 11, 7, fresh())
-    g = fresh()
-    untouched = g.get_state()
-    first, second = _drawn(answer, N, 20, g), _drawn(answer, N, 20, g)
-    if torch.equal(first, second):
-        if torch.equal(first, torch.arange(20)):
-            raise Mistake("every call returns the first rows, 0, 1, 2, ...: the rest of the examples is never seen")
-        raise Mistake(
-            "two calls with the same g in a row return the same rows: is g seeded or made anew inside? Draw from the g "
-            "that came in, so that it moves on"
-        )
-    if not torch.equal(first, _drawn(answer, N, 20, fresh())):
-        raise Mistake(
-            f"two generators with the seed {_SEED} gave different rows, {first[:3].tolist()}... and others: the draw "
-            "comes from the global generator. Say generator=g"
-        )
-    if torch.equal(g.get_state(), untouched):
-        raise Mistake("nothing was drawn from g: its state after two calls is what it was before")
-
-    # Many rows: does each get its turn, and equally often?
-    rows = torch.cat([_drawn(answer, N, 2000, g) for _ in range(10)])
-    counts = torch.bincount(rows, minlength=N)
-    missing = (counts == 0).nonzero().flatten().tolist()
-    if missing == [N - 1]:
-        raise Mistake(
-            f"of {N} examples the last, row {N - 1}, never comes in 20,000 draws: torch.randint leaves out its upper "
-            "end by itself"
-        )
-    if missing == [0]:
-        raise Mistake(f"of {N} examples the first, row 0, never comes in 20,000 draws: where does your range start?")
-    if missing:
-        raise Mistake(
-            f"of {N} examples only rows {int(rows.min())} to {int(rows.max())} ever come: the range must follow "
-            "X.shape[0], not a number written down"
-        )
-    if counts.max() > 550 or counts.min() < 250:
-        raise Mistake(
-            f"in 20,000 draws row {int(counts.argmax())} came {int(counts.max())} times and row {int(counts.argmin())} "
-            f"{int(counts.min())} times: all should be equally likely"
-        )
-    _drawn(answer, 11, 20, fresh())  # more rows than there are
+# ---- 5.1 a minibatch from g ------------------------------------------------------------------------------------------
 
 
 def minibatch(X: Tensor, Y: Tensor, batch_size: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -130,112 +20,151 @@ def minibatch(X: Tensor, Y: Tensor, batch_size: int, g: torch.Generator) -> tupl
     return X[ix], Y[ix]
 
 
+def _rows(answer: Callable[..., object], X: Tensor, Y: Tensor, batch_size: int, g: torch.Generator) -> Tensor:
+    """The rows that one call took: row r holds r and r + 1000 in X, and r + 5000 in Y."""
+    out = answer(X, Y, batch_size, g)
+    if not isinstance(out, tuple | list) or len(out) != 2 or not all(isinstance(t, Tensor) for t in out):
+        raise Mistake("expected two tensors: end with `return Xb, Yb`")
+    shapes, wanted = [tuple(t.shape) for t in out], [(batch_size, 2), (batch_size,)]
+    if shapes != wanted:
+        given = f"Xb of shape {shapes[0]} and Yb of shape {shapes[1]}"
+        few = ". A permutation and a slice give no more rows than there are; torch.randint may give a row twice"
+        short = len(X) < batch_size and shapes == [(len(X), 2), (len(X),)]
+        raise Mistake(f"for {batch_size} of {len(X)} rows: {given}, expected {wanted[0]} and {wanted[1]}{few * short}")
+    Xb, Yb = out
+    apart = (Yb - 5000 != Xb[:, 0]).nonzero().flatten().tolist()
+    if apart:
+        raise Mistake(
+            f"for {batch_size} of {len(X)} rows: example {apart[0]} has row {int(Xb[apart[0], 0])} of X and row "
+            f"{int(Yb[apart[0]]) - 5000} of Y. Draw the row numbers once, and use them for both"
+        )
+    return Xb[:, 0]
+
+
+def _watched(answer: Callable[..., object], X: Tensor, Y: Tensor, batch_size: int, g: torch.Generator) -> bool:
+    """Raise Mistake unless each row is as likely as any other, in each place, and g alone decides."""
+    N, twin = len(X), torch.Generator()
+    twin.set_state(g.get_state())
+    draw = partial(_rows, answer, X, Y, batch_size)
+    batches = torch.stack([draw(g) for _ in range(200 * N // batch_size)])
+    case = f"for {batch_size} of {N} rows"
+    if bool((batches == batches[0]).all()):
+        raise Mistake(
+            f"{case}: every call returns the same rows, {batches[0, :5].tolist()}: draw them in each call, from the g "
+            "that is handed in, without seeding it again"
+        )
+    again = torch.stack([draw(twin) for _ in range(20)])
+    if not torch.equal(again, batches[:20]):
+        raise Mistake(
+            f"{case}: two generators in the same state gave different rows, so something else than g decides (a global "
+            "generator?): pass generator=g"
+        )
+    if batch_size > 2 and bool((batches.diff() % N == 1).all()):
+        raise Mistake(
+            f"{case}: rows {batches[0, :3].tolist()} and so on. Only the start was drawn: draw each row by itself"
+        )
+    counts = torch.bincount(batches.flatten(), minlength=N)
+    missing = (counts == 0).nonzero().flatten().tolist()
+    seen = f"{case}: in {batches.numel():,} draws"
+    if missing == [N - 1]:
+        raise Mistake(f"{seen} the last row, {N - 1}, never comes. torch.randint leaves out its upper end by itself")
+    if missing == [0]:
+        raise Mistake(f"{seen} the first row, 0, never comes. Where does your range start?")
+    if missing:
+        came = counts.nonzero().flatten().tolist()
+        raise Mistake(
+            f"{seen} only {len(came)} rows come, from {came[0]} to {came[-1]}: the range is 0 to X.shape[0], whatever "
+            "the batch size is"
+        )
+    mean = batches.numel() / N
+    if counts.max() > 1.5 * mean or counts.min() < 0.5 * mean:
+        raise Mistake(
+            f"{seen} row {int(counts.argmax())} came {int(counts.max())} times and row {int(counts.argmin())} "
+            f"{int(counts.min())} times: all should be equally likely"
+        )
+    return True
+
+
+def _indexed(draw: Callable[[Tensor, int, torch.Generator], Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """An answer that draws its row numbers in a way of its own."""
+
+    def answer(X: Tensor, Y: Tensor, batch_size: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
+        ix = draw(X, batch_size, g)
+        return X[ix], Y[ix]
+
+    return answer
+
+
+def _between(low: int, high: int, n: int, g: torch.Generator | None) -> Tensor:
+    return torch.randint(low, high, (n,), generator=g)
+
+
+def _slice(X: Tensor, n: int, g: torch.Generator) -> Tensor:
+    start = int(_between(0, max(1, len(X) - n + 1), 1, g))
+    return torch.arange(start, min(start + n, len(X)))
+
+
+def _two_draws(X: Tensor, Y: Tensor, n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
+    return X[_between(0, len(X), n, g)], Y[_between(0, len(X), n, g)]
+
+
+def _numbered(N: int, batch_size: int, seed: int, drawn: int = 0) -> Case:
+    r, g = torch.arange(N), torch.Generator().manual_seed(seed)
+    torch.randn(drawn, generator=g)
+    return Case(torch.stack([r, r + 1000], dim=1), r + 5000, batch_size, g, label=f"for {batch_size} of {N} rows")
+
+
 q1 = Exercise(
     "5.1",
     "a minibatch from g",
-    _check_minibatch,
+    solution=minibatch,
+    observe=_watched,
+    cases=[_numbered(11, 7, 2147483647), _numbered(50, 20, 1, drawn=100), _numbered(5, 1, 2), _numbered(11, 20, 3)],
+    wrong=[
+        Wrong(_indexed(lambda X, n, g: _between(0, len(X), n, None)), "in the same state gave different rows"),
+        Wrong(_two_draws, "Draw the row numbers once, and use them for both"),
+        Wrong(_indexed(lambda X, n, g: _between(0, len(X) - 1, n, g)), "leaves out its upper end by itself"),
+        Wrong(_indexed(lambda X, n, g: _between(1, len(X), n, g)), "Where does your range start?"),
+        Wrong(
+            _indexed(lambda X, n, g: _between(0, len(X) + 1, n, g)),
+            "an index lies outside the rows 0 to N - 1. torch.randint leaves its upper end out, so that end is the "
+            "number of rows, and X knows it",
+        ),
+        Wrong(_indexed(lambda X, n, g: _between(0, min(32, len(X)), n, g)), "only 32 rows come, from 0 to 31"),
+        Wrong(_indexed(lambda X, n, g: _between(0, min(n, len(X)), n, g)), "only 7 rows come, from 0 to 6"),
+        Wrong(lambda X, Y, n, g: (X[:n], Y[:n]), "every call returns the same rows, [0, 1, 2, 3, 4]"),
+        Wrong(_indexed(lambda X, n, g: _between(0, len(X), 32, g)), "Xb of shape (32, 2) and Yb of shape (32,)"),
+        Wrong(
+            _indexed(lambda X, n, g: _between(0, len(X), n, g.manual_seed(2147483647))),
+            "the same rows, [7, 7, 10, 7, 6]: draw them in each call",
+        ),
+        Wrong(_indexed(lambda X, n, g: (_between(0, len(X), 1, g) + torch.arange(n)) % len(X)), "rows [7, 8, 9]"),
+        Wrong(_indexed(_slice), "rows [1, 2, 3] and so on. Only the start was drawn"),
+        Wrong(_indexed(lambda X, n, g: torch.randperm(len(X), generator=g)[:n]), "A permutation and a slice give no"),
+        Wrong(_indexed(lambda X, n, g: int(_between(0, len(X), n, g)[0])), "Xb of shape (2,) and Yb of shape ()"),
+        Wrong(lambda X, Y, n, g: X[_between(0, len(X), n, g)], "expected two tensors"),
+        Wrong(
+            _indexed(lambda X, n, g: (torch.rand(n, generator=g) ** 2 * len(X)).long()),
+            "all should be equally likely",
+        ),
+    ],
+    also_right=[
+        _indexed(lambda X, n, g: torch.multinomial(torch.ones(len(X)), n, replacement=True, generator=g)),
+        _indexed(lambda X, n, g: (torch.rand(n, generator=g) * len(X)).long()),
+        _indexed(lambda X, n, g: [int(torch.randint(len(X), (), generator=g)) for _ in range(n)]),
+        _indexed(lambda X, n, g: torch.cat([torch.randperm(len(X), generator=g) for _ in range(n)])[:n]),
+        lambda X, Y, n, g: [t.index_select(0, ix) for ix in [_between(0, len(Y), n, g)] for t in (X, Y)],
+    ],
+    right="the same g gives the same rows, every row gets its turn, and X and Y stay together.",
     hints=[
         "First draw row numbers, then take these rows: one tensor ix of shape (batch_size,) serves X and Y.",
         "torch.randint(low, high, size): low can come, high cannot, and size is a tuple. How many rows has X?",
         "The draw has to be told where its randomness comes from: generator=g.",
     ],
-    solution=minibatch,
 )
 
 
-# 5.2 the exact loss in pieces
-
-_LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 3.0], [-2.0, 0.5, 0.0], [1.0, 1.0, 1.0]])
-
-
-class _Recorder(torch.nn.Module):
-    """A model that looks its logits up by the last character, and notes how many rows it was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = torch.nn.Parameter(_LOGITS.clone())
-        self.asked: list[int] = []
-
-    def forward(self, X: Tensor) -> Tensor:
-        self.asked.append(len(X))
-        return self.table[X[:, -1]]
-
-
-_X2 = torch.tensor([[0, 0], [0, 1], [1, 2], [2, 0], [0, 0], [0, 3], [3, 1], [0, 2], [0, 2], [2, 2]])
-_Y2 = torch.tensor([0, 2, 1, 0, 0, 1, 2, 0, 0, 0])
-
-
-def _check_exact_loss(answer: object) -> str:
-    own_function(answer, "q2.check(exact_loss)")
-    for chunk in (4, 1, 5, 3, 100):
-        _check_exact_loss_at(answer, chunk)
-    return "exact for pieces of any size, the last one shorter or not."
-
-
-def _check_exact_loss_at(answer: Callable, chunk: int) -> None:
-    model, X, Y = _Recorder(), _X2.clone(), _Y2.clone()
-    losses = F.cross_entropy(_LOGITS[X[:, -1]], Y, reduction="none")
-    expected, N = losses.mean().item(), len(Y)
-    pieces = losses.split(chunk)
-    case = f"{N} examples in pieces of {chunk} ({', '.join(str(len(p)) for p in pieces)})"
-    value = answer(model, X, Y, chunk)
-    got = number(value, "the mean loss")
-    if max(model.asked, default=0) > chunk:
-        raise Mistake(
-            f"{case}: the model was given {max(model.asked)} rows at once. Ask it for at most chunk rows a time"
-        )
-    if close(got, expected):
-        if isinstance(value, Tensor) and value.requires_grad:
-            raise Mistake(
-                f"{case}: the number is right, but it carries the record of every piece for a backward pass, the "
-                "memory that pieces should save. Look under torch.no_grad(), or take each piece's .item()"
-            )
-        return
-    means = [p.mean().item() for p in pieces]
-    raise Mistake(_what_is_wrong_with_loss(got, expected, case, losses, pieces, means, answer, chunk))
-
-
-def _what_is_wrong_with_loss(
-    got: float,
-    expected: float,
-    case: str,
-    losses: Tensor,
-    pieces: Sequence[Tensor],
-    means: Sequence[float],
-    answer: Callable,
-    chunk: int,
-) -> str:
-    if got != float(answer(_Recorder(), _X2.clone(), _Y2.clone(), chunk)):
-        return f"{case}: two calls gave two results. An exact loss looks at every example once and draws nothing"
-    if close(got, sum(means) / len(means)):
-        return (
-            f"{case}: got {got:.4f}, expected {expected:.4f}. That is the mean of the pieces' means: the last piece's "
-            f"{len(pieces[-1])} examples count as much as the first piece's {len(pieces[0])}"
-        )
-    if close(got, sum(means) * chunk / len(losses)):
-        return (
-            f"{case}: got {got:.4f}, expected {expected:.4f}. Each piece's mean was taken {chunk} times, and the last "
-            f"piece has fewer than {chunk} rows: it counts by its own {len(pieces[-1])}"
-        )
-    if close(got, means[-1]):
-        return (
-            f"{case}: got {got:.4f}, the loss of the last {len(pieces[-1])} examples. One piece's loss is an estimate "
-            f"of the loss, which is {expected:.4f}"
-        )
-    if close(got, means[0]):
-        return f"{case}: got {got:.4f}, the loss of the first piece alone: does your loop return too early?"
-    whole = len(losses) // chunk * chunk
-    if whole and close(got, losses[:whole].mean().item()):
-        return f"{case}: got {got:.4f}, expected {expected:.4f}: the last {len(losses) - whole} examples were left out"
-    if close(got, losses.sum().item()):
-        return f"{case}: got {got:.4f}, the sum over the examples: the mean is {expected:.4f}"
-    if close(got, sum(means)):
-        return f"{case}: got {got:.4f}, the sum of the pieces' means. What does each piece weigh?"
-    if close(got, losses.sum().item() / len(pieces)):
-        return f"{case}: got {got:.4f}, the sum divided by the number of pieces: divide by the number of examples"
-    if close(got, expected / math.log(10)):
-        return f"{case}: got {got:.4f}, which is {expected:.4f} / ln 10: nats are asked for"
-    return f"{case}: got {got:.4f}, expected {expected:.4f}"
+# ---- 5.2 the exact loss in pieces ------------------------------------------------------------------------------------
 
 
 def exact_loss(model: Callable[[Tensor], Tensor], X: Tensor, Y: Tensor, chunk: int) -> float:
@@ -247,101 +176,169 @@ def exact_loss(model: Callable[[Tensor], Tensor], X: Tensor, Y: Tensor, chunk: i
     return total / X.shape[0]
 
 
+class _Table(nn.Module):
+    """A model that looks its logits up by the last character, and notes how many rows it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        rows = [[2.0, 0.0, -1.0], [0.0, 1.0, 3.0], [-2.0, 0.5, 0.0], [1.0, 1.0, 1.0]]
+        self.table = nn.Parameter(torch.tensor(rows))
+        self.asked: list[int] = []
+
+    def forward(self, X: Tensor) -> Tensor:
+        self.asked.append(len(X))
+        return self.table[X[:, -1]]
+
+
+def _asked(answer: Callable[..., object], model: _Table, X: Tensor, Y: Tensor, chunk: int) -> dict[str, object]:
+    """The mean loss and whether it drags a record along, after a look at what the model was asked."""
+    value = answer(model, X, Y, chunk)
+    loss = number(value, "the mean loss")
+    case = f"for {len(X)} examples in pieces of {chunk}"
+    if max(model.asked, default=0) > chunk:
+        raise Mistake(
+            f"{case} the model was given {max(model.asked)} rows at once: ask it for at most chunk rows at a time"
+        )
+    again = number(answer(model, X, Y, chunk), "the mean loss")
+    if not math.isclose(loss, again, rel_tol=1e-5):
+        raise Mistake(
+            f"{case} two calls gave {loss:.4f} and {again:.4f}: an exact loss looks at each example once and draws "
+            "nothing"
+        )
+    return {"loss": loss, "record for a backward pass": isinstance(value, Tensor) and value.requires_grad}
+
+
+def _pieces(model: nn.Module, X: Tensor, Y: Tensor, chunk: int) -> list[Tensor]:
+    """The losses of the examples, piece by piece."""
+    return [F.cross_entropy(model(x), y, reduction="none") for x, y in zip(X.split(chunk), Y.split(chunk), strict=True)]
+
+
+def _of_pieces(loss: Callable[[list[Tensor], int], Tensor]) -> Callable[..., float]:
+    """An answer that makes a loss of the pieces in a way of its own; it gets chunk too."""
+    return lambda model, X, Y, chunk: float(loss(_pieces(model, X, Y, chunk), chunk))
+
+
+def _total(pieces: Sequence[Tensor]) -> Tensor:
+    return sum((p.sum() for p in pieces), torch.tensor(0.0))
+
+
+def _some_rows(model: nn.Module, X: Tensor, Y: Tensor, chunk: int) -> float:
+    ix = torch.randint(0, len(X), (min(chunk, len(X)),))
+    return F.cross_entropy(model(X[ix]), Y[ix]).item()
+
+
+def _frozen(model: nn.Module, X: Tensor, Y: Tensor, chunk: int) -> float:
+    model.requires_grad_(False)
+    return exact_loss(model, X, Y, chunk)
+
+
+def _grad_off(model: nn.Module, X: Tensor, Y: Tensor, chunk: int) -> float:
+    torch.set_grad_enabled(False)
+    return exact_loss(model, X, Y, chunk)
+
+
+_X = torch.tensor([[0, 0], [0, 1], [1, 2], [2, 0], [0, 0], [0, 3], [3, 1], [0, 2], [0, 2], [2, 2]])
+_Y = torch.tensor([0, 2, 1, 0, 0, 1, 2, 0, 0, 0])
+
 q2 = Exercise(
     "5.2",
     "the exact loss in pieces",
-    _check_exact_loss,
+    solution=exact_loss,
+    observe=_asked,
+    cases=[
+        Case(_Table(), _X, _Y, 4, label="for 10 examples in pieces of 4, 4 and 2"),
+        Case(_Table(), _X, _Y, 1, label="for 10 examples one by one"),
+        Case(_Table(), _X, _Y, 5, label="for 10 examples in two pieces of 5"),
+        Case(_Table(), _X, _Y, 3, label="for 10 examples in pieces of 3, 3, 3 and 1"),
+        Case(_Table(), _X, _Y, 100, label="for 10 examples and chunk 100"),
+    ],
+    wrong=[
+        Wrong(
+            _of_pieces(lambda pieces, chunk: sum(p.mean() for p in pieces) / len(pieces)),
+            "that is the mean of the pieces' means, in which a short last piece counts as much as a full one",
+        ),
+        Wrong(
+            _of_pieces(lambda pieces, chunk: sum(p.mean() * chunk for p in pieces) / sum(map(len, pieces))),
+            "each piece's mean was taken chunk times, but the last piece has fewer rows: it counts by its own number",
+        ),
+        Wrong(
+            _of_pieces(lambda pieces, chunk: _total(pieces) / (len(pieces) * chunk)),
+            "the sum was divided by full pieces, and the last one is shorter: divide by the number of examples",
+        ),
+        Wrong(
+            _of_pieces(lambda pieces, chunk: pieces[-1].mean()),
+            "that is the loss of the last piece. One piece's loss is an estimate of the loss: all pieces count",
+        ),
+        Wrong(
+            _of_pieces(lambda pieces, chunk: pieces[0].mean()),
+            "that is the loss of the first piece alone: does your loop return too early?",
+        ),
+        Wrong(
+            _of_pieces(lambda pieces, chunk: _total([p for p in pieces if len(p) == chunk]) / sum(map(len, pieces))),
+            "a last piece of fewer than chunk examples was left out of the sum",
+        ),
+        Wrong(
+            _of_pieces(
+                lambda pieces, chunk: (
+                    _total([p for p in pieces if len(p) == chunk]) / max(1, sum(map(len, pieces)) // chunk * chunk)
+                )
+            ),
+            "a last piece of fewer than chunk examples was left out, of the sum and of the number",
+        ),
+        Wrong(
+            _of_pieces(lambda pieces, chunk: _total(pieces[:-1]) / sum(map(len, pieces))),
+            "the last piece was left out, full or not: where does your range end?",
+        ),
+        Wrong(_of_pieces(lambda pieces, chunk: _total(pieces)), "that is the sum over the examples: take their mean"),
+        Wrong(
+            _of_pieces(lambda pieces, chunk: sum(p.mean() for p in pieces)),
+            "that is the sum of the pieces' means. What does each piece weigh?",
+        ),
+        Wrong(
+            _of_pieces(lambda pieces, chunk: _total(pieces) / len(pieces)),
+            "the sum was divided by the number of pieces: divide by the number of examples",
+        ),
+        Wrong(
+            _of_pieces(lambda pieces, chunk: _total(pieces) / chunk),
+            "the sum was divided by chunk: divide by the number of examples",
+        ),
+        Wrong(
+            _of_pieces(lambda pieces, chunk: _total(pieces) / sum(map(len, pieces)) / math.log(10)),
+            "that is the loss divided by ln 10: nats are asked for",
+        ),
+        Wrong(
+            _of_pieces(lambda pieces, chunk: (_total(pieces) / sum(map(len, pieces))).exp()),
+            "that is the exponential of the loss: nats are asked for",
+        ),
+        Wrong(lambda model, X, Y, chunk: F.cross_entropy(model(X), Y).item(), "the model was given 10 rows at once"),
+        Wrong(
+            lambda model, X, Y, chunk: _total(_pieces(model, X, Y, chunk)) / len(Y),
+            "the number is right, but it keeps the record of all pieces, the memory that pieces should save. Compute "
+            "under torch.no_grad(), or take each piece's .item()",
+        ),
+        Wrong(_some_rows, "an exact loss looks at each example once and draws nothing"),
+        Wrong(_frozen, "your answer changed its argument model"),
+        Wrong(_grad_off, "turned gradients off for the whole kernel"),
+        Wrong(lambda model, X, Y, chunk: print(end=""), "your function returned None"),
+        Wrong(lambda model, X, Y, chunk: _pieces(model, X, Y, chunk), "expected one number, the mean loss"),
+    ],
+    also_right=[
+        _of_pieces(lambda pieces, chunk: torch.cat(pieces).mean()),
+        _of_pieces(lambda pieces, chunk: sum(p.mean().item() * len(p) for p in pieces) / sum(map(len, pieces))),
+        torch.no_grad()(lambda model, X, Y, chunk: torch.cat(_pieces(model, X, Y, chunk)).mean()[None]),
+        torch.inference_mode()(lambda model, X, Y, chunk: torch.cat(_pieces(model, X, Y, chunk)).double().mean()),
+        lambda model, X, Y, chunk: torch.cat(_pieces(model, X, Y, min(chunk, 2))).detach().numpy().mean(),
+    ],
+    right="exact for pieces of any size, the last one shorter or not.",
     hints=[
         "X.split(chunk) and Y.split(chunk) give the pieces in order; the last one may be shorter.",
         "A mean of means is the mean only if all pieces weigh the same. What could you add up instead?",
         'F.cross_entropy(..., reduction="sum") adds a piece\'s losses; divide once, at the end, by all the examples.',
     ],
-    solution=exact_loss,
 )
 
 
-# 5.3 the angle between two gradients
-
-
-def _check_cosine(answer: object) -> str:
-    own_function(answer, "q3.check(cosine)")
-    # 3, 4 against 4, 3 in one tensor, then a second tensor that agrees less and weighs more.
-    _check_cosine_at(answer, [[3.0, 4.0]], [[4.0, 3.0]])
-    _check_cosine_at(answer, [[2.0, 0.0], [10.0, 0.0]], [[2.0, 0.0], [6.0, 8.0]])
-    _check_cosine_at(answer, [[3.0, 0.0], [1.0, 4.0]], [[1.0, 2.0], [0.0, 1.0]])
-    _check_cosine_at(answer, [[1.0, 2.0], [0.0, 0.0]], [[1.0, 2.0], [2.0, 0.0]])
-    _check_cosine_at(answer, [[1.0, 2.0], [3.0]], [[-1.0, -2.0], [-3.0]])
-    g = torch.Generator().manual_seed(_SEED)
-    shapes = ((5, 2), (6, 4), (4,), (4, 5), (5,))
-    a, b = ([torch.randn(shape, generator=g) for shape in shapes] for _ in range(2))
-    before = [t.clone() for t in (*a, *b)]
-    expected, _ = _cosines(a, b)
-    got = number(answer(a, b), "the cosine")
-    if not all(torch.equal(t, u) for t, u in zip((*a, *b), before, strict=True)):
-        raise Mistake("your function changed the gradients it was given")
-    if not close(got, expected):
-        raise Mistake(
-            f"right for lists of vectors, but got {got:.4f} instead of {expected:.4f} for two lists of five tensors "
-            "with one and two dimensions: every tensor counts, number by number"
-        )
-    return "one dot product and two norms over all tensors at once: between -1 and 1, and tensors weigh by their size."
-
-
-def _cosines(a: Sequence[Tensor], b: Sequence[Tensor]) -> tuple[float, list[float]]:
-    """The cosine of the whole lists, and those tensor by tensor."""
-    flat_a, flat_b = (torch.cat([t.flatten() for t in ts]).double() for ts in (a, b))
-    each = [F.cosine_similarity(s.flatten(), t.flatten(), dim=0).item() for s, t in zip(a, b, strict=True)]
-    return (flat_a @ flat_b / (flat_a.norm() * flat_b.norm())).item(), each
-
-
-def _check_cosine_at(answer: Callable, numbers_a: list[list[float]], numbers_b: list[list[float]]) -> None:
-    a, b = ([torch.tensor(numbers) for numbers in many] for many in (numbers_a, numbers_b))
-    expected, each = _cosines(a, b)
-    case = f"for {numbers_a} and {numbers_b}"
-    got = number(answer(a, b), "the cosine")
-    if close(got, expected):
-        return
-    dots = [(s @ t).item() for s, t in zip(a, b, strict=True)]
-    norms = [(s.norm() * t.norm()).item() for s, t in zip(a, b, strict=True)]
-    length_a, length_b = (math.sqrt(sum(t.square().sum().item() for t in ts)) for ts in (a, b))
-    if math.isnan(got):
-        raise Mistake(f"{case} you returned nan: one tensor alone may be all zeros, the whole gradient is not")
-    if close(got, sum(dots)):
-        raise Mistake(
-            f"{case} you returned {got:g}, the dot product. Twice as long a gradient would double it: divide by both "
-            "lengths"
-        )
-    if close(got, sum(each) / len(each)) and len(a) > 1:
-        raise Mistake(
-            f"{case} expected {expected:.4f}, got {got:.4f}: the mean of the tensors' own cosines. A tensor with a "
-            "small gradient must not count as much as one with a large"
-        )
-    if close(got, each[0]):
-        raise Mistake(f"{case} expected {expected:.4f}, got {got:.4f}: only the first tensor was looked at")
-    if close(got, sum(each)):
-        raise Mistake(f"{case} you returned {got:.4f}, a sum of cosines: a cosine is never above 1")
-    sum_of_lengths = sum(t.norm().item() for t in a) * sum(t.norm().item() for t in b)
-    if close(got, sum(dots) / sum_of_lengths):
-        raise Mistake(
-            f"{case} expected {expected:.4f}, got {got:.4f}: lengths do not add up, squares do. The length of the "
-            "whole is the root of the sum of all squares"
-        )
-    if close(got, sum(dots) / sum(norms)):
-        raise Mistake(
-            f"{case} expected {expected:.4f}, got {got:.4f}: below the line stands the sum of the tensors' products of "
-            "lengths. Two lengths are needed, one of each whole list"
-        )
-    if close(got, 1 - expected):
-        raise Mistake(
-            f"{case} you returned {got:.4f}, which is 1 minus the cosine: a distance, 0 for the same direction"
-        )
-    if close(got, sum(dots) / (length_a * length_b) ** 2):
-        raise Mistake(
-            f"{case} expected {expected:.4f}, got {got:.4f}: you divided by the squared lengths; take their roots"
-        )
-    if close(got, abs(expected)):
-        raise Mistake(f"{case} the two point in opposite directions: expected {expected:.4f}, got {got:.4f}")
-    raise Mistake(f"{case} expected {expected:.4f}, got {got:.4f}")
+# ---- 5.3 the cosine of two gradients ---------------------------------------------------------------------------------
 
 
 def cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
@@ -351,14 +348,115 @@ def cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
     return (u @ v / (u.norm() * v.norm())).item()
 
 
+def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    return sum((s * t).sum().item() for s, t in zip(a, b, strict=True))
+
+
+def _length(a: Sequence[Tensor]) -> float:
+    return math.sqrt(_dot(a, a))
+
+
+def _each(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[float]:
+    """The tensors' own cosines, 0 beside a tensor of zeros."""
+    return [F.cosine_similarity(s.flatten(), t.flatten(), dim=0).item() for s, t in zip(a, b, strict=True)]
+
+
+def _product_of_lengths(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[float]:
+    return [(s.norm() * t.norm()).item() for s, t in zip(a, b, strict=True)]
+
+
+def _nan_mean(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    return sum(((s * t).sum() / (s.norm() * t.norm())).item() for s, t in zip(a, b, strict=True)) / len(a)
+
+
+def _first_rows(a: Sequence[Tensor]) -> list[Tensor]:
+    return [t if t.ndim == 1 else t[0] for t in a]
+
+
+def _in_place(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    for t in (*a, *b):
+        t /= 2
+    return cosine(a, b)
+
+
+def _gradients(a: list[object], b: list[object]) -> Case:
+    return Case([torch.tensor(t) for t in a], [torch.tensor(t) for t in b])
+
+
+def _drawn(seed: int, *shapes: tuple[int, ...]) -> list[Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=g) * 10**k for k, shape in enumerate(shapes)]
+
+
 q3 = Exercise(
     "5.3",
     "the cosine of two gradients",
-    _check_cosine,
+    solution=cosine,
+    cases=[
+        _gradients([[3.0, 4.0]], [[4.0, 3.0]]),
+        _gradients([[2.0, 0.0], [10.0, 0.0]], [[2.0, 0.0], [6.0, 8.0]]),
+        _gradients([[3.0, 0.0], [1.0, 4.0]], [[1.0, 2.0], [0.0, 1.0]]),
+        _gradients([[1.0, 2.0], [0.0, 0.0]], [[1.0, 2.0], [2.0, 0.0]]),
+        _gradients([[1.0, 2.0], [3.0]], [[-1.0, -2.0], [-3.0]]),
+        _gradients([[[1.0, 2.0], [3.0, 4.0]]], [[[1.0, 2.0], [-3.0, 4.0]]]),
+        Case(
+            _drawn(1, (5, 2), (6, 4), (4,), (4, 5), (5,)),
+            _drawn(2, (5, 2), (6, 4), (4,), (4, 5), (5,)),
+            label="for two lists of five tensors",
+        ),
+    ],
+    wrong=[
+        Wrong(
+            lambda a, b: sum(_each(a, b)) / len(a),
+            "that is the mean of the tensors' own cosines: a tensor with a small gradient must not count as much as "
+            "one with a large",
+        ),
+        Wrong(
+            _nan_mean,
+            "that is the mean of the tensors' own cosines, and nan for a tensor of zeros: the whole gradient is one "
+            "vector",
+        ),
+        Wrong(lambda a, b: sum(_each(a, b)), "a sum of cosines may lie above 1, a cosine never does"),
+        Wrong(
+            lambda a, b: torch.stack([F.cosine_similarity(s, t, dim=0) for s, t in zip(a, b, strict=True)]),
+            "one number for the whole gradient, not one for each tensor",
+        ),
+        Wrong(_dot, "that is the dot product: a gradient twice as long would double it. Divide by both lengths"),
+        Wrong(lambda a, b: _dot(a, b) / _length(a), "the length of b is missing: divide by both lengths"),
+        Wrong(lambda a, b: _dot(a, b) / _length(b), "the length of a is missing: divide by both lengths"),
+        Wrong(lambda a, b: _each(a, b)[0], "only the first tensor was looked at"),
+        Wrong(lambda a, b: _each(a, b)[-1], "only the last tensor was looked at"),
+        Wrong(
+            lambda a, b: _dot(a, b) / (sum(t.norm() for t in a) * sum(t.norm() for t in b)),
+            "lengths do not add up, squares do: the length of the whole is the root of the sum of all squares",
+        ),
+        Wrong(
+            lambda a, b: _dot(a, b) / sum(_product_of_lengths(a, b)),
+            "the dot product was divided by the sum of the tensors' products of lengths. Two lengths are needed, one "
+            "of each whole list",
+        ),
+        Wrong(lambda a, b: 1 - cosine(a, b), "that is 1 minus the cosine: a distance, 0 for the same direction"),
+        Wrong(
+            lambda a, b: _dot(a, b) / (_dot(a, a) * _dot(b, b)),
+            "you divided by the squared lengths: take their roots",
+        ),
+        Wrong(lambda a, b: abs(cosine(a, b)), "the sign is lost: opposite directions have the cosine -1"),
+        Wrong(lambda a, b: math.acos(max(-1, min(1, cosine(a, b)))), "that is the angle: its cosine is asked for"),
+        Wrong(
+            lambda a, b: cosine(_first_rows(a), _first_rows(b)),
+            "right for vectors, but not for tensors of two dimensions: every number counts",
+        ),
+        Wrong(_in_place, "your answer changed its argument a"),
+    ],
+    also_right=[
+        lambda a, b: _dot(a, b) / (_length(a) * _length(b)),
+        lambda a, b: F.cosine_similarity(*(torch.cat([t.reshape(1, -1) for t in ts], 1) for ts in (a, b))),
+        lambda a, b: torch.tensor(cosine(a, b), dtype=torch.float64),
+    ],
+    right="one dot product and two norms over all tensors at once: between -1 and 1, and tensors weigh by their size.",
     hints=[
         "A gradient is one vector that happens to lie in five tensors. t.flatten() makes a row of each.",
         "torch.cat joins the rows of a list into one vector with all the parameters' numbers.",
         "cosine = (u @ v) / (length of u * length of v), and u.norm() is a length.",
     ],
-    solution=cosine,
 )

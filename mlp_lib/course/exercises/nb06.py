@@ -1,140 +1,140 @@
-"""Exercises of notebook 06: rates in powers of ten, a sweep that uses them, a learning rate that falls."""
+"""Exercises of notebook 06: rates in powers of ten, and a sweep with three faults, to be repaired."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import combinations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlp_lib.course.exercises.answers import number, own_function
-from mlp_lib.course.exercises.base import Exercise, Mistake
+from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
 from mlp_lib.model import MLP, MLPConfig
 
-
-def _numbers(value: object, what: str) -> list[float]:
-    """A returned list, array or tensor as floats."""
-    if value is None:
-        raise Mistake(f"your function returned None: it should end with `return` and {what}")
-    if isinstance(value, Tensor):
-        value = value.detach()
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if not isinstance(value, (list, tuple)):
-        raise Mistake(f"you returned {type(value).__name__}: expected {what}, as a list or a tensor")
-    try:
-        return [number(v, "a number") for v in value]
-    except Mistake:
-        raise Mistake(f"what you returned is not a row of numbers: expected {what}") from None
-
-
-def _close(a: list[float], b: list[float], rel: float = 1e-3) -> bool:
-    return len(a) == len(b) and all(math.isclose(x, y, rel_tol=rel, abs_tol=1e-9) for x, y in zip(a, b, strict=True))
-
-
-# 6.1 rates in powers of ten
-
-
-def _spaced(lo: float, hi: float, steps: int) -> list[float]:
-    return torch.linspace(lo, hi, steps, dtype=torch.float64).tolist()
-
-
-def _show(values: list[float]) -> str:
-    return "[" + ", ".join(f"{v:.3g}" for v in values) + "]"
-
-
-def _check_rates(answer: object) -> str:
-    own_function(answer, "q1.check(swept_rates)")
-    for lo, hi, steps in ((0.001, 1.0, 4), (0.01, 10.0, 7), (0.05, 0.2, 3)):
-        got = _numbers(answer(lo, hi, steps), f"the {steps} rates")
-        lre = _spaced(math.log10(lo), math.log10(hi), steps)
-        expected = [10**e for e in lre]
-        if _close(got, expected):
-            continue
-        case = f"swept_rates({lo:g}, {hi:g}, {steps}) gave {_show(got[:8])}"
-        if len(got) != steps:
-            raise Mistake(f"{case}: {len(got)} rates, expected {steps}")
-        if _close(got, expected[::-1]):
-            raise Mistake(f"{case}: right, but from the highest to the lowest; the first steps would wreck the network")
-        if _close(got, _spaced(lo, hi, steps)):
-            raise Mistake(
-                f"{case}: equal differences, so nearly all rates lie near {hi:g} and hardly any in the lower powers of "
-                "ten. Which quantity has to go up evenly, so that each rate is the same multiple of the one before?"
-            )
-        if _close(got, lre):
-            raise Mistake(f"{case}: these are the exponents, lre. One step is missing to the rates, lrs")
-        ln = _spaced(math.log(lo), math.log(hi), steps)
-        if _close(got, [10**e for e in ln]) or _close(got, [math.exp(e) for e in lre]):
-            raise Mistake(
-                f"{case}: two different bases. math.log is the natural logarithm and goes with exp, log10 with 10**"
-            )
-        if _close(got, [10**e for e in _spaced(lo, hi, steps)]):
-            raise Mistake(f"{case}: {lo:g} and {hi:g} are the rates at the ends, and you took them for exponents")
-        if not _close(got[:1], [lo]) or not _close(got[-1:], [hi]):
-            raise Mistake(
-                f"{case}: it runs from {got[0]:.3g} to {got[-1]:.3g}, expected {lo:g} to {hi:g} with both ends included"
-            )
-        raise Mistake(f"{case}: the ends are right, but from one rate to the next the factor is not always the same")
-    return "every rate is the same multiple of the one before, and both ends are there."
+# ---- 6.1 rates in powers of ten --------------------------------------------------------------------------------------
 
 
 def swept_rates(lo: float, hi: float, steps: int) -> Tensor:
     """Learning rates (steps,) from `lo` to `hi`, both included, evenly spaced in powers of ten."""
-    lre = torch.linspace(math.log10(lo), math.log10(hi), steps)
+    first, last = torch.tensor([lo, hi]).log10().tolist()  # exponents
+    lre = torch.linspace(first, last, steps)
     return 10**lre
+
+
+def _by_factor(lo: float, hi: float, steps: int, gaps: int = 0) -> list[float]:
+    """The rates with `steps - 1` factors between the ends, or with another number of `gaps`."""
+    return [lo * (hi / lo) ** (i / ((steps - 1) + gaps)) for i in range(steps)]
 
 
 q1 = Exercise(
     "6.1",
     "rates in powers of ten",
-    _check_rates,
+    solution=swept_rates,
+    cases=[Case(0.001, 1.0, 4), Case(0.05, 0.2, 3), Case(0.01, 10.0, 7), Case(1e-4, 1.0, 1000)],
+    wrong=[
+        Wrong(
+            lambda lo, hi, n: torch.linspace(lo, hi, n),
+            "these rates have equal differences, so nearly all of them lie in the highest power of ten. Which "
+            "quantity has to go up evenly, so that each rate is the same multiple of the one before?",
+        ),
+        Wrong(
+            lambda lo, hi, n: torch.linspace(math.log10(lo), math.log10(hi), n),
+            "these are the exponents, lre: 10 to the power of them gives the rates, lrs",
+        ),
+        Wrong(lambda lo, hi, n: torch.linspace(math.log(lo), math.log(hi), n), "these are natural logarithms of rates"),
+        Wrong(
+            lambda lo, hi, n: 10 ** torch.linspace(math.log(lo), math.log(hi), n),
+            "two different bases: math.log is the natural logarithm and goes with exp, math.log10 with 10**",
+        ),
+        Wrong(
+            lambda lo, hi, n: torch.linspace(math.log10(lo), math.log10(hi), n).exp(),
+            "two different bases: math.log10 goes with 10**, exp with the natural logarithm, math.log",
+        ),
+        Wrong(
+            lambda lo, hi, n: 10 ** torch.linspace(lo, hi, n),
+            "lo and hi are the rates at the ends, and they were taken for exponents",
+        ),
+        Wrong(
+            lambda lo, hi, n: 10 ** torch.linspace(-3, 0, n), "the ends 0.001 and 1 are written in it: use lo and hi"
+        ),
+        Wrong(
+            lambda lo, hi, n: swept_rates(lo, hi, 1000), "the number 1000 is written in it: as many rates as steps says"
+        ),
+        Wrong(
+            lambda lo, hi, n: swept_rates(hi, lo, n),
+            "right, but from the highest to the lowest: the first steps of a sweep would wreck the network",
+        ),
+        Wrong(partial(_by_factor, gaps=1), "the last rate is not hi: both ends are included"),
+        Wrong(lambda lo, hi, n: swept_rates(lo, hi, n + 2)[1:-1], "neither end is there: both lo and hi are included"),
+        Wrong(lambda lo, hi, n: swept_rates(lo, hi, n + 1), "there is one rate too many: linspace counts both ends"),
+        Wrong(
+            lambda lo, hi, n: [lo + (hi - lo) * (i / (n - 1)) ** 2 for i in range(n)],
+            "the ends are right, but from one rate to the next the factor is not always the same",
+        ),
+        Wrong(lambda lo, hi, n: [lo * 10**i for i in range(n)], "each rate is 10 times the one before: where is hi?"),
+        Wrong(lambda lo, hi, n: print(end=""), "your function returned None"),
+    ],
+    also_right=[
+        _by_factor,
+        lambda lo, hi, n: torch.logspace(math.log10(lo), math.log10(hi), n),
+        lambda lo, hi, n: np.geomspace(lo, hi, n),
+        lambda lo, hi, n: torch.linspace(math.log(lo), math.log(hi), n).exp(),
+        lambda lo, hi, n: (rate for rate in _by_factor(lo, hi, n)),
+    ],
+    right="every rate is the same multiple of the one before, and both ends are there.",
     hints=[
         "The exponents go up evenly, the rates do not.",
-        "lo and hi are rates: math.log10(lo) is the first exponent, math.log10(hi) the last.",
+        "lo and hi are rates: torch.tensor(lo).log10() is the first exponent (or math.log10(lo), after `import math`).",
         "torch.linspace(first, last, steps) includes both ends; 10 to the power of it gives the rates.",
     ],
-    solution=swept_rates,
 )
 
 
-# 6.2 a sweep
-
-_BATCH = 32
+# ---- 6.2 repair a sweep ----------------------------------------------------------------------------------------------
 
 
-def _small() -> tuple[Callable[[], MLP], Tensor, Tensor, Tensor]:
-    """A small network, examples with something to learn in them, and rates that end where the loss goes up."""
-    config = MLPConfig(vocab_size=5, block_size=2, n_embd=2, n_hidden=8)
-    g = torch.Generator().manual_seed(6)
-    X = torch.randint(0, 5, (60, 2), generator=g)
-    Y = (X[:, 0] + X[:, 1]) % 5
-    lrs = 10 ** torch.linspace(-1.5, 0.8, 12)
-    return (lambda: MLP(config, g=torch.Generator().manual_seed(7))), X, Y, lrs
+def sweep(make_model: Callable[[], nn.Module], X: Tensor, Y: Tensor, lrs: Tensor, g: torch.Generator) -> list[float]:
+    """The loss of each step while the rate goes through `lrs`, on a model made for this sweep and dropped after it."""
+    model, losses = make_model(), []
+    for lr in lrs:  # all of them, and each in its step
+        ix = torch.randint(0, X.shape[0], (32,), generator=g)
+        loss = F.cross_entropy(model(X[ix]), Y[ix])
+        for p in model.parameters():
+            p.grad = None  # else the gradients of all steps add up
+        loss.backward()
+        for p in model.parameters():
+            p.data += -lr * p.grad
+        losses.append(loss.item())
+    return losses
 
 
-def _losses(
-    model: nn.Module,
+def _swept(
+    make_model: Callable[[], nn.Module],
     X: Tensor,
     Y: Tensor,
-    rates: list[float],
-    g: torch.Generator,
+    lrs: Tensor,
+    g: torch.Generator | None,
     *,
-    after: bool = False,
-    sign: int = -1,
     clear: bool = True,
+    sign: int = -1,
+    after: bool = False,
     reuse: bool = False,
+    whole: bool = False,
+    anew: bool = False,
 ) -> list[float]:
-    """The losses of a sweep, right at the defaults or with one of the mistakes that are looked for."""
-    losses = []
-    ix = torch.randint(0, X.shape[0], (_BATCH,), generator=g)
-    for k, lr in enumerate(rates):
-        if k and not reuse:
-            ix = torch.randint(0, X.shape[0], (_BATCH,), generator=g)
-        with torch.enable_grad():
-            loss = F.cross_entropy(model(X[ix]), Y[ix])
-            if clear:
-                model.zero_grad()
-            loss.backward()
+    """A sweep, right as it stands, or with a mistake."""
+    model, losses, ix = make_model(), [], None
+    for lr in lrs:
+        model = make_model() if anew else model
+        if ix is None or not reuse:
+            ix = torch.randint(0, X.shape[0], (32,), generator=g)
+        ix = torch.arange(len(X)) if whole else ix
+        loss = F.cross_entropy(model(X[ix]), Y[ix])
+        if clear:
+            model.zero_grad()
+        loss.backward()
         with torch.no_grad():
             for p in model.parameters():
                 p += sign * lr * p.grad
@@ -142,201 +142,169 @@ def _losses(
     return losses
 
 
-def _check_sweep(answer: object) -> str:
-    own_function(answer, "q2.check(sweep)")
-    new_model, X, Y, lrs = _small()
-    rates = lrs.tolist()
+# Where each of their three faults lies, and the sentence for the last one that is left.
+_FAULTS = {
+    "rate": ("the rate of each step", "every step used the first rate: take lrs[i] inside the loop"),
+    "range": ("the number of steps", "step 0 is missing, with its rate and its loss: where does the range start?"),
+    "clear": ("what p.grad holds", "the gradients of all earlier steps add up: clear them before `backward()`"),
+}
 
-    def reference(used: list[float] = rates, **mistake: object) -> list[float]:
-        return _losses(new_model(), X, Y, used, torch.Generator().manual_seed(8), **mistake)
 
-    made: list[MLP] = []
+def _with(faults: Sequence[str]) -> Wrong:
+    """Their sweep with some of its three faults left in it."""
 
-    def make_model() -> MLP:
-        made.append(new_model())
+    def answer(
+        make_model: Callable[[], nn.Module], X: Tensor, Y: Tensor, lrs: Tensor, g: torch.Generator
+    ) -> list[float]:
+        rates = lrs[:1].expand(len(lrs)) if "rate" in faults else lrs
+        return _swept(make_model, X, Y, rates["range" in faults :], g, clear="clear" not in faults)
+
+    areas = [area for area, _ in map(_FAULTS.get, faults)]
+    if len(faults) == 3:
+        return Wrong(answer, f"that is their sweep as it stands. Look at {areas[0]}, at {areas[1]}, and at {areas[2]}")
+    if len(faults) == 2:
+        return Wrong(answer, f"two of the three faults are left. Look at {areas[0]} and at {areas[1]}")
+    return Wrong(answer, _FAULTS[faults[0]][1])
+
+
+def _twice(
+    answer: Callable[..., object],
+    make_model: Callable[[], nn.Module],
+    X: Tensor,
+    Y: Tensor,
+    lrs: Tensor,
+    g: torch.Generator,
+) -> dict[str, object]:
+    """The losses of a sweep, and of a second one with the same draws."""
+    made, again = [], torch.Generator()
+    again.set_state(g.get_state())
+
+    def counted() -> nn.Module:
+        made.append(make_model())
         return made[-1]
 
-    make_model.__qualname__ = "make_model"  # what Python calls it if it is called in another way
-
-    def call() -> tuple[list[float], torch.Generator]:
-        g = torch.Generator().manual_seed(8)
-        return _numbers(answer(make_model, X.clone(), Y.clone(), lrs.clone(), g), f"the {len(lrs)} losses"), g
-
-    global_state = torch.get_rng_state()
-    got, g = call()
+    counted.__qualname__ = "make_model"  # what Python calls it if it is called in another way
+    losses = answer(counted, X, Y, lrs, g)
     if not made:
-        raise Mistake("make_model was never called: your loop trains some other model, whatever state that one is in")
-    if len(got) != len(lrs):
-        raise Mistake(f"{len(lrs)} rates, but {len(got)} losses came back: one step for each rate, and its loss")
-    expected = reference()
-    if not _close(got, expected):
-        if len(made) == len(lrs):
-            raise Mistake(
-                f"a new model for every step, {len(made)} in all, so that no step goes on from the last: make_model "
-                "belongs before the loop"
-            )
-        raise Mistake(_what_is_wrong(got, expected, rates, reference, g, global_state))
-
-    again, _ = call()
-    if not _close(again, expected):
+        raise Mistake("make_model was never called: your loop trains some other model, in whatever state that one is")
+    if len(made) >= len(lrs):
         raise Mistake(
-            f"the first sweep is right. The second starts at a loss of {again[0]:.2f} instead of {expected[0]:.2f}: it "
-            "goes on with the model that the first one left blown up. Where do you call make_model?"
+            f"make_model was called {len(made)} times, once for each rate, so no step goes on from the last: call it "
+            "before the loop"
         )
-    return f"the loss goes from {got[0]:.2f} down to {min(got):.2f} and up to {got[-1]:.2f}, twice the same."
+    return {"losses": losses, "losses of a second sweep": answer(counted, X, Y, lrs, again)}
 
 
-def _what_is_wrong(
-    got: list[float],
-    expected: list[float],
-    rates: list[float],
-    reference: Callable[..., list[float]],
-    g: torch.Generator,
-    global_state: Tensor,
-) -> str:
-    n = len(rates)
-    if torch.equal(g.get_state(), torch.Generator().manual_seed(8).get_state()):
-        if not torch.equal(torch.get_rng_state(), global_state):
-            return "g has not moved, but torch's global generator has: hand g to torch.randint, as generator=g"
-        return f"g has not moved: each step should draw its {_BATCH} rows of X and Y from g"
-    first = f"the first loss is {got[0]:.4f}"
-    if _close(got, reference([0.1] * n)):
-        return (
-            f"your losses are those of {n} steps at 0.1, whatever lrs holds: the rate is swept, but the update "
-            "does not use it. The curve shows the loss over time"
-        )
-    if _close(got, reference([rates[-1]] * n)):
-        return f"all steps used the last rate, {rates[-1]:g}: take lrs[i] inside the loop"
-    if _close(got, reference([rates[0]] * n)):
-        return f"all steps used the first rate, {rates[0]:.3g}: take lrs[i] inside the loop"
-    if _close(got, reference([10**e for e in _spaced(-3, 0, n)])):
-        return "your losses are those of rates from 0.001 to 1, as on this page: use the rates that come in as lrs"
-    if _close(got, reference([10**rate for rate in rates])):
-        return "your losses are those of the rates 10**lr: lrs holds rates already, not their exponents"
-    if _close(got, reference(rates[::-1])):
-        return "you went through lrs from its end: the highest rate comes last, else it wrecks the network at once"
-    if _close(got, reference(after=True)):
-        return (
-            f"{first}, measured after the update at the first rate; expected {expected[0]:.4f}, the loss before it, "
-            "which the forward pass has computed anyway"
-        )
-    if _close(got, reference(sign=1)):
-        return f"{first}, which is right, but then you walk along the gradient, uphill: which sign has the update?"
-    if _close(got, reference(clear=False)):
-        return "the first two losses are right, later ones not: gradients pile up unless each step clears them"
-    if _close(got, reference(reuse=True)):
-        return "every step saw the same rows: draw ix inside the loop"
-    if _close(got, reference([rates[0], *rates[:-1]])) or _close(got, reference([*rates[1:], rates[-1]])):
-        return "the rates are one step late or early: step i uses lrs[i]"
-    if _close(got, [math.log10(v) for v in expected]):
-        return f"{first}: that is log10 of the loss; return the loss itself"
-    if _close(got[:1], expected[:1]):
-        k = next(i for i in range(n) if not _close(got[i : i + 1], expected[i : i + 1]))
-        return f"right up to step {k - 1}, then {got[k]:.4f}, expected {expected[k]:.4f}: what else moved the model?"
-    return (
-        f"{first}, expected {expected[0]:.4f} for a fresh model and the rows "
-        f"torch.randint(0, X.shape[0], ({_BATCH},), generator=g)"
-    )
+_kept: dict[object, nn.Module] = {}
 
 
-def sweep(make_model: Callable[[], nn.Module], X: Tensor, Y: Tensor, lrs: Tensor, g: torch.Generator) -> list[float]:
-    """The loss of each step while the rate goes through `lrs`, on a model made for this sweep and dropped after it."""
-    model = make_model()
-    lossi = []
-    for lr in lrs:
-        ix = torch.randint(0, X.shape[0], (32,), generator=g)
-        loss = F.cross_entropy(model(X[ix]), Y[ix])
-        for p in model.parameters():
-            p.grad = None
-        loss.backward()
-        for p in model.parameters():
-            p.data += -lr * p.grad  # the swept rate, not 0.1
-        lossi.append(loss.item())
-    return lossi
+def _keeping(make_model: Callable[[], nn.Module], X: Tensor, Y: Tensor, lrs: Tensor, g: torch.Generator) -> list[float]:
+    if make_model not in _kept:
+        _kept[make_model] = make_model()
+    return _swept(lambda: _kept[make_model], X, Y, lrs, g)
+
+
+def _elsewhere(
+    make_model: Callable[[], nn.Module], X: Tensor, Y: Tensor, lrs: Tensor, g: torch.Generator
+) -> list[float]:
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(8, 5))
+    return _swept(lambda: model, X, Y, lrs, g)
+
+
+def _with_rates(change: Callable[[Tensor], Tensor]) -> Callable[..., list[float]]:
+    return lambda make_model, X, Y, lrs, g: _swept(make_model, X, Y, change(lrs), g)
+
+
+def _small_model() -> MLP:
+    return MLP(MLPConfig(vocab_size=5, block_size=2, n_embd=2, n_hidden=8), g=torch.Generator().manual_seed(7))
+
+
+def _over(lrs: Tensor, seed: int, drawn: int = 0) -> Case:
+    """A sweep of a small network on 60 examples with something to learn in them."""
+    g, examples = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(6)
+    torch.randn(drawn, generator=g)
+    X = torch.randint(0, 5, (60, 2), generator=examples)
+    return Case(_small_model, X, (X[:, 0] + X[:, 1]) % 5, lrs, g, label=f"for {len(lrs)} rates")
 
 
 q2 = Exercise(
     "6.2",
-    "a sweep that uses its rates",
-    _check_sweep,
-    hints=[
-        "model = make_model() is the first line of the function: every sweep starts from a new one.",
-        "Then a training loop as in notebook 05, one step for each rate: rows from g, loss, clear, backward, update.",
-        "The update reads p.data += -lr * p.grad with lr = lrs[i]; append loss.item() of the forward pass.",
-    ],
+    "repair a sweep",
     solution=sweep,
-)
-
-
-# 6.3 a rate that falls
-
-_ASKED = {0: 0.1, 1: 0.1, 9_999: 0.1, 10_000: 0.01, 10_001: 0.01, 14_999: 0.01, 15_000: 0.001, 15_001: 0.001,
-          200_000: 0.001}  # fmt: skip
-
-
-def _rate(answer: Callable[[int], object], i: int) -> float:
-    value = answer(i)
-    if value is None:
-        raise Mistake(f"lr({i:,}) returned None: is there a way through your function without `return`?")
-    return number(value, f"lr({i:,})")
-
-
-def _check_decay(answer: object) -> str:
-    own_function(answer, "q3.check(lr)")
-    first = {i: _rate(answer, i) for i in _ASKED}
-    for i in reversed(_ASKED):
-        again = _rate(answer, i)
-        if not math.isclose(again, first[i], rel_tol=1e-6):
-            raise Mistake(
-                f"lr({i:,}) was {first[i]:g}, and {again:g} when asked again later: your function remembers what it "
-                "was asked before. A run that is carried on with start= needs the same answer for the same step"
-            )
-    if len(set(first.values())) == 1:
-        raise Mistake(
-            f"lr(i) is {first[0]:g} for every i, early or late: does your function look at i? A count of its calls is "
-            "no step number"
-        )
-    wrong = [i for i, rate in _ASKED.items() if not math.isclose(first[i], rate, rel_tol=1e-6)]
-    if not wrong:
-        return "0.1, 0.01 and 0.001, each from its step on, whenever and in whatever order it is asked."
-    i = wrong[0]
-    got = first[i]
-    said = f"lr({i:,}) is {got:g}, expected {_ASKED[i]:g}"
-    if wrong in ([10_000], [15_000], [10_000, 15_000]):
-        if got != first[i - 1]:
-            raise Mistake(f"{said}, and the steps beside it are right: do your conditions leave it out?")
-        raise Mistake(
-            f"lr({i:,}) is {got:g}, one step late: steps are counted from 0, so 0 to {i - 1:,} are {i:,} steps already"
-        )
-    if set(wrong) <= {9_999, 14_999}:
-        raise Mistake(f"lr({i:,}) is {got:g}, one step early: step {i:,} is the last one at {_ASKED[i]:g}")
-    if i == 0 and wrong[1:2] != [1]:
-        raise Mistake(f"{said}, and lr(1) is right: steps are numbered from 0, and step 0 is one of them")
-    if first[0] < first[200_000]:
-        raise Mistake(f"lr({i:,}) is {got:g}: the rate goes up, by steps of ten. It should fall as i grows")
-    if wrong == [15_000, 15_001, 200_000] and got == first[14_999]:
-        raise Mistake(
-            f"{said}: i >= 10_000 holds there too, so which of your conditions is asked first, or is there no third "
-            "rate?"
-        )
-    raise Mistake(said)
-
-
-def lr(i: int) -> float:
-    """The learning rate of step i: 0.1, from step 10,000 on 0.01, from step 15,000 on 0.001."""
-    if i < 10_000:
-        return 0.1
-    return 0.01 if i < 15_000 else 0.001
-
-
-q3 = Exercise(
-    "6.3",
-    "a rate that falls twice",
-    _check_decay,
-    hints=[
-        "The function needs its argument and nothing else: no counter, no global.",
-        "Steps 0 to 9,999 are 10,000 steps; so the first comparison is i < 10_000.",
-        "Ask for the earliest steps first, then the middle ones; what is left is 0.001.",
+    observe=_twice,
+    cases=[
+        _over(torch.tensor([0.02, 0.2, 2.0]), 8),
+        _over(10 ** torch.linspace(-1.5, 0.8, 12), 1, drawn=100),  # the loss goes up at the end
     ],
-    solution=lr,
+    wrong=[
+        *[_with(faults) for n in (3, 2, 1) for faults in combinations(_FAULTS, n)],
+        Wrong(
+            _with_rates(lambda lrs: torch.full_like(lrs, 0.1)),
+            "these are the losses of steps at 0.1: the rate is swept, but the update does not use it",
+        ),
+        Wrong(
+            _with_rates(lambda lrs: lrs[-1:].expand(len(lrs))), "all steps used the last rate: take lrs[i] in the loop"
+        ),
+        Wrong(
+            _with_rates(lambda lrs: torch.cat([lrs[:1], lrs[:-1]])), "the rates are one step late: step i uses lrs[i]"
+        ),
+        Wrong(
+            _with_rates(lambda lrs: torch.cat([lrs[1:], lrs[-1:]])), "the rates are one step early: step i uses lrs[i]"
+        ),
+        Wrong(_with_rates(lambda lrs: lrs[:-1]), "the last rate is left out: where does your range end?"),
+        Wrong(
+            _with_rates(lambda lrs: 10 ** torch.linspace(-3, 0, len(lrs))),
+            "these are the losses of rates from 0.001 to 1, as on the page: use those that come in as lrs",
+        ),
+        Wrong(_with_rates(lambda lrs: 10**lrs), "lrs holds rates already, not their exponents"),
+        Wrong(_with_rates(lambda lrs: lrs.log10()), "the exponents were used in place of the rates: lrs holds rates"),
+        Wrong(
+            _with_rates(lambda lrs: lrs.flip(0)),
+            "you went through lrs from its end: the highest rate comes last, else it wrecks the network at once",
+        ),
+        Wrong(
+            _with_rates(lambda lrs: 0 * lrs),
+            "the parameters never change. Does your update make a new tensor (`p = p - ...`), or are the gradients 0?",
+        ),
+        Wrong(
+            partial(_swept, after=True),
+            "measured after the update: the loss before it is asked for, which the forward pass has computed anyway",
+        ),
+        Wrong(partial(_swept, sign=1), "you walk along the gradient, uphill: which sign has the update?"),
+        Wrong(partial(_swept, reuse=True), "every step saw the same rows: draw ix inside the loop"),
+        Wrong(partial(_swept, anew=True), "so no step goes on from the last: call it before the loop"),
+        Wrong(partial(_swept, whole=True), "all rows were used in each step: draw 32 of them from g"),
+        Wrong(
+            lambda make_model, X, Y, lrs, g: _swept(make_model, X, Y, lrs, None),
+            "the rows do not come from the g that was handed in: pass generator=g",
+        ),
+        Wrong(
+            _keeping,
+            "the first sweep is right, and the second goes on with the model that the first one left: call make_model "
+            "inside",
+        ),
+        Wrong(_elsewhere, "make_model was never called"),
+        Wrong(
+            lambda make_model, X, Y, lrs, g: _swept(lambda: make_model(g), X, Y, lrs, g),
+            "make_model takes no argument: g is for the minibatches",
+        ),
+        Wrong(
+            lambda *given: [math.log10(loss) for loss in sweep(*given)],
+            "that is log10 of the loss: return the loss itself",
+        ),
+        Wrong(lambda *given: sweep(*given)[-1], "that is the last loss alone: return all of them"),
+    ],
+    also_right=[
+        _swept,
+        lambda make_model, X, Y, lrs, g: torch.tensor(_swept(make_model, X, Y, lrs.tolist(), g)),
+        lambda make_model, X, Y, lrs, g: [
+            torch.tensor(loss, requires_grad=True) for loss in _swept(make_model, X, Y, lrs, g)
+        ],
+    ],
+    right="the loss falls, and goes up again where the rates are too high, as in a real sweep.",
+    hints=[
+        "Ask three things of each step: is its rate used, is its loss kept, is its gradient its own?",
+        "How many losses come back for three rates? And what is p.grad before the second backward()?",
+        "Take lrs[i] inside the loop, let i go through range(len(lrs)), and clear the gradients before backward().",
+    ],
 )

@@ -5,15 +5,16 @@ import statistics
 from collections.abc import Callable, Sequence
 from itertools import combinations
 
+import numpy as np
 import torch
 
-from mlp_lib.course.exercises.answers import brief, close, matched, number, own_function
-from mlp_lib.course.exercises.base import Exercise, Mistake
+from mlp_lib.course.exercises.answers import brief, close, matching
+from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.model import MLP, MLPConfig
 
 Pairs = Sequence[tuple[float, float]]
 
-
-# ---------------------------------------------------------------------------------------------------------- 8.1
+# ---- 8.1 count the parameters ----------------------------------------------------------------------------------------
 
 
 def count_parameters(vocab_size: int, block_size: int, n_embd: int, n_hidden: int) -> int:
@@ -24,87 +25,104 @@ def count_parameters(vocab_size: int, block_size: int, n_embd: int, n_hidden: in
     return C + W1 + n_hidden + W2 + vocab_size  # the two biases: one number for each column of W1 and of W2
 
 
-_SIZES = ((27, 3, 2, 100), (5, 2, 3, 7), (11, 4, 3, 13))
+_SIZES = (27, 3, 2, 100)  # the lecture's
+_PARTS: dict[str, Callable[[int, int, int, int], int]] = {
+    "C": lambda v, k, d, n: v * d,
+    "W1": lambda v, k, d, n: k * d * n,
+    "b1": lambda v, k, d, n: n,
+    "W2": lambda v, k, d, n: n * v,
+    "b2": lambda v, k, d, n: v,
+}
 
 
-def _parts(vocab_size: int, block_size: int, n_embd: int, n_hidden: int) -> dict[str, int]:
-    return {
-        "C": vocab_size * n_embd,
-        "W1": block_size * n_embd * n_hidden,
-        "b1": n_hidden,
-        "W2": n_hidden * vocab_size,
-        "b2": vocab_size,
-    }
+def _counting(**parts: Callable[[int, int, int, int], int]) -> Callable[[int, int, int, int], int]:
+    """A count in which some of the five parts are counted in another way."""
+    return lambda v, k, d, n: sum(part(v, k, d, n) for part in (_PARTS | parts).values())
 
 
-# Each replaces one of the five counts by a wrong one, and has the sentence for it.
-_WRONG_PARTS: tuple[tuple[str, Callable[[int, int, int, int], int], str], ...] = (
-    (
-        "W1",
-        lambda v, k, d, n: d * n,
-        "W1 is counted as n_embd x n_hidden. A neuron sees the numbers of all block_size characters, joined",
-    ),
-    (
-        "W1",
-        lambda v, k, d, n: (k + d) * n,
-        "W1 is counted with block_size + n_embd rows. Each of block_size characters brings n_embd numbers: multiply",
-    ),
-    (
-        "W1",
-        lambda v, k, d, n: k * v * n,
-        "W1 is counted as if it saw one-hot rows of vocab_size numbers. The table C stands between: n_embd numbers "
-        "a character",
-    ),
-    ("C", lambda v, k, d, n: k * v * d, "C is counted block_size times. All positions look up in one table"),
-    ("C", lambda v, k, d, n: k * d, "C is counted as block_size x n_embd. It has a row for each symbol"),
-    ("b2", lambda v, k, d, n: n, "b2 is counted with n_hidden numbers. It is added to the logits, one for each symbol"),
-    ("b1", lambda v, k, d, n: k * d, "b1 is counted with one number for each input. It has one for each neuron"),
-    ("W2", lambda v, k, d, n: n * n, "W2 is counted as n_hidden x n_hidden. Its columns are the logits, one a symbol"),
-)  # fmt: skip
+def _without(names: Sequence[str]) -> Wrong:
+    listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return Wrong(
+        _counting(**dict.fromkeys(names, lambda *sizes: 0)),
+        f"the numbers of {listed} are missing, and they are trained like all the others",
+    )
 
 
-def _check_count(answer: object) -> str:
-    own_function(answer, "q1.check(count_parameters)")
-    got = [number(answer(*sizes), "the count") for sizes in _SIZES]
-    rights = [sum(_parts(*sizes).values()) for sizes in _SIZES]
-    if got == rights:
-        return "C, W1, b1, W2, b2: 3,481 for the first network, and right for other sizes too."
-    at = next(k for k, (a, b) in enumerate(zip(got, rights, strict=True)) if a != b)
-    v, k, d, n = _SIZES[at]
-    case = f"for vocab_size {v}, block_size {k}, n_embd {d}, n_hidden {n} you count {got[at]:g}, and"
-    if len(set(got)) == 1:
-        raise Mistake(f"{got[0]:g} for every network asked about: is a number typed in? Use the four sizes")
-    names = list(_parts(*_SIZES[0]))
-    for many in range(1, len(names)):
-        for missing in combinations(names, many):
-            if got == [sum(n for name, n in _parts(*s).items() if name not in missing) for s in _SIZES]:
-                lost = _parts(*_SIZES[at])
-                raise Mistake(
-                    f"{case} {' and '.join(missing)} {'is' if many == 1 else 'are'} missing: "
-                    f"{sum(lost[name] for name in missing)} numbers that are trained like all others"
-                )
-    for part, wrong, sentence in _WRONG_PARTS:
-        if got == [right - _parts(*s)[part] + wrong(*s) for right, s in zip(rights, _SIZES, strict=True)]:
-            raise Mistake(f"{case} {sentence}")
-    if at > 0:
-        raise Mistake(f"{case} the first network is right: is one of its numbers typed in, such as 27, 3, 2 or 34?")
-    raise Mistake(f"{case} that is {got[at] - rights[at]:+g} from the right count: add up the five tensors one by one")
+def _frozen(at: int) -> Wrong:
+    name = ("vocab_size", "block_size", "n_embd", "n_hidden")[at]
+    return Wrong(
+        lambda *sizes: count_parameters(*(_SIZES[k] if k == at else size for k, size in enumerate(sizes))),
+        f"is {_SIZES[at]} written in it? Use {name}",
+    )
 
 
 q1 = Exercise(
     "8.1",
     "count the parameters",
-    _check_count,
+    solution=count_parameters,
+    cases=[Case(*_SIZES), Case(5, 2, 3, 7), Case(11, 4, 3, 13), Case(60, 1, 1, 1)],
+    wrong=[
+        *[_without(names) for many in (1, 2) for names in combinations(_PARTS, many)],
+        _without(("C", "b1", "b2")),
+        *[_frozen(at) for at in range(4)],
+        Wrong(
+            _counting(W1=lambda v, k, d, n: d * n),
+            "W1 is counted as n_embd x n_hidden: a neuron sees the numbers of all block_size characters, joined",
+        ),
+        Wrong(
+            _counting(W1=lambda v, k, d, n: (k + d) * n),
+            "W1 is counted with block_size + n_embd rows: each of block_size characters brings n_embd numbers",
+        ),
+        Wrong(
+            _counting(W1=lambda v, k, d, n: k * v * n),
+            "W1 is counted as if it saw one-hot rows of vocab_size numbers: the table C stands between, and gives "
+            "n_embd numbers for each character",
+        ),
+        Wrong(
+            _counting(C=lambda v, k, d, n: k * v * d),
+            "C is counted block_size times: all positions look up in one table",
+        ),
+        Wrong(_counting(C=lambda v, k, d, n: k * d), "C is counted as block_size x n_embd: it has a row per symbol"),
+        Wrong(_counting(C=lambda v, k, d, n: (v - 1) * d), "C has one row too few: the boundary is a symbol too"),
+        Wrong(_counting(C=lambda v, k, d, n: 27 * d), "is the number of C's rows written in it? Use vocab_size"),
+        Wrong(
+            _counting(b2=lambda v, k, d, n: n),
+            "b2 is counted with n_hidden numbers: it is added to the logits, one for each symbol",
+        ),
+        Wrong(
+            _counting(b1=lambda v, k, d, n: k * d),
+            "b1 is counted with one number for each input: it has one for each neuron",
+        ),
+        Wrong(
+            _counting(W2=lambda v, k, d, n: n * n),
+            "W2 is counted as n_hidden x n_hidden: its columns are the logits, one for each symbol",
+        ),
+        Wrong(
+            _counting(W2=lambda v, k, d, n: n + v),
+            "W2 is counted with n_hidden + vocab_size numbers: rows times columns",
+        ),
+        Wrong(lambda v, k, d, n: 3481, "is 3481 written in it? Use the four sizes"),
+        Wrong(lambda v, k, d, n: 81 + 34 * n, "81 and 34 hold for the lecture's other sizes only: use all four"),
+        Wrong(lambda v, k, d, n: [part(v, k, d, n) for part in _PARTS.values()], "those are the five parts: add them"),
+        Wrong(count_parameters(*_SIZES), "without calling it: q1.check(count_parameters)"),
+    ],
+    also_right=[
+        lambda vocab_size, block_size, n_embd, n_hidden: (
+            n_embd * vocab_size + n_hidden * (block_size * n_embd + 1) + (n_hidden + 1) * vocab_size
+        ),
+        lambda *sizes: torch.tensor([part(*sizes) for part in _PARTS.values()]).sum(),
+        lambda *sizes: sum(p.nelement() for p in MLP(MLPConfig(*sizes), g=torch.Generator()).tensors()),
+    ],
+    right="C, W1, b1, W2, b2: 3,481 for the first network, and right for other sizes too.",
     hints=[
         "Write down the shapes of the five tensors; each holds rows times columns numbers.",
         "C has a row for each symbol. W1 has a row for each number that a neuron sees: how many for the whole context?",
         "A bias has as many numbers as the weights before it have columns.",
     ],
-    solution=count_parameters,
 )
 
 
-# ---------------------------------------------------------------------------------------------------------- 8.2
+# ---- 8.2 a gain and its error ----------------------------------------------------------------------------------------
 
 
 def compare(small: Pairs, large: Pairs) -> tuple[float, float]:
@@ -116,94 +134,164 @@ def compare(small: Pairs, large: Pairs) -> tuple[float, float]:
     return gain.item(), error.item()
 
 
+def _compared(answer: Callable[..., object], small: Pairs, large: Pairs) -> dict[str, object]:
+    """The gain, and its standard error where the gain is right: the first mistake is told first."""
+    out = answer(small, large)
+    try:
+        gain, error = out
+        right = close(float(gain), compare(small, large)[0])
+    except (TypeError, ValueError, RuntimeError):
+        raise Mistake(f"expected two numbers, the gain and its standard error, got {brief(out)}") from None
+    return {"gain": gain, "standard error": error if right else None}
+
+
+def _of(k: int, small: Pairs, large: Pairs) -> list[list[float]]:
+    """The train losses (k = 0) or dev losses (k = 1) of both sizes."""
+    return [[pair[k] for pair in pairs] for pairs in (small, large)]
+
+
+def _gain(gain: Callable[..., float], of: tuple[int, int] = (1, 1)) -> Callable[..., tuple[float, float]]:
+    """An answer with a wrong gain: that of two lists of losses, dev and dev unless `of` says otherwise."""
+    return lambda small, large: (gain(_of(of[0], small, large)[0], _of(of[1], small, large)[1]), 0.0)
+
+
+def _error(error: Callable[..., float]) -> Callable[..., tuple[float, float]]:
+    """An answer with a right gain and a wrong error: that of two lists of dev losses."""
+    return lambda small, large: (compare(small, large)[0], error(*_of(1, small, large)))
+
+
+def _means(a: Sequence[float], b: Sequence[float]) -> float:
+    return statistics.mean(a) - statistics.mean(b)
+
+
+def _squares(a: Sequence[float], b: Sequence[float]) -> float:
+    return statistics.variance(a) / len(a) + statistics.variance(b) / len(b)
+
+
+def _differences(a: Sequence[float], b: Sequence[float]) -> list[float]:
+    return [x - y for x, y in zip(a, b, strict=False)]
+
+
+def _pooled(a: Sequence[float], b: Sequence[float]) -> float:
+    squares = statistics.variance(a) * (len(a) - 1) + statistics.variance(b) * (len(b) - 1)
+    return math.sqrt(squares / (len(a) + len(b) - 2) * (1 / len(a) + 1 / len(b)))
+
+
+def _in_numpy(small: Pairs, large: Pairs) -> np.ndarray:
+    a, b = (np.array(pairs)[:, 1] for pairs in (small, large))
+    return np.array([a.mean() - b.mean(), np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))])
+
+
 # (train, dev), one pair a seed. The best seed is one of `small`, so comparing the best turns the answer round.
 _SMALL = [(2.351, 2.334), (2.349, 2.360), (2.355, 2.381), (2.347, 2.372), (2.353, 2.363)]
 _LARGE = [(2.318, 2.352), (2.330, 2.339), (2.337, 2.345), (2.325, 2.349)]
 
-
-def _check_compare(answer: object) -> str:
-    own_function(answer, "q2.check(compare)")
-    for small, large in ((_SMALL, _LARGE), (_LARGE, _SMALL)):
-        _check_comparison(answer, small, large)
-    return "gain 0.0158 and standard error 0.0084: likely a gain, and not yet one to publish."
-
-
-def _check_comparison(answer: Callable, small: Pairs, large: Pairs) -> None:
-    got = answer(list(small), list(large))
-    try:
-        gain, error = got
-    except (TypeError, ValueError):
-        raise Mistake(f"expected two numbers, the gain and its standard error, got {brief(got)}") from None
-    gain, error = number(gain, "the gain"), number(error, "the standard error")
-    train, dev = ([[pair[k] for pair in pairs] for pairs in (small, large)] for k in (0, 1))
-    right, right_error = compare(small, large)
-    said = f"for dev losses {dev[0]} and {dev[1]} the gain is {gain:.4f}"
-    mean = statistics.mean
-    for value, sentence in (
-        (-right, "the sign is turned round: a loss that falls by 0.01 is a gain of +0.01"),
-        (mean(train[0]) - mean(train[1]), "these are the train losses. A pair is (train, dev), and dev decides"),
-        (mean(dev[0]) - mean(train[1]), "dev of one size against train of the other"),
-        (mean(train[0]) - mean(dev[1]), "train of one size against dev of the other"),
-        (
-            min(dev[0]) - min(dev[1]),
-            "that compares the best seed of each. The lowest of several is luck, more of it the more seeds there are, "
-            "and here it turns the answer round",
-        ),
-        (dev[0][0] - dev[1][0], "that is one run of each, the first: another seed says something else"),
-        (dev[0][-1] - dev[1][-1], "that is one run of each, the last: another seed says something else"),
-        (sum(dev[0]) - sum(dev[1]), "that is a difference of sums, and there are more runs of one size"),
-        (
-            mean(a - b for a, b in zip(*dev, strict=False)),
-            "that is the mean over pairs, and one run of the longer list was left out. Nothing ties the first run of "
-            "one size to the first of the other: average each list by itself",
-        ),
-    ):
-        if not close(right, value, rel=1e-3) and close(gain, value, rel=1e-3):
-            raise Mistake(f"{said}: {sentence}")
-    if not close(gain, right, rel=1e-3):
-        raise Mistake(f"{said}, which is not the mean of the one list minus the mean of the other")
-    said = f"the gain of {gain:.4f} is right, its standard error is not {error:.4f}"
-    n = [len(d) for d in dev]
-    var, pvar = [statistics.variance(d) for d in dev], [statistics.pvariance(d) for d in dev]
-    for value, sentence in (
-        (
-            math.sqrt(var[0] + var[1]),
-            "that is how single runs scatter. A mean of n runs scatters less: divide each variance by its n",
-        ),
-        (
-            math.sqrt(pvar[0] / n[0] + pvar[1] / n[1]),
-            "the variances divide by n where a sample of n needs n - 1: around their own mean few numbers scatter "
-            "less than around the true one",
-        ),
-        (
-            math.sqrt(var[0] / n[0]) + math.sqrt(var[1] / n[1]),
-            "the two errors are added. They are independent, so their squares add, and then comes the root",
-        ),
-        (var[0] / n[0] + var[1] / n[1], "that is its square: take the root"),
-        (math.sqrt(var[0] / n[0]), "only the first size's luck is in it"),
-        (math.sqrt(var[1] / n[1]), "only the second size's luck is in it"),
-    ):
-        if close(error, value, rel=1e-3):
-            raise Mistake(f"{said}: {sentence}")
-    if not close(error, right_error, rel=1e-3):
-        raise Mistake(f"{said}: variance of each list of dev losses, over its number of runs, summed, and the root")
-
-
 q2 = Exercise(
     "8.2",
     "a gain and its error",
-    _check_compare,
+    solution=compare,
+    observe=_compared,
+    cases=[
+        Case([(2.5, 2.9), (2.4, 2.6)], [(2.1, 2.4), (2.2, 2.3), (2.3, 2.6)]),
+        Case(_SMALL, _LARGE, label="for 5 runs of the small network and 4 of the large"),
+        Case(_LARGE, _SMALL, label="for 4 runs of the small network and 5 of the large"),
+    ],
+    wrong=[
+        Wrong(
+            _gain(lambda a, b: _means(b, a)),
+            "the sign is the wrong way round: a loss that falls by 0.01 is a gain of +0.01",
+        ),
+        Wrong(_gain(_means, (0, 0)), "these are the train losses. A pair is (train, dev), and dev decides"),
+        Wrong(_gain(_means, (0, 1)), "that is train of `small` against dev of `large`: dev against dev"),
+        Wrong(_gain(_means, (1, 0)), "that is dev of `small` against train of `large`: dev against dev"),
+        Wrong(
+            _gain(lambda a, b: min(a) - min(b)),
+            "that compares the best seed of each. The lowest of several is luck, more of it the more seeds there are",
+        ),
+        Wrong(
+            _gain(lambda a, b: a[0] - b[0]), "that is one run of each, the first: another seed gives another difference"
+        ),
+        Wrong(
+            _gain(lambda a, b: a[-1] - b[-1]),
+            "that is one run of each, the last: another seed gives another difference",
+        ),
+        Wrong(_gain(lambda a, b: sum(a) - sum(b)), "that is a difference of sums, and there are more runs of one size"),
+        Wrong(
+            _gain(lambda a, b: sum(a) / len(b) - sum(b) / len(b)),
+            "both sums were divided by the number of runs of `large`: each has its own number",
+        ),
+        Wrong(
+            _gain(lambda a, b: statistics.mean(_differences(a, b))),
+            "that is the mean over pairs, and the runs left over in the longer list do not count. Nothing ties the "
+            "first run of one size to the first of the other: average each list by itself",
+        ),
+        Wrong(
+            _gain(lambda a, b: statistics.median(a) - statistics.median(b)),
+            "these are the medians: means are asked for",
+        ),
+        Wrong(
+            _gain(lambda a, b: _means(a, b) / statistics.mean(a)), "that is a share of the loss: the gain is in nats"
+        ),
+        Wrong(
+            _error(lambda a, b: math.sqrt(statistics.variance(a) + statistics.variance(b))),
+            "that is how single runs scatter. A mean of n runs scatters less: divide each variance by its n",
+        ),
+        Wrong(
+            _error(lambda a, b: math.sqrt(statistics.pvariance(a) / len(a) + statistics.pvariance(b) / len(b))),
+            "the variances divide by n, and those of a sample need n - 1: around their own mean few numbers scatter "
+            "less than around the true one",
+        ),
+        Wrong(
+            _error(
+                lambda a, b: math.sqrt(statistics.variance(a) / len(a)) + math.sqrt(statistics.variance(b) / len(b))
+            ),
+            "the two errors are added. They are independent, so their squares add, and then comes the root",
+        ),
+        Wrong(
+            _error(
+                lambda a, b: math.sqrt(statistics.variance(a)) / len(a) + math.sqrt(statistics.variance(b)) / len(b)
+            ),
+            "each deviation was divided by n: divide the variances by n, add them, and take the root",
+        ),
+        Wrong(
+            _error(lambda a, b: math.sqrt(abs(statistics.variance(a) / len(a) - statistics.variance(b) / len(b)))),
+            "the squares were subtracted: the gain is as uncertain as both means together, so they add",
+        ),
+        Wrong(_error(_squares), "that is its square: take the root"),
+        Wrong(_error(lambda a, b: statistics.stdev(a) / len(a) ** 0.5), "only the luck of `small` is in it"),
+        Wrong(_error(lambda a, b: statistics.stdev(b) / len(b) ** 0.5), "only the luck of `large` is in it"),
+        Wrong(
+            _error(lambda a, b: statistics.stdev([*a, *b])),
+            "that is the deviation of all runs together, gain included: each list has a variance of its own",
+        ),
+        Wrong(
+            _error(lambda a, b: statistics.stdev(_differences(a, b)) / min(len(a), len(b)) ** 0.5),
+            "that is the error of differences in pairs: nothing ties the first run of one size to the first of the "
+            "other",
+        ),
+        Wrong(
+            _error(_pooled),
+            "that takes one variance for both sizes: here each list has its own, divided by its own number",
+        ),
+        Wrong(lambda small, large: compare(small, large)[0], "expected two numbers"),
+        Wrong(lambda small, large: small.sort() or compare(small, large), "your answer changed its argument small"),
+    ],
+    also_right=[
+        _in_numpy,
+        lambda small, large: (_means(*_of(1, small, large)), math.sqrt(_squares(*_of(1, small, large)))),
+        lambda small, large: torch.tensor(compare(small, large), dtype=torch.float64),
+    ],
+    right="for the 5 and 4 runs 0.01575, with a standard error of 0.0084: likely a gain, and not yet one to publish.",
     hints=[
         "Each pair is (train, dev). Which of them compares two sizes? Take these out of the pairs first.",
         "The gain is one mean minus the other: d = torch.tensor(...) has d.mean().",
         "A mean of n runs is uncertain by their standard deviation over the root of n.",
         "The squares of two independent errors add: d.var() / len(d) for each list, then the root.",
     ],
-    solution=compare,
 )
 
 
-# ---------------------------------------------------------------------------------------------------------- 8.3
+# ---- 8.3 what to change next -----------------------------------------------------------------------------------------
 
 _CHANGES = {
     1: "a larger network, or more steps",
@@ -213,13 +301,10 @@ _CHANGES = {
 }
 _REPORTS = {
     "A": (4, "one run of each, 0.004 apart, where runs of one size scatter by 0.007: dev has not chosen yet"),
-    "B": (
-        3,
-        "no network has a train loss below the floor of 1.87. Someone printed the last minibatch, a lucky one",
-    ),
-    "C": (1, "train and dev agree to within luck, and both are high: it underfits, and nothing is learned by heart"),
-    "D": (2, "train is far below dev: it knows its few words by heart, and more of the same would make that worse"),
-}  # fmt: skip
+    "B": (3, "no network has a train loss below the floor of 1.87. Somebody printed the last minibatch, a lucky one"),
+    "C": (1, "train and dev agree to within luck, and both are high: it underfits, and has memorised nothing"),
+    "D": (2, "train is far below dev: it has memorised its few words, and more of the same would make that worse"),
+}
 
 
 def next_change() -> list[int]:
@@ -227,20 +312,16 @@ def next_change() -> list[int]:
     return [4, 3, 1, 2]
 
 
-def _check_change(answer: object) -> str:
-    matched(answer, _REPORTS, _CHANGES, "report {} does not ask for {}")
-    return "first whether the numbers can be trusted, then whether they differ, and only then what to change."
-
-
 q3 = Exercise(
     "8.3",
     "what to change next",
-    _check_change,
-    hints=[
-        "Three anchors: the floor of 1.87 that no network passes on train, runs of one size that scatter by "
-        "0.007, and a gap between train and dev of about 0.01 in a network that underfits.",
-        "One of the four holds a number that cannot be right, and one compares two single runs.",
-        "Of the other two, which network would do better if it were larger, and which would only learn more by heart?",
-    ],
     solution=next_change,
+    right="first whether the numbers can be trusted, then whether they differ, and only then what to change.",
+    hints=[
+        "Three numbers to compare with: the floor of 1.87 that no network passes on train, the 0.007 by which runs of "
+        "one size scatter, and a gap between train and dev of about 0.01 in a network that underfits.",
+        "One of the four holds a number that cannot be right, and one compares two single runs.",
+        "Of the other two, which network would do better if it were larger, and which would only memorise more?",
+    ],
+    **matching(_REPORTS, _CHANGES, "report {} does not ask for {}"),
 )

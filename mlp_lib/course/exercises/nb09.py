@@ -1,47 +1,21 @@
 """Exercises of notebook 09: the neighbours of a character, a map by PCA, and how much of the spread it shows."""
 
+import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mlp_lib.course.exercises.answers import brief, own_function
-from mlp_lib.course.exercises.base import Exercise, Mistake
+from mlp_lib.course.exercises.answers import brief
+from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.course.exercises.values import numbers, plain, same, show
 from mlp_lib.data import Vocab
 
 _SEED = 2147483647
 
-
-def _tensor(value: object, what: str) -> Tensor:
-    """What was returned as float64 numbers; a list or an array will do."""
-    if value is None:
-        raise Mistake(f"your function returned None: it should end with `return` and {what}")
-    if isinstance(value, tuple) and len(value) > 1 and isinstance(value[0], Tensor) and value[0].ndim:
-        raise Mistake(f"you returned {len(value)} tensors: expected one, {what}")
-    try:
-        return torch.as_tensor(value).detach().double()
-    except (TypeError, ValueError, RuntimeError):
-        raise Mistake(f"expected numbers, {what}, got {brief(value)}") from None
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-4)
-
-
-def _same_up_to_signs(a: Tensor, b: Tensor) -> bool:
-    """Whether each column of a is that of b or its mirror image."""
-    return a.shape == b.shape and all(_same(x, y) or _same(x, -y) for x, y in zip(a.T, b.T, strict=True))
-
-
-# ---------------------------------------------------------------------------------------------------------- 9.1
-
-# Distances from a: b 1, c 2, d 3.3, e 4, "." 5. The first two columns alone, the directions from the middle, and the
-# sums of differences, with signs or without, would each give another order.
-_V1 = Vocab("abcde")
-_C1 = torch.tensor(
-    [[-2.0, 5.0, 2.0], [1.0, 1.0, 2.0], [1.0, 2.0, 2.0], [3.0, 1.0, 2.0], [2.0, 2.0, 5.0], [1.0, -3.0, 2.0]]
-)
+# ---- 9.1 the neighbours of a character -------------------------------------------------------------------------------
 
 
 def neighbours(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
@@ -52,108 +26,200 @@ def neighbours(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
     return [vocab.itos[j] for j in distances.argsort()[:k].tolist()]
 
 
-def _check_neighbours(answer: object) -> str:
-    own_function(answer, "q1.check(neighbours)")
-    _check_neighbours_of(answer, _C1, _V1, "a", 3)
-    _check_neighbours_of(answer, _C1, _V1, "a", 1)
-    _check_neighbours_of(answer, _C1, _V1, "b", 5)
-    # Two rows are equal: which of the two an order puts first is chance.
-    twins = torch.tensor([[5.0, 0.0], [1.0, 1.0], [2.0, 1.0], [1.0, 1.0], [4.0, 1.0], [9.0, 1.0]])
-    for c in "ca":
-        _check_neighbours_of(answer, twins, _V1, c, 2)
-    g = torch.Generator().manual_seed(_SEED)
-    many = Vocab("zyxwvutsrqponmlkjihgfedcba0123456789")  # 37 symbols, not in the alphabet's order
-    C = torch.randn(len(many), 10, generator=g)
-    for c in ("q", ".", "7"):
-        _check_neighbours_of(answer, C, many, c, 4)
-    return "all columns count, the character itself does not, and what comes back are characters, the nearest first."
+def _characters(answer: Callable[..., object], C: Tensor, vocab: Vocab, c: str, k: int) -> object:
+    """The characters that were found; raises Mistake for anything else, and where `c` is among them."""
+    out = plain(answer(C, vocab, c, k))
+    found = list(out) if isinstance(out, str | list | np.ndarray | Tensor) else out
+    if found is None:
+        return None
+    values = numbers(found)
+    if values is not None and len(found):
+        whole = values.ndim == 1 and all(float(v) == int(v) and 0 <= int(v) < len(vocab) for v in values)
+        what = f"indices {[int(v) for v in values]}" if whole else f"numbers {show(values)}"
+        raise Mistake(f"got the {what}. Characters are asked for: vocab.itos turns an index into one")
+    if not isinstance(found, list) or not all(isinstance(x, str) and x in vocab.stoi for x in found):
+        raise Mistake(f"expected a list of characters, got {brief(found)}")
+    if c in found:
+        twin = ", although another row is equal to its own: take out its own index, not the first place"
+        alone = ", at distance 0: ask for the others"
+        several = (C - C[vocab.stoi[c]] == 0).all(1).sum() > 1
+        raise Mistake(f"the neighbours of {c!r} are {found}, with {c!r} itself{twin if several else alone}")
+    return found
 
 
-def _check_neighbours_of(answer: Callable, C: Tensor, vocab: Vocab, c: str, k: int) -> None:
-    given = C.clone()
-    got = answer(given, vocab, c, k)
-    if not torch.equal(given, C):
-        raise Mistake("your function changed C: the network would go on with another table. Work on a copy or a result")
-    case = f"the {k} nearest to {c!r} among {len(vocab)} symbols in {C.shape[1]} dimensions"
-    if got is None:
-        raise Mistake("your function returned None: it should end with `return` and a list of characters")
-    if isinstance(got, Tensor | np.ndarray):
-        got = got.tolist()
-    if not isinstance(got, (list, tuple, str)):
-        raise Mistake(f"{case}: expected a list of characters, got {brief(got)}")
-    got = list(got)
-    if got and all(isinstance(x, (int, float, Tensor)) for x in got):
-        if all(float(x) == int(x) and 0 <= int(x) < len(vocab) for x in got):
-            raise Mistake(
-                f"{case}: got the indices {brief([int(x) for x in got])}. Characters are asked for: vocab.itos turns "
-                "one into the other"
-            )
-        raise Mistake(f"{case}: got the distances {brief(got)}. Whose are they? Characters are asked for")
-    if not all(isinstance(x, str) and x in vocab.stoi for x in got):
-        raise Mistake(f"{case}: expected a list of characters, got {brief(got)}")
-    expected = neighbours(C, vocab, c, k)
-    if got == expected:
-        return
-    if c in got:
-        equal = [vocab.itos[j] for j in (C - C[vocab.stoi[c]] == 0).all(1).nonzero().flatten().tolist()]
-        if len(equal) > 1:
-            raise Mistake(
-                f"{case}: {got} holds {c!r} itself. The rows of {' and '.join(map(repr, equal))} are equal, so the "
-                f"character itself need not come first: take out its own index, not the first place"
-            )
-        raise Mistake(f"{case}: {got} holds {c!r} itself, at distance 0. Ask for the others")
-    if "." in expected and "." not in got:
-        raise Mistake(f"{case}: got {got}, without the boundary '.', which has a row of its own like any other")
-    if len(got) != k:
-        raise Mistake(f"{case}: got {len(got)} characters, {brief(got)}")
-    if got == [x for x in expected if x != "."] + ["."]:
-        raise Mistake(f"{case}: got {got}, with '.' put last: the boundary has a distance like any other")
-    d = (C - C[vocab.stoi[c]]).norm(dim=1)
-    order = [x for x in (vocab.itos[j] for j in d.argsort(descending=True).tolist()) if x != c]
-    if got == order[:k]:
-        raise Mistake(f"{case}: got {got}, the farthest ones: the smallest distance comes first")
-    if C.shape[1] > 2 and got == neighbours(C[:, :2], vocab, c, k):
-        raise Mistake(
-            f"{case}: got {got}, the neighbours in columns 0 and 1 alone. {got[0]!r} is {d[vocab.stoi[got[0]]]:.2f} "
-            f"away, {expected[0]!r} only {d[vocab.stoi[expected[0]]]:.2f}, when all {C.shape[1]} columns count"
-        )
-    own = vocab.stoi[c]
-    unit = C / C.norm(dim=1, keepdim=True)
-    for values, sentence in (
-        (unit @ unit[own], "the order of the cosine. It compares directions from the origin; distances are asked for"),
-        (C @ C[own], "the order of the dot product, in which long rows win: distances are asked for"),
-        (-(C - C[own]).sum(1).abs(), "the order of added differences: +1 in one column and -1 in another cancel"),
-        (-(C - C[own]).sum(1), "the order of added differences, with their signs: a distance is never negative"),
-        (-(C - C[own]).abs().sum(1), "the order of absolute differences added up, the way of a taxi: Euclidean ones"
-         " are squared, added, and the root is taken"),
-    ):  # fmt: skip
-        values = values.clone()
-        values[own] = float("-inf")
-        if got == [vocab.itos[j] for j in values.argsort(descending=True)[:k].tolist()]:
-            raise Mistake(f"{case}: got {got}, {sentence}")
-    if sorted(got) == sorted(expected):
-        raise Mistake(f"{case}: the right characters, but {got} is not the order of their distances: nearest first")
-    raise Mistake(
-        f"{case}: got {got}. The first is {d[vocab.stoi[got[0]]]:.2f} away, the nearest one "
-        f"{d[vocab.stoi[expected[0]]]:.2f}"
-    )
+def _nearest(
+    C: Tensor, vocab: Vocab, c: str, k: int, measure: Callable[[Tensor, Tensor], Tensor], *, largest: bool = False
+) -> list[str]:
+    """The k characters whose rows have the lowest, or the largest, measure with that of c."""
+    values = measure(C, C[vocab.stoi[c]]).clone()
+    values[vocab.stoi[c]] = float("-inf") if largest else float("inf")
+    return [vocab.itos[j] for j in values.argsort(descending=largest)[:k].tolist()]
 
+
+def _by(measure: Callable[[Tensor, Tensor], Tensor], **how: object) -> Callable[..., list[str]]:
+    return partial(_nearest, measure=measure, **how)
+
+
+def _distance(C: Tensor, row: Tensor) -> Tensor:
+    return (C - row).norm(dim=1)
+
+
+def _cosine(C: Tensor, row: Tensor) -> Tensor:
+    return torch.nn.functional.cosine_similarity(C, row[None])
+
+
+def _with_itself(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
+    return [vocab.itos[j] for j in _distance(C, C[vocab.stoi[c]]).argsort()[:k].tolist()]
+
+
+def _first_place_dropped(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
+    order = _distance(C, C[vocab.stoi[c]]).argsort(stable=True)
+    return [vocab.itos[j] for j in order[1 : k + 1].tolist()]
+
+
+def _one_too_few(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
+    return neighbours(C, vocab, c, k)[: k - 1]
+
+
+def _indices(C: Tensor, vocab: Vocab, c: str, k: int) -> list[int]:
+    return [vocab.stoi[x] for x in neighbours(C, vocab, c, k)]
+
+
+def _distances(C: Tensor, vocab: Vocab, c: str, k: int) -> Tensor:
+    return _distance(C, C[vocab.stoi[c]]).sort().values[1 : k + 1]
+
+
+def _alphabet(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
+    usual = Vocab("abcdefghijklmnopqrstuvwxyz")
+    return [usual.itos[i] for i in _indices(C, vocab, c, k)]
+
+
+def _boundary_last(C: Tensor, row: Tensor) -> Tensor:
+    return torch.where(torch.arange(len(C)) == 0, 1e9, _distance(C, row))
+
+
+def _letters_only(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
+    return [x for x in neighbours(C, vocab, c, len(vocab) - 1) if x != "."][:k]
+
+
+def _in_place(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
+    C -= C[vocab.stoi[c]].clone()
+    return [vocab.itos[j] for j in C.norm(dim=1).argsort()[1 : k + 1].tolist()]
+
+
+def _all_pairs(C: Tensor, vocab: Vocab, c: str, k: int) -> np.ndarray:
+    D = np.linalg.norm(C.numpy()[:, None] - C.numpy(), axis=2)
+    np.fill_diagonal(D, np.inf)
+    return np.array([vocab.itos[int(j)] for j in D[vocab.stoi[c]].argsort()[:k]])
+
+
+def _sorted_letters(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
+    row = {x: C[i].tolist() for x, i in vocab.stoi.items()}
+    return sorted(set(row) - {c}, key=lambda x: math.dist(row[x], row[c]))[:k]
+
+
+def _among(C: object, vocab: Vocab, c: str, k: int) -> Case:
+    C = torch.as_tensor(C)
+    label = f"for the {k} nearest to {c!r} among {len(vocab)} symbols in {C.shape[1]} dimensions"
+    return Case(C, vocab, c, k, label=label)
+
+
+# Distances from a: b 1, c 2, d 3.3, e 4, "." 5. The first two columns alone, the directions from the middle, and the
+# sums of differences, with signs or without, would each give another order.
+_FEW = Vocab("abcde")
+_ROWS = [[-2.0, 5.0, 2.0], [1.0, 1.0, 2.0], [1.0, 2.0, 2.0], [3.0, 1.0, 2.0], [2.0, 2.0, 5.0], [1.0, -3.0, 2.0]]
+_TWINS = [[5.0, 0.0], [1.0, 1.0], [2.0, 1.0], [1.0, 1.0], [4.0, 1.0], [9.0, 1.0]]  # the rows of a and c are equal
+_MANY = Vocab("zyxwvutsrqponmlkjihgfedcba0123456789")  # 37 symbols, not in the alphabet's order
+_TABLE = torch.randn(len(_MANY), 10, generator=torch.Generator().manual_seed(_SEED))
 
 q1 = Exercise(
     "9.1",
     "the neighbours of a character",
-    _check_neighbours,
+    solution=neighbours,
+    observe=_characters,
+    cases=[
+        _among(_ROWS, _FEW, "a", 3),
+        _among(_ROWS, _FEW, "a", 1),
+        _among(_ROWS, _FEW, "b", 5),
+        *[_among(_TWINS, _FEW, c, 2) for c in "ca"],
+        *[_among(_TABLE, _MANY, c, 4) for c in "q.7"],
+        _among(_TABLE[:, :1], _MANY, "q", 8),
+    ],
+    wrong=[
+        Wrong(_with_itself, ", at distance 0: ask for the others"),
+        Wrong(_first_place_dropped, "take out its own index, not the first place"),
+        Wrong(
+            _by(lambda C, row: torch.where(_distance(C, row) == 0, math.inf, _distance(C, row))),
+            "a character with the same row as c was left out too: it is the nearest there is",
+        ),
+        Wrong(_one_too_few, "one too few: take out the character itself first, then take k"),
+        Wrong(_indices, "got the indices [2, 3, 4]. Characters are asked for"),
+        Wrong(_distances, "got the numbers"),
+        Wrong(_alphabet, "an alphabet is written in it: vocab.itos has the characters of this table"),
+        Wrong(
+            lambda C, vocab, c, k: neighbours(C[:, :2], vocab, c, k),
+            "the neighbours in columns 0 and 1 alone: all columns count",
+        ),
+        Wrong(lambda C, vocab, c, k: neighbours(C[:, :1], vocab, c, k), "only column 0 was used: all columns count"),
+        Wrong(_by(_distance, largest=True), "the farthest ones: the smallest distance comes first"),
+        Wrong(
+            _by(_cosine, largest=True),
+            "the order of the cosine, which compares directions from the origin: distances are asked for",
+        ),
+        Wrong(
+            _by(torch.mv, largest=True),
+            "the order of the dot product, in which long rows win: distances are asked for",
+        ),
+        Wrong(
+            _by(lambda C, row: (C - row).sum(1).abs()),
+            "the order of added differences: +1 in one column and -1 in another cancel, so square first",
+        ),
+        Wrong(
+            _by(lambda C, row: (C - row).sum(1)),
+            "the order of added differences, with their signs: a distance is never negative",
+        ),
+        Wrong(
+            _by(lambda C, row: (C - row).abs().sum(1)),
+            "the order of absolute differences added up. The Euclidean distance squares them before adding",
+        ),
+        Wrong(
+            _by(lambda C, row: (C - row).abs().amax(1)),
+            "the order of the largest single difference: the Euclidean distance adds the squares of all",
+        ),
+        Wrong(
+            _by(lambda C, row: (C.norm(dim=1) - row.norm()).abs()),
+            "the order of a difference of two lengths: subtract the rows first, then take the length",
+        ),
+        Wrong(_by(_boundary_last), "'.' comes last whatever its distance: the boundary has a row like any other"),
+        Wrong(_letters_only, "without the boundary '.', which has a row of its own like any other"),
+        Wrong(lambda C, vocab, c, k: neighbours(C, vocab, c, 3), "the number 3 is written in it: use k"),
+        Wrong(lambda C, vocab, c, k: neighbours(C, vocab, c, k)[::-1], "the right characters, the farthest first"),
+        Wrong(
+            lambda C, vocab, c, k: sorted(neighbours(C, vocab, c, k)),
+            "the right characters in the order of the alphabet: the nearest comes first",
+        ),
+        Wrong(_in_place, "your answer changed its argument C"),
+        Wrong(lambda C, vocab, c, k: list(zip(neighbours(C, vocab, c, k), "abc", strict=False)), "expected a list of"),
+    ],
+    also_right=[
+        _by(_distance),
+        _by(lambda C, row: ((C - row) ** 2).sum(1)),
+        _by(lambda C, row: -torch.cdist(row[None], C)[0], largest=True),
+        _all_pairs,
+        lambda C, vocab, c, k: "".join(neighbours(C, vocab, c, k)),
+        _sorted_letters,
+    ],
+    right="all columns count, the character itself does not, and what comes back are characters, the nearest first.",
     hints=[
         "C - C[i] subtracts one row from all rows at once, by broadcasting: (vocab_size, n_embd).",
         "Square, sum over the columns (dim=1), take the root; or .norm(dim=1). One distance per character.",
         "Its own distance is 0. Set it to infinity before sorting, then argsort gives the indices, the nearest first.",
         "vocab.itos[j] is the character of index j; j must be a Python number, so .tolist() first.",
     ],
-    solution=neighbours,
 )
 
 
-# ---------------------------------------------------------------------------------------------------------- 9.2
+# ---- 9.2 a map of many dimensions ------------------------------------------------------------------------------------
 
 
 def pca(C: Tensor, k: int = 2) -> Tensor:
@@ -163,8 +229,66 @@ def pca(C: Tensor, k: int = 2) -> Tensor:
     return centred @ Vh[:k].T  # (vocab_size, k)
 
 
-def _svd(C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.linalg.svd(C, full_matrices=False)
+def _mapped(answer: Callable[..., object], C: Tensor, k: int) -> object:
+    """The map, each column turned to the side of the solution's: a sign means nothing."""
+    out = plain(answer(C, k))
+    found = numbers(out)
+    if found is None:
+        if out is None:
+            return None
+        raise Mistake(f"expected one table of coordinates, got {brief(out)}")
+    wanted = pca(C, k).double()
+    if found.shape != wanted.shape:
+        return found
+    turned = _turned(found.double(), wanted)
+    moved = _turned(turned - turned.mean(0), wanted)
+    if k > 1 and not _alike(turned, wanted) and _alike(moved, wanted):
+        raise Mistake(
+            "the directions are right, but the middle of the map is not 0: project the centred rows, whose mean is 0"
+        )
+    return turned
+
+
+def _turned(found: Tensor, wanted: Tensor) -> Tensor:
+    """Each column turned towards the one wanted; where they have little in common, its largest number is positive."""
+    likeness = torch.cosine_similarity(found, wanted, dim=0)
+    largest = found.gather(0, found.abs().argmax(0)[None])[0]
+    return torch.where(torch.where(likeness.abs() > 0.5, likeness, largest) < 0, -found, found)
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    return same(a, b, rtol=1e-3, atol=1e-4)
+
+
+def _svd(X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.linalg.svd(X, full_matrices=False)
+
+
+def _from(middle: Callable[[Tensor], object], C: Tensor, k: int) -> Tensor:
+    """The map with something else than the mean of each column subtracted."""
+    X = C - middle(C)
+    return X @ _svd(X)[2][:k].T
+
+
+def _centred_in_place(C: Tensor, k: int) -> Tensor:
+    C -= C.mean(0)
+    return C @ _svd(C)[2][:k].T
+
+
+def _by_eigenvectors(C: Tensor, k: int) -> Tensor:
+    X = C - C.mean(0)
+    return X @ torch.linalg.eigh(X.T @ X / (len(X) - 1)).eigenvectors.flip(1)[:, :k]
+
+
+def _by_numpy(C: Tensor, k: int) -> np.ndarray:
+    X = C.numpy() - C.numpy().mean(0)
+    values, vectors = np.linalg.eigh(np.cov(X.T))
+    return X @ vectors[:, np.argsort(-values)[:k]]
+
+
+def _u_times_s(C: Tensor, k: int) -> Tensor:
+    U, S, _ = _svd(C - C.mean(0, keepdim=True))
+    return (U * S)[:, :k]
 
 
 def _a_table(rows: int, columns: int) -> Tensor:
@@ -175,123 +299,126 @@ def _a_table(rows: int, columns: int) -> Tensor:
     return torch.randn(rows, columns, generator=g) * widths @ turn + torch.linspace(2, 4, columns)
 
 
-def _check_pca(answer: object) -> str:
-    own_function(answer, "q2.check(pca)")
-    # Four points on a line in three dimensions, so that one direction shows everything.
-    line = torch.tensor([[1.0, 0.0, 2.0], [2.0, 2.0, 4.0], [4.0, 6.0, 8.0], [5.0, 8.0, 10.0]])
-    _check_pca_of(answer, line, 1, "for 4 rows that lie on a line in 3 dimensions, k=1")
-    table = _a_table(27, 10)
-    _check_pca_of(answer, table, 2, "for a table of 27 rows and 10 columns, k=2")
-    _check_pca_of(answer, table, 3, "for a table of 27 rows and 10 columns, k=3")
-    _check_pca_of(answer, _a_table(40, 5), 2, "for a table of 40 rows and 5 columns, k=2")
-    return "centred, along the widest directions, in their order. (Each may be mirrored: a sign means nothing.)"
+# Four points on a line in three dimensions: one direction shows everything.
+_LINE = torch.tensor([[1.0, 0.0, 2.0], [2.0, 2.0, 4.0], [4.0, 6.0, 8.0], [6.0, 10.0, 12.0]])
 
 
-def _check_pca_of(answer: Callable, C: Tensor, k: int, case: str) -> None:
-    given = C.clone()
-    got = _tensor(answer(given, k), f"coordinates of shape (rows, {k})")
-    if not torch.equal(given, C):
-        raise Mistake("your function changed C: the network would go on with another table. Work on a copy or a result")
-    expected = pca(C.double(), k)
-    if _same_up_to_signs(got, expected):
-        return
-    D = C.double()
-    X = D - D.mean(0)
-    U, _, Vh = _svd(X)
-    U0, _, Vh0 = _svd(D)
+def _to_map(C: Tensor, k: int, what: str = "") -> Case:
     rows, columns = C.shape
-    if got.shape == (rows,) and k == 1 and _same_up_to_signs(got[:, None], expected):
-        raise Mistake(f"{case}: the numbers are right, but their shape is {(rows,)}: expected {(rows, 1)}")
-    if got.shape == (rows, columns) and _same_up_to_signs(got[:, :k], expected):
-        raise Mistake(f"{case}: all {columns} directions came back; the first k are asked for")
-    if got.shape in {(k, columns), (columns, k)} and got.shape != expected.shape:
-        raise Mistake(
-            f"{case}: got shape {tuple(got.shape)}, the directions themselves. Where does each row lie along them? A "
-            "product of rows and directions tells"
-        )
-    if got.shape[::-1] == expected.shape and _same_up_to_signs(got.mT, expected):
-        raise Mistake(f"{case}: got shape {tuple(got.shape)}, the transpose of {tuple(expected.shape)}")
-    if got.shape != expected.shape:
-        raise Mistake(f"{case}: got shape {tuple(got.shape)}, expected {tuple(expected.shape)}, one row per character")
-    if _same(got, D[:, :k]) or _same(got, X[:, :k]):
-        shown = X[:, :k].square().sum() / X.square().sum()
-        best = expected.square().sum() / X.square().sum()
-        raise Mistake(
-            f"{case}: these are the first {k} of {columns} columns of C. Which numbers stand first is an accident of "
-            f"the random start: they show {shown:.0%} of the spread, the {k} widest directions {best:.0%}"
-        )
-    if _same_up_to_signs(got, D @ Vh[:k].T):
-        raise Mistake(
-            f"{case}: the directions are right, but the rows were projected as they stand, so that the middle of the "
-            "map lies elsewhere: project the centred rows, whose mean is 0"
-        )
-    if _same_up_to_signs(got, D @ Vh0[:k].T):
-        raise Mistake(
-            f"{case}: the rows were not centred, so the first direction points from 0 to their middle instead of along "
-            "their widest spread. Subtract C.mean(0) first"
-        )
-    if _same_up_to_signs(got, U[:, :k]):
-        raise Mistake(
-            f"{case}: these are columns of U, which are all equally wide: S says how wide each direction is, and "
-            "U * S has it back"
-        )
-    if _same_up_to_signs(got, U0[:, :k]):
-        raise Mistake(f"{case}: these are columns of U of the rows as they stand: centre them, and mind S")
-    if _same_up_to_signs(got, X @ Vh[:, :k]):
-        raise Mistake(
-            f"{case}: you projected on columns of Vh. torch.linalg.svd returns V transposed: a direction is a row of it"
-        )
-    if _same_up_to_signs(got, X @ Vh[-k:].T) or _same_up_to_signs(got, X @ Vh[-k:].flip(0).T):
-        raise Mistake(f"{case}: these are the narrowest directions: eigh sorts upwards, svd downwards")
-    if k > 1 and _same_up_to_signs(got, expected.flip(1)):
-        raise Mistake(f"{case}: the right directions in the wrong order: the widest is column 0")
-    wide = (X / X.std(0)).nan_to_num()
-    if _same_up_to_signs(got, wide @ _svd(wide)[2][:k].T):
-        raise Mistake(
-            f"{case}: each column was divided by its standard deviation first. The columns are in the same unit, and a "
-            "wide one is wide because the network made it so: centre only"
-        )
-    for middle, name in ((D.median(0).values, "median"), (D[0], "first row")):
-        if _same_up_to_signs(got, (D - middle) @ _svd(D - middle)[2][:k].T):
-            raise Mistake(f"{case}: the middle that was subtracted is the {name}: it is the mean, C.mean(0)")
-    across = D - D.mean(1, keepdim=True)
-    if _same_up_to_signs(got, across @ _svd(across)[2][:k].T):
-        raise Mistake(
-            f"{case}: the mean of each row was subtracted: the middle of the map is the mean over rows, dim 0"
-        )
-    if _same_up_to_signs(got, X - D.mean() + D.mean(0)) or _same_up_to_signs(
-        got, (D - D.mean()) @ _svd(D - D.mean())[2][:k].T
-    ):
-        raise Mistake(f"{case}: one mean over all numbers was subtracted: each column has a mean of its own, dim 0")
-    moved = got - got.mean(0)
-    if _same_up_to_signs(moved, expected):
-        raise Mistake(f"{case}: the right map, but its middle is not 0: measure from the mean")
-    width, right = (x.square().mean(0).sqrt() for x in (moved, expected))
-    if torch.allclose(width, right, rtol=0.1):
-        off = (torch.where((moved * expected).sum(0) < 0, -got, got) - expected).abs().max()
-        raise Mistake(
-            f"{case}: the columns are about as wide as they should be, but a coordinate is off by {off:.2g}: is "
-            "something rounded, or only approximate, as pca_lowrank is?"
-        )
-    shown, right = (", ".join(f"{w:.2f}" for w in widths.tolist()) for widths in (width, right))
-    raise Mistake(f"{case}: the columns scatter by {shown} about their mean, the {k} widest directions by {right}")
+    return Case(C, k, label=f"for {what or f'a table of {rows} rows and {columns} columns'} and k = {k}")
 
 
 q2 = Exercise(
     "9.2",
     "a map of many dimensions",
-    _check_pca,
+    solution=pca,
+    observe=_mapped,
+    rtol=1e-3,
+    atol=1e-4,
+    cases=[
+        _to_map(_LINE, 1, "4 rows that lie on a line in 3 dimensions"),
+        _to_map(_a_table(27, 10), 2),
+        _to_map(_a_table(27, 10), 3),
+        _to_map(_a_table(40, 5), 2),
+        _to_map(_a_table(6, 12), 2),
+        _to_map(_a_table(27, 10), 10),
+    ],
+    wrong=[
+        Wrong(
+            lambda C, k: C[:, :k],
+            "these are the first k columns of C. Which numbers stand first is an accident of the random start",
+        ),
+        Wrong(
+            lambda C, k: (C - C.mean(0))[:, :k],
+            "these are the first k columns of C, centred. A wide direction is a mixture of columns",
+        ),
+        Wrong(
+            lambda C, k: (C - C.mean(0))[:, C.var(0).argsort(descending=True)[:k]],
+            "these are the k columns of C that vary most. A wide direction is a mixture of columns",
+        ),
+        Wrong(
+            partial(_from, lambda C: 0),
+            "the rows were not centred, so the first direction points from 0 to their middle: subtract C.mean(0) first",
+        ),
+        Wrong(lambda C, k: C @ _svd(C - C.mean(0))[2][:k].T, "the middle of the map is not 0"),
+        Wrong(
+            lambda C, k: (C - C.mean(0)) @ _svd(C)[2][:k].T,
+            "the directions are those of the rows as they stand: centre before the svd, not after it",
+        ),
+        Wrong(
+            lambda C, k: _svd(C - C.mean(0))[0][:, :k],
+            "these are columns of U, which are all equally wide: S says how wide each direction is, and U * S has it",
+        ),
+        Wrong(
+            lambda C, k: _svd(C)[0][:, :k],
+            "these are columns of U of the rows as they stand: centre them, and multiply by S",
+        ),
+        Wrong(
+            lambda C, k: pca(C, k) / pca(C, k).std(0),
+            "each column of the map has been divided by its width: a map keeps the widths of its directions",
+        ),
+        Wrong(
+            lambda C, k: (C - C.mean(0)) @ _svd(C - C.mean(0))[2][:, :k],
+            "you projected on columns of Vh. torch.linalg.svd returns V transposed: a direction is a row of it",
+        ),
+        Wrong(
+            lambda C, k: (C - C.mean(0)) @ torch.linalg.eigh((C - C.mean(0)).T @ (C - C.mean(0))).eigenvectors[:, :k],
+            "these are the narrowest directions: eigh sorts upwards, svd downwards",
+        ),
+        Wrong(lambda C, k: _svd(C - C.mean(0))[2][:k], "these are the directions. Where does each row lie along them?"),
+        Wrong(
+            lambda C, k: _svd(C - C.mean(0))[2][:k].T,
+            "these are the directions, as columns. Multiply the centred rows by them",
+        ),
+        Wrong(lambda C, k: pca(C, C.shape[1]), "all directions came back: the first k are asked for"),
+        Wrong(lambda C, k: pca(C, 2), "the number 2 is written in it: use k"),
+        Wrong(lambda C, k: pca(C, k).T, "that is the transpose: one row per character"),
+        Wrong(lambda C, k: pca(C, k).squeeze(), "for k = 1 the map still has a column: shape (vocab_size, 1)"),
+        Wrong(lambda C, k: pca(C, k).flip(1), "the right directions in the wrong order: the widest is column 0"),
+        Wrong(
+            lambda C, k: pca((C - C.mean(0)) / C.std(0), k),
+            "each column was divided by its standard deviation first. The columns are in the same unit, and a wide "
+            "one is wide because the network made it so: centre only",
+        ),
+        Wrong(
+            partial(_from, lambda C: C.mean(1, keepdim=True)),
+            "the mean of each row was subtracted: each column has a mean of its own, C.mean(0)",
+        ),
+        Wrong(
+            partial(_from, Tensor.mean),
+            "one mean over all numbers was subtracted: each column has a mean of its own, C.mean(0)",
+        ),
+        Wrong(
+            partial(_from, lambda C: C.median(0).values), "the median was subtracted: measure from the mean, C.mean(0)"
+        ),
+        Wrong(partial(_from, lambda C: C[0]), "the first row was subtracted: measure from the mean, C.mean(0)"),
+        Wrong(lambda C, k: (pca(C, k) * 100).round() / 100, "the coordinates are rounded: return all digits"),
+        Wrong(
+            lambda C, k: (C - C.mean(0)).T @ (C - C.mean(0)) / (len(C) - 1),
+            "that is the covariance of the columns, from which the directions come",
+        ),
+        Wrong(_centred_in_place, "your answer changed its argument C"),
+        Wrong(lambda C, k: _svd(C - C.mean(0)), "expected one table of coordinates"),
+    ],
+    also_right=[
+        _by_eigenvectors,
+        _by_numpy,
+        _u_times_s,
+        lambda C, k: -_u_times_s(C, k),
+        lambda C, k: (C - C.mean(0)) @ torch.linalg.svd((C - C.mean(0)).T).U[:, :k],
+        lambda C, k: pca(C.double(), k).tolist(),
+    ],
+    right="centred, along the widest directions, in their order. (Each may be mirrored: a sign means nothing.)",
     hints=[
         "First the middle: C.mean(0) has one number per column. Subtract it.",
         "U, S, Vh = torch.linalg.svd(centred, full_matrices=False). The rows of Vh are the directions, widest first.",
         "Where a row lies along a direction is their dot product; all rows and k directions at once: a matrix product.",
         "Shapes: (vocab_size, n_embd) @ (n_embd, k). Which k of Vh, and which way round?",
     ],
-    solution=pca,
 )
 
 
-# ---------------------------------------------------------------------------------------------------------- 9.3
+# ---- 9.3 how much a map shows ----------------------------------------------------------------------------------------
 
 
 def explained(C: Tensor) -> Tensor:
@@ -300,85 +427,100 @@ def explained(C: Tensor) -> Tensor:
     return S**2 / (S**2).sum()
 
 
-def _check_explained(answer: object) -> str:
-    own_function(answer, "q3.check(explained)")
-    # Four points: 1.5 to each side one way, 0.5 to each side the other, about (5, 5).
-    cross = torch.tensor([[6.5, 5.0], [3.5, 5.0], [5.0, 5.5], [5.0, 4.5]])
-    _check_explained_of(answer, cross, "for (6.5, 5), (3.5, 5), (5, 5.5), (5, 4.5)")
-    _check_explained_of(answer, cross.flip(1), "for (5, 6.5), (5, 3.5), (5.5, 5), (4.5, 5)")
-    _check_explained_of(answer, _a_table(27, 10), "for a table of 27 rows and 10 columns")
-    _check_explained_of(answer, _a_table(40, 5), "for a table of 40 rows and 5 columns")
-    return "squares of the singular values over the sum of all squares. What the first two hold is what a map shows."
+def _s(C: Tensor) -> Tensor:
+    return torch.linalg.svdvals(C - C.mean(0))
 
 
-def _check_explained_of(answer: Callable, C: Tensor, case: str) -> None:
-    given = C.clone()
-    got = _tensor(answer(given), "a share for each direction")
-    if not torch.equal(given, C):
-        raise Mistake("your function changed C: the network would go on with another table. Work on a copy or a result")
-    D = C.double()
-    X = D - D.mean(0)
-    S = torch.linalg.svdvals(X)
-    expected = S**2 / (S**2).sum()
+def _shares(X: Tensor) -> Tensor:
+    return torch.linalg.svdvals(X) ** 2 / (X**2).sum()
 
-    def shares(rows: Tensor) -> Tensor:
-        return torch.linalg.svdvals(rows) ** 2 / (rows**2).sum()
 
-    def show(values: Tensor) -> str:
-        few = ", ".join(f"{v:.3f}" for v in values[:3].tolist())
-        return f"[{few}{', ...' if len(values) > 3 else ''}]"
+def _column_shares(C: Tensor) -> Tensor:
+    return C.var(0) / C.var(0).sum()
 
-    if _same(got, expected):
-        return
-    if got.ndim != 1 or len(got) != len(expected):
-        if got.numel() == 1:
-            raise Mistake(
-                f"{case}: got one number, {float(got.flatten()[0]):.3f}: a share for each direction is asked for"
-            )
-        raise Mistake(
-            f"{case}: got shape {tuple(got.shape)}, expected {(len(expected),)}, one share for each direction"
-        )
-    case = f"{case}: got {show(got)}, expected {show(expected)}."
-    columns = X.square().sum(0)
-    for values, sentence in (
-        (S / S.sum(), "These are shares of the singular values. A variance is a mean of squares: square them first"),
-        (S**2, "These are sums of squares, which grow with every row. A share is divided by the sum over directions"),
-        (S**2 / len(D), "These are variances along each direction; a share is divided by their sum"),
-        (S**2 / (len(D) - 1), "These are variances along each direction; a share is divided by their sum"),
-        (S, "These are the singular values themselves: square, then divide by the sum"),
-        (shares(D), "The rows were not centred: the first direction then holds how far from 0 they lie"),
-        (100 * expected, "These are per cent: shares add up to 1"),
-        (expected.cumsum(0), "These are running totals: the share of each direction alone is asked for"),
-        (S**2 / S[0] ** 2, "These are divided by the largest: a share is divided by the sum"),
-        (shares(D - D.mean()), "One mean over all numbers was subtracted: each column has a mean of its own, dim 0"),
-        (shares(D - D.mean(1, keepdim=True)), "The mean of each row was subtracted: the columns have one each, dim 0"),
-        (S**2 / S.sum() ** 2, "The sum was squared; the squares should be summed"),
-        (
-            columns / columns.sum(),
-            "These are the shares of the columns of C as they stand, not of the widest directions",
-        ),
-        (expected.flip(0), "The right shares in the wrong order: the widest direction comes first"),
-        (
-            (columns / columns.sum()).sort(descending=True).values,
-            "These are the shares of single columns of C, sorted. A direction may mix columns, and hold more than any",
-        ),
-    ):
-        if _same(got, values):
-            raise Mistake(f"{case} {sentence}")
-    if abs(got.sum() - 1) > 1e-3:
-        raise Mistake(f"{case} They should fall and add up to 1, not {got.sum():.3f}")
-    off = (got - expected).abs().max()
-    raise Mistake(f"{case} They add up to 1, but differ by up to {off:.2g} from the squares of S over their sum")
 
+def _centred_first(C: Tensor) -> Tensor:
+    C -= C.mean(0)
+    return _shares(C)
+
+
+# Four points: 1.5 to each side one way, 0.5 to each side the other, about (5, 5).
+_CROSS = torch.tensor([[6.5, 5.0], [3.5, 5.0], [5.0, 5.5], [5.0, 4.5]])
 
 q3 = Exercise(
     "9.3",
     "how much a map shows",
-    _check_explained,
+    solution=explained,
+    rtol=1e-3,
+    atol=1e-4,
+    cases=[
+        Case(_CROSS),
+        Case(_CROSS.flip(1)),
+        Case(_LINE, label="for 4 rows that lie on a line in 3 dimensions"),
+        Case(_a_table(27, 10), label="for a table of 27 rows and 10 columns"),
+        Case(_a_table(40, 5), label="for a table of 40 rows and 5 columns"),
+    ],
+    wrong=[
+        Wrong(
+            lambda C: _s(C) / _s(C).sum(),
+            "these are shares of the singular values. A variance is a mean of squares: square them first",
+        ),
+        Wrong(
+            lambda C: _s(C) ** 2,
+            "these are sums of squares, which grow with every row: divide each by the sum over the directions",
+        ),
+        Wrong(lambda C: _s(C), "these are the singular values themselves: square, then divide by the sum"),
+        Wrong(
+            lambda C: _s(C) ** 2 / (len(C) - 1),
+            "these are the variances along the directions: divide each by their sum",
+        ),
+        Wrong(
+            lambda C: _s(C) ** 2 / len(C),
+            "these are mean squares along the directions: a share is divided by the sum of all",
+        ),
+        Wrong(_shares, "the rows were not centred: the first direction then holds how far from 0 they lie"),
+        Wrong(lambda C: _shares(C - C.mean()), "one mean over all numbers was subtracted: each column has its own"),
+        Wrong(
+            lambda C: _shares(C - C.mean(1, keepdim=True)),
+            "the mean of each row was subtracted: the mean of each column is meant, dim 0",
+        ),
+        Wrong(lambda C: 100 * explained(C), "these are per cent: shares add up to 1"),
+        Wrong(lambda C: explained(C).cumsum(0), "these are running totals: the share of each direction alone"),
+        Wrong(lambda C: explained(C).flip(0), "the right shares in the wrong order: the widest direction comes first"),
+        Wrong(lambda C: _s(C) ** 2 / _s(C)[0] ** 2, "these are divided by the largest: divide by the sum"),
+        Wrong(lambda C: _s(C) ** 2 / _s(C).sum() ** 2, "the sum was squared; sum the squares"),
+        Wrong(
+            lambda C: _s(C) ** 4 / (_s(C) ** 4).sum(),
+            "squared twice: eigenvalues of the covariance are variances already",
+        ),
+        Wrong(_column_shares, "these are the shares of the columns of C as they stand, not of the widest directions"),
+        Wrong(
+            lambda C: _column_shares(C).sort(descending=True).values,
+            "these are the shares of single columns of C, sorted. A direction may mix columns, and hold more than any",
+        ),
+        Wrong(
+            lambda C: explained((C - C.mean(0)) / C.std(0)),
+            "each column was divided by its standard deviation first: centre only",
+        ),
+        Wrong(lambda C: torch.softmax(_s(C), 0), "a softmax adds up to 1 too, but a share is a square over the sum"),
+        Wrong(lambda C: explained(C) / 2, "these add up to one half: shares add up to 1"),
+        Wrong(lambda C: explained(C)[:2], "only the first two directions: one share for each"),
+        Wrong(lambda C: explained(C)[:2].sum(), "one number: a share for each direction is asked for"),
+        Wrong(lambda C: explained(C).round(decimals=2), "the shares are rounded: return all digits"),
+        Wrong(_centred_first, "your answer changed its argument C"),
+    ],
+    also_right=[
+        lambda C: tuple(explained(C)),
+        lambda C: np.sort(np.linalg.eigvalsh(np.cov(C.numpy().T)))[::-1] / np.cov(C.numpy().T).trace(),
+        lambda C: pca(C, C.shape[1]).var(0) / C.var(0).sum(),
+        lambda C: explained(C.double()),
+        lambda C: torch.linalg.eigvalsh(C.T.cov()).flip(0) / C.T.cov().trace(),
+        lambda C: [s**2 / sum(t**2 for t in _s(C).tolist()) for s in _s(C).tolist()],
+    ],
+    right="squares of the singular values over the sum of all squares. What the first two hold is what a map shows.",
     hints=[
         "Centre as before. torch.linalg.svdvals(centred) gives the singular values S alone, the largest first.",
         "S[j] ** 2 is the sum, over the rows, of the squared coordinate along direction j: n times its variance.",
         "A share is one of them divided by the sum of all.",
     ],
-    solution=explained,
 )

@@ -1,33 +1,19 @@
-"""Exercises of notebook 10: a mean in nats, equal sizes, a standard error, a paired difference, one look at test."""
+"""Exercises of notebook 10: a mean in nats, equal sizes, a standard error, a paired difference."""
 
-import functools
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
-from torch import Tensor
+import torch
 
-from mlp_lib.course.exercises.answers import brief, chosen_then_tested, close, number, own_function
-from mlp_lib.course.exercises.base import Exercise, Mistake
+from mlp_lib.course.exercises.answers import brief, close
+from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.course.exercises.values import numbers, plain
+from mlp_lib.model import MLPConfig
 
-
-def _number(value: object, what: str) -> float:
-    found = number(value, what)
-    if math.isnan(found):
-        raise Mistake(f"{what} is nan: a deviation needs two values, a root one that is not negative")
-    return found
-
-
-def _two_numbers(value: object, first: str, second: str) -> tuple[float, float]:
-    if isinstance(value, Tensor | np.ndarray):
-        value = list(value) if value.ndim == 1 else value
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise Mistake(f"expected two numbers, {first} and {second}, got {brief(value)}")
-    return _number(value[0], first), _number(value[1], second)
-
-
-# ---------------------------------------------------------------------------------------------------------- 10.1
+# ---- 10.1 from heights to nats ---------------------------------------------------------------------------------------
 
 
 def mean_nats(lossi: Sequence[float]) -> float:
@@ -36,118 +22,229 @@ def mean_nats(lossi: Sequence[float]) -> float:
     return sum(losses) / len(losses)
 
 
-def _check_mean_nats(answer: object) -> str:
-    own_function(answer, "q1.check(mean_nats)")
-    for lossi in ([0.3, 0.4, 0.5, 0.2], [1.45], [0.0, 1.0]):
-        _check_heights(answer, lossi)
-    return "each height back to its loss first, and the mean afterwards: a mean of logarithms is a lower number."
+def _means(undo: Callable[[float], float], lossi: Sequence[float]) -> float:
+    return statistics.fmean(map(undo, lossi))
 
 
-def _check_heights(answer: Callable, lossi: list[float]) -> None:
-    got = number(answer(list(lossi)), "the mean loss")
-    n, expected = len(lossi), mean_nats(lossi)
-    if close(got, expected):
-        return
-    heights = sum(lossi) / n
-    said = f"for lossi = {lossi}: expected {expected:.6g} nats, got {got:.6g}"
-    named = [
-        (heights, "that is the log10 of the loss, read as the loss. A curve that stands at 1.45 stands at 28.2 nats"),
-        (sum(math.exp(x) for x in lossi) / n, "the logarithms are to base 10, exp undoes those to base e"),
-        (math.exp(heights), "the logarithms are to base 10, exp undoes those to base e"),
-        (10**heights, "10 to the power of the mean height is the geometric mean. Losses of 1 and 10 nats have the "
-                      "mean 5.5, not 3.16: which comes first, the power or the mean?"),
-        (expected * n, "that is the sum of the losses: divide it"),
-        (expected * n / max(1, n - 1), f"the sum was divided by {n - 1}, and there are {n} losses"),
-        (10 ** lossi[0], "that is the first loss alone: does `return` stand inside the loop?"),
-        (10 ** lossi[0] / n, "only the first loss was added: does `return` stand inside the loop?"),
-        *((round(expected, k), "that is rounded: return all its digits") for k in (1, 2, 3)),
-        (10 ** -heights, "the sign of the exponent is turned round"),
-    ]  # fmt: skip
-    why = next((why for value, why in named if close(got, value)), "undo the log10 of each entry, then take the mean")
-    raise Mistake(f"{said}: {why}")
+def _rounded(digits: int) -> Wrong:
+    answer = lambda lossi: round(mean_nats(lossi), digits)  # noqa: E731
+    return Wrong(answer, f"that is rounded to {digits} digit{'s' * (digits > 1)} after the point: return all of them")
 
+
+_FALLING = [1.2 - 0.9 * (i / 2499) ** 0.5 + 0.05 * (i * i % 7 - 3) for i in range(2500)]
 
 q1 = Exercise(
     "10.1",
     "from heights to nats",
-    _check_mean_nats,
+    solution=mean_nats,
+    cases=[
+        Case([0.3, 0.4, 0.5, 0.2]),
+        Case([1.45]),
+        Case([0.0, 1.0]),
+        Case([-0.4, 0.0]),
+        Case([0.5, 0.5, 0.5, 1.0]),
+        Case(_FALLING, label="for 2,500 entries"),
+    ],
+    wrong=[
+        Wrong(
+            lambda lossi: sum(lossi) / len(lossi),
+            "that is the log10 of the loss, read as the loss. A curve that stands at 1.45 stands at 28.2 nats",
+        ),
+        Wrong(partial(_means, math.exp), "the logarithms are to base 10, exp undoes those to base e"),
+        Wrong(
+            lambda lossi: math.exp(statistics.fmean(lossi)),
+            "the logarithms are to base 10, and exp undoes those to base e; also, the power comes before the mean",
+        ),
+        Wrong(partial(_means, lambda x: 2**x), "the logarithms are to base 10, and 2 ** x undoes those to base 2"),
+        Wrong(
+            lambda lossi: 10 ** statistics.fmean(lossi),
+            "10 to the power of the mean height is the geometric mean. Losses of 1 and 10 nats have the mean 5.5, not "
+            "3.16: which comes first, the power or the mean?",
+        ),
+        Wrong(
+            lambda lossi: 10 ** statistics.median(lossi),
+            "that is the median loss: every step counts in a mean",
+        ),
+        Wrong(
+            lambda lossi: math.log10(mean_nats(lossi)),
+            "that is the log10 of the mean loss: the mean itself is asked for",
+        ),
+        Wrong(partial(_means, lambda x: 10 * x), "10 * x is ten times the height: 10 ** x is the power"),
+        Wrong(partial(_means, lambda x: x**10), "x ** 10 is a power of the height: 10 ** x undoes the log10"),
+        Wrong(partial(_means, lambda x: 10**-x), "the sign of the exponent is turned round"),
+        Wrong(lambda lossi: sum(10**x for x in lossi), "that is the sum of the losses: divide it by their number"),
+        Wrong(
+            lambda lossi: sum(10**x for x in lossi) / max(1, len(lossi) - 1),
+            "the sum was divided by n - 1: a mean divides by n, the number of losses",
+        ),
+        Wrong(
+            lambda lossi: 10 ** lossi[0] / len(lossi),
+            "only the first loss was added: does `return` stand inside the loop?",
+        ),
+        Wrong(lambda lossi: 10 ** lossi[0], "that is the first loss alone: does `return` stand inside the loop?"),
+        Wrong(lambda lossi: 10 ** lossi[-1], "that is the last loss alone"),
+        Wrong(lambda lossi: 10 ** min(lossi), "that is the lowest loss: the mean is asked for"),
+        Wrong(
+            lambda lossi: mean_nats(lossi[-1000:]), "only the last 1000 entries were used: the mean of all is asked for"
+        ),
+        Wrong(lambda lossi: mean_nats(list(set(lossi))), "equal entries were counted once: each step counts"),
+        *map(_rounded, (1, 2, 3)),
+        Wrong(lambda lossi: [10**x for x in lossi], "these are the losses: take their mean"),
+        Wrong(28.2, "without calling it"),
+    ],
+    also_right=[
+        partial(_means, lambda x: math.exp(x * math.log(10))),
+        lambda lossi: (10 ** torch.tensor(lossi)).mean(),
+        lambda lossi: np.power(10, np.array(lossi)).mean(),
+        lambda lossi: 10 ** (torch.logsumexp(torch.tensor(lossi) * math.log(10), 0) / math.log(10)) / len(lossi),
+    ],
+    right="each height back to its loss first, and the mean afterwards: a mean of logarithms is a lower number.",
     hints=[
         "An entry x of lossi stands for the loss 10**x: the entry 1 for 10 nats, the entry 0 for 1 nat.",
         "Try lossi = [0, 1] on paper: two losses, 1 and 10 nats. What is their mean? What is 10 to the mean entry?",
         "Make the list of losses first, one power for each entry, then sum and divide.",
     ],
-    solution=mean_nats,
 )
 
 
-# ---------------------------------------------------------------------------------------------------------- 10.2
+# ---- 10.2 as many parameters -----------------------------------------------------------------------------------------
 
 
-def matched_hidden(n_parameters: int, n_embd: int, block_size: int = 3, vocab_size: int = 27) -> int:
+def matched_hidden(n_parameters: int, n_embd: int, block_size: int, vocab_size: int) -> int:
     """The n_hidden that brings a network with `n_embd` numbers per character nearest to `n_parameters` parameters."""
     fixed = vocab_size * n_embd + vocab_size  # C and b2 do not depend on it
     for_each_unit = block_size * n_embd + 1 + vocab_size  # a column of W1, an entry of b1, a row of W2
-    return round((n_parameters - fixed) / for_each_unit)
+    return max(1, round((n_parameters - fixed) / for_each_unit))
 
 
-_SIZES = ((10_281, 10, 3, 27), (11_897, 2, 3, 27), (20_000, 5, 8, 25), (3_000, 24, 1, 60))
+def _hidden(answer: Callable[..., object], n_parameters: int, *sizes: int) -> object:
+    """The number of units; another one that comes as near counts as the solution's."""
+    out = plain(answer(n_parameters, *sizes))
+    best, value = matched_hidden(n_parameters, *sizes), numbers(out)
+    if value is None or value.numel() != 1 or not 1 <= value.item() < math.inf or value.item() % 1:
+        return out
+    off = [abs(_parameters(units, *sizes) - n_parameters) for units in (int(value), best)]
+    return best if off[0] == off[1] else out
 
 
-def _check_matched(answer: object) -> str:
-    own_function(answer, "q2.check(matched_hidden)")
-    for size in _SIZES:
-        _check_size(answer, *size)
-    return (
-        "348 units with two numbers per character: 11,913 parameters against 11,897. What differs now is where they "
-        "are spent."
-    )
+def _parameters(units: int, n_embd: int, block_size: int, vocab_size: int) -> int:
+    return vocab_size * n_embd + (block_size * n_embd + 1 + vocab_size) * units + vocab_size
 
 
-def _check_size(answer: Callable, n_parameters: int, n_embd: int, block_size: int, vocab_size: int) -> None:
-    def count(h: float) -> float:
-        return vocab_size * n_embd + block_size * n_embd * h + h + h * vocab_size + vocab_size
+def _solved(
+    n: int,
+    n_embd: int,
+    block_size: int,
+    vocab_size: int,
+    *,
+    C: int = 1,
+    b1: int = 1,
+    b2: int = 1,
+    W2: int = 1,
+    to_whole: Callable[[float], object] = round,
+    lowest: float = 1,
+) -> object:
+    """The solution with some of the tensors left out of the count, or another way to round."""
+    fixed = C * vocab_size * n_embd + b2 * vocab_size
+    return max(lowest, to_whole((n - fixed) / (block_size * n_embd + b1 + W2 * vocab_size)))
 
-    got = number(answer(n_parameters, n_embd, block_size, vocab_size), "n_hidden")
-    case = f"{n_parameters:,} parameters, n_embd {n_embd}, block_size {block_size}, {vocab_size} symbols"
-    if not math.isfinite(got) or got < 1 or got != round(got):
-        raise Mistake(f"{case}: expected a whole number of hidden units, at least 1, got {brief(got)}")
-    expected = matched_hidden(n_parameters, n_embd, block_size, vocab_size)
-    if abs(count(got) - n_parameters) <= abs(count(expected) - n_parameters):
-        return
 
-    def solved(fixed: float, unit: float) -> int:
-        return round((n_parameters - fixed) / unit)
+def _half_up(x: float) -> int:
+    return math.floor(x + 0.5)
 
-    C, b2, unit = vocab_size * n_embd, vocab_size, block_size * n_embd + 1 + vocab_size
-    if abs(got - expected) == 1:
-        why = "one unit off. Round to the nearest, not down; or a bias was not counted"
-    elif got == solved(C + b2, n_embd + 1 + vocab_size):
-        why = f"W1 has block_size * n_embd rows, {block_size * n_embd}, since all {block_size} characters come in"
-    elif got == solved(b2, unit):
-        why = f"the table C was forgotten, {C} numbers"
-    elif got in (solved(C, unit - 1), solved(C + b2, unit - 1), solved(C, unit)):
-        why = "a bias was forgotten: b1 has n_hidden numbers, b2 has one for each symbol"
-    elif got == solved(C + b2, unit - vocab_size):
-        why = f"W2 was forgotten: each hidden unit has {vocab_size} weights there"
-    else:
-        why = "write the count as fixed + n_hidden * (numbers for each unit)"
-    raise Mistake(f"{case}: n_hidden {got:.0f} gives {count(got):,.0f} parameters: {why}")
 
+def _searched(n_parameters: int, *sizes: int, units: Sequence[int]) -> int:
+    return min(units, key=lambda h: abs(_parameters(h, *sizes) - n_parameters))
+
+
+def _doubling(n_parameters: int, *sizes: int) -> int:
+    h = 1
+    while _parameters(h, *sizes) < n_parameters:
+        h += 1
+    return min((h, max(1, h - 1)), key=lambda h: abs(_parameters(h, *sizes) - n_parameters))
+
+
+def _frozen(at: int, size: int, name: str) -> Wrong:
+    answer = lambda *given: matched_hidden(*(size if k == at else value for k, value in enumerate(given)))  # noqa: E731
+    return Wrong(answer, f"{name} is written in it as {size}: use the argument")
+
+
+_UNITS = matched_hidden(11_897, 2, 3, 27)
 
 q2 = Exercise(
     "10.2",
     "as many parameters",
-    _check_matched,
+    solution=matched_hidden,
+    observe=_hidden,
+    cases=[
+        Case(10_281, 10, 3, 27),
+        Case(11_897, 2, 3, 27),
+        Case(20_000, 5, 8, 25),
+        Case(3_000, 24, 1, 60),
+        Case(30_100, 7, 4, 40),
+        Case(438, 2, 3, 27, label="for 438 parameters (10 units and 11 come equally near)"),
+        Case(100_000, 2, 3, 27),
+        Case(1_000_000, 2, 3, 27),
+        Case(50, 2, 3, 27, label="for 50 parameters, fewer than C and b2 have,"),
+    ],
+    wrong=[
+        Wrong(
+            lambda n, e, b, v: max(1, round((n - v * e - v) / (e + 1 + v))),
+            "W1 has block_size * n_embd rows, since all characters of the context come in",
+        ),
+        Wrong(partial(_solved, b1=0), "the bias b1 was forgotten: it has n_hidden numbers"),
+        Wrong(partial(_solved, b2=0), "the bias b2 was forgotten: it has one number for each symbol"),
+        Wrong(partial(_solved, b1=0, b2=0), "both biases were forgotten: b1 has n_hidden numbers, b2 vocab_size"),
+        Wrong(partial(_solved, C=0), "the table C was forgotten: vocab_size rows of n_embd numbers"),
+        Wrong(partial(_solved, C=0, b2=0), "C and b2 were forgotten: they do not depend on n_hidden, and count"),
+        Wrong(partial(_solved, W2=0), "W2 was forgotten: each hidden unit has vocab_size weights there"),
+        Wrong(partial(_solved, C=-1, b2=-1), "what C and b2 have is subtracted from n_parameters, not added to it"),
+        Wrong(
+            lambda n, e, b, v: max(1, round((n - b * v * e - v) / (b * e + 1 + v))),
+            "C was counted block_size times: all positions look up in one table",
+        ),
+        Wrong(partial(_solved, to_whole=float), "that is not a whole number of units: round it"),
+        Wrong(partial(_solved, to_whole=int), "rounded down: the nearest whole number is asked for"),
+        Wrong(partial(_solved, to_whole=math.ceil), "rounded up: the nearest whole number is asked for"),
+        Wrong(
+            lambda *sizes: max(8, 8 * round(matched_hidden(*sizes) / 8)),
+            "that is a multiple of 8: any whole number of units is allowed, and another one comes nearer",
+        ),
+        Wrong(partial(_solved, lowest=-math.inf), "a network needs at least 1 hidden unit"),
+        Wrong(partial(_solved, lowest=0), "a network of 0 hidden units is none: at least 1"),
+        *[
+            Wrong(partial(_searched, units=range(1, most + 1)), f"the search ends at {most:,} units")
+            for most in (1000, 4999, 10_000)
+        ],
+        Wrong(lambda *sizes: 200, "the answer is 200 for one size only: solve for n_hidden"),
+        _frozen(1, 2, "n_embd"),
+        _frozen(2, 3, "block_size"),
+        _frozen(3, 27, "vocab_size"),
+        Wrong(
+            lambda n, *sizes: _parameters(matched_hidden(n, *sizes), *sizes),
+            "that is the number of parameters: the number of hidden units is asked for",
+        ),
+    ],
+    also_right=[
+        partial(_solved, to_whole=_half_up),
+        _doubling,
+        lambda *sizes: float(matched_hidden(*sizes)),
+        lambda *sizes: np.int64(matched_hidden(*sizes)),
+        lambda n, e, b, v: int(torch.tensor((n - v * (e + 1)) / (b * e + 1 + v)).round().clamp(min=1)),
+    ],
+    right=f"{_UNITS} units with two numbers per character: {MLPConfig(27, 3, 2, _UNITS).n_parameters:,} parameters "
+    "against 11,897. What differs now is where they are spent.",
     hints=[
         "Write down the number of entries of C, W1, b1, W2 and b2, with h for n_hidden.",
         "C and b2 do not depend on h. Each hidden unit owns a column of W1, an entry of b1 and a row of W2.",
-        "Solve n_parameters = fixed + h * for_each_unit for h, and round to the nearest whole number.",
+        "Solve n_parameters = fixed + h * for_each_unit for h, round to the nearest whole number, and take at least 1.",
     ],
-    solution=matched_hidden,
 )
 
 
-# ---------------------------------------------------------------------------------------------------------- 10.3
+# ---- 10.3 how well is the mean known? --------------------------------------------------------------------------------
+
+Answer = Callable[..., tuple[float, float]]
 
 
 def mean_and_stderr(losses: Sequence[float]) -> tuple[float, float]:
@@ -158,67 +255,104 @@ def mean_and_stderr(losses: Sequence[float]) -> tuple[float, float]:
     return mean, (variance / n) ** 0.5
 
 
-def _check_mean_and_stderr(answer: object) -> str:
-    own_function(answer, "q3.check(mean_and_stderr)")
-    # Six first: of four seeds the deviation, of five that divided by n, is exactly two standard errors.
-    for losses in ([2.31, 2.29, 2.35, 2.3, 2.27, 2.37], [2.3, 2.2, 2.25, 2.41], [2.0, 2.2]):
-        _check_stderr(answer, losses)
-    return "the deviation tells what the next seed may bring, the standard error how well the mean is known."
+def _two_numbers(first: str, solve: Answer, answer: Callable[..., object], *given: object) -> object:
+    """Both numbers by name; the standard error only where the first is right, so that one mistake is told at a time."""
+    out = plain(answer(*given))
+    if out is None:
+        return None
+    values = numbers(out)
+    if values is None or values.shape not in {(2,), (2, 1)} or values.dtype == torch.bool:
+        raise Mistake(f"expected two numbers, {first} and its standard error, got {brief(out)}")
+    got, wanted = values.flatten().tolist(), solve(*given)
+    if close(got[0], wanted[1]) and close(got[1], wanted[0]) and not close(*wanted):
+        raise Mistake(f"both numbers are right, in the other order: {first} first, then its standard error")
+    return {first: got[0], "its standard error": got[1] if close(got[0], wanted[0]) else None}
 
 
-def _check_stderr(answer: Callable, losses: list[float]) -> None:
-    given = list(losses)
-    got = answer(given)
-    if given != losses:
-        raise Mistake("the function has changed the list it was given: work on a copy")
-    mean, error = _two_numbers(got, "the mean", "its standard error")
-    n, expected = len(losses), mean_and_stderr(losses)
-    case = f"for the losses {losses}"
-    if close(mean, expected[1]) and close(error, expected[0]):
-        raise Mistake(f"{case}: both are right, in the other order: the mean first, then its standard error")
-    if not close(mean, expected[0]):
-        if close(mean, min(losses)):
-            why = "that is the best seed. The best of several flatters, and the more seeds, the more it does"
-        elif close(mean, statistics.median(losses)):
-            why = "that is the median"
-        elif close(mean, sum(losses)):
-            why = "that is the sum"
-        else:
-            why = "add the losses and divide by their number"
-        raise Mistake(f"{case}: expected the mean {expected[0]:.4g}, got {mean:.4g}: {why}")
-    sample, population = statistics.stdev(losses), statistics.pstdev(losses)
-    named = [
-        (sample, f"that is the deviation of a single seed. The mean of {n} seeds scatters less: by which factor?"),
-        (population, f"that is the deviation of a single seed, and with {n} under the root where {n - 1} belongs"),
-        (population / n**0.5, f"the squares were divided by {n}. They were measured from the mean of these very "
-                              f"losses, which lies closer to them than the true one, so {n - 1} belongs there "
-                              "(torch's std does that; NumPy's needs ddof=1)"),
-        (sample / n, f"the deviation was divided by {n}, and the root of {n} belongs there"),
-        (sample**2, "that is the variance of a single seed"),
-        (sample**2 / n, "that is the square of it: the root is missing"),
-        (sample / (n - 1) ** 0.5, f"n - 1 belongs to the variance; the mean is one of {n} losses, so the root of {n}"),
-        (2 * expected[1], "that is two standard errors: one is asked for"),
-        ((max(losses) - min(losses)), "that is the range, from the lowest seed to the highest"),
-    ]  # fmt: skip
-    if not close(error, expected[1]):
-        why = next((why for value, why in named if close(error, value)), "take the root of (variance / n)")
-        raise Mistake(f"{case}: expected the standard error {expected[1]:.4g}, got {error:.4g}: {why}")
+def _with(change: Callable[[Sequence[float]], float]) -> Callable[[Sequence[float]], tuple[float, float]]:
+    """The mean of the losses, and something else than its standard error."""
+    return lambda losses: (statistics.fmean(losses), change(losses))
+
+
+def _first(change: Callable[[Sequence[float]], float]) -> Callable[[Sequence[float]], tuple[float, float]]:
+    """Something else than the mean, and the standard error."""
+    return lambda losses: (change(losses), mean_and_stderr(losses)[1])
 
 
 q3 = Exercise(
     "10.3",
     "how well is the mean known?",
-    _check_mean_and_stderr,
+    solution=mean_and_stderr,
+    observe=partial(_two_numbers, "the mean", mean_and_stderr),
+    # Six first: of four seeds the deviation, of five that divided by n, is exactly two standard errors.
+    cases=[
+        Case([2.31, 2.29, 2.35, 2.3, 2.27, 2.37]),
+        Case([2.3, 2.2, 2.25, 2.41]),
+        Case([2.0, 2.2]),
+        Case([2.17 + 0.01 * (i * i % 11) for i in range(20)], label="for the losses of 20 seeds"),
+    ],
+    wrong=[
+        Wrong(
+            _with(lambda x: statistics.pstdev(x) / len(x) ** 0.5),
+            "the squares were divided by n. They were measured from the mean of these very losses, which lies closer "
+            "to them than the true one, so n - 1 belongs there (torch's std does that; NumPy's needs ddof=1)",
+        ),
+        Wrong(
+            _with(statistics.stdev),
+            "that is the deviation of a single seed. The mean of n seeds scatters less: by which factor?",
+        ),
+        Wrong(
+            _with(statistics.pstdev),
+            "that is the deviation of a single seed, and with n under the root where n - 1 belongs",
+        ),
+        Wrong(_with(statistics.variance), "that is the variance of a single seed"),
+        Wrong(_with(statistics.pvariance), "that is the mean square of a single seed's deviations, with n for n - 1"),
+        Wrong(
+            _with(lambda x: statistics.stdev(x) / len(x)), "the deviation was divided by n: the root of n belongs there"
+        ),
+        Wrong(_with(lambda x: statistics.variance(x) / len(x)), "that is the square of it: the root is missing"),
+        Wrong(
+            _with(lambda x: statistics.stdev(x) / (len(x) - 1) ** 0.5),
+            "n - 1 belongs to the variance; the mean is one of n losses, so divide by the root of n",
+        ),
+        Wrong(
+            _with(lambda x: statistics.stdev(x) * len(x) ** 0.5),
+            "the deviation was multiplied by the root of n: more seeds make the mean better known",
+        ),
+        Wrong(_with(lambda x: 2 * mean_and_stderr(x)[1]), "that is two standard errors: one is asked for"),
+        Wrong(_with(lambda x: 1.96 * mean_and_stderr(x)[1]), "that is 1.96 standard errors: one is asked for"),
+        Wrong(_with(lambda x: max(x) - min(x)), "that is the range, from the lowest seed to the highest"),
+        Wrong(
+            _with(lambda x: sum(abs(y - statistics.fmean(x)) for y in x) / len(x)),
+            "that is the mean absolute deviation: square the deviations",
+        ),
+        Wrong(_with(lambda x: statistics.stdev(x) / 5**0.5), "the number 5 is written in it: use len(losses)"),
+        Wrong(_first(min), "that is the best seed. The best of several flatters, and the more seeds, the more it does"),
+        Wrong(_first(statistics.median), "that is the median: the mean is asked for"),
+        Wrong(_first(sum), "that is the sum: divide it by the number of losses"),
+        Wrong(_first(lambda x: sum(x) / (len(x) - 1)), "the mean divides by n; n - 1 belongs to the variance"),
+        Wrong(_first(lambda x: sum(x) / 5), "the sum was divided by 5, whatever the number of losses"),
+        Wrong(lambda losses: mean_and_stderr(losses)[::-1], "both numbers are right, in the other order"),
+        Wrong(statistics.fmean, "expected two numbers"),
+    ],
+    also_right=[
+        _with(lambda x: statistics.stdev(x) / len(x) ** 0.5),
+        lambda losses: np.array([np.mean(losses), np.std(losses, ddof=1) / np.sqrt(len(losses))]),
+        lambda losses: torch.stack([torch.tensor(losses).mean(), torch.tensor(losses).std() / len(losses) ** 0.5]),
+        lambda losses: [torch.tensor(losses).mean(), (torch.tensor(losses).var() / len(losses)).sqrt()],
+        _with(lambda x: statistics.pstdev(x) / (len(x) - 1) ** 0.5),
+        lambda losses: iter(mean_and_stderr(losses)),
+    ],
+    right="the deviation tells what the next seed may bring, the standard error how well the mean is known.",
     hints=[
         "Three steps: the mean; the variance of a single seed; the variance of a mean of n of them.",
         "The variance is the sum of (x - mean)**2 divided by n - 1. For [2.0, 2.2] it is 0.02.",
         "A mean of n independent losses has a variance n times smaller. The standard error is its root.",
     ],
-    solution=mean_and_stderr,
 )
 
 
-# ---------------------------------------------------------------------------------------------------------- 10.4
+# ---- 10.4 the same seeds, side by side -------------------------------------------------------------------------------
 
 
 def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[float, float]:
@@ -230,134 +364,100 @@ def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[f
     return mean, (variance / n) ** 0.5
 
 
-_PAIRS = (
-    ({1: 2.30, 2: 2.40, 3: 2.20}, {3: 2.15, 1: 2.28, 2: 2.24}),
-    ({7: 2.31, 8: 2.25, 9: 2.44, 10: 2.38}, {10: 2.30, 9: 2.35, 8: 2.20, 7: 2.22}),
-    ({5: 2.30, 6: 2.41, 7: 2.26, 8: 2.35}, {8: 2.28, 7: 2.31, 6: 2.30, 5: 2.22}),  # at seed 7 b is worse
-)
+def _of(change: Callable[[Sequence[float]], tuple[float, float]]) -> Callable[..., tuple[float, float]]:
+    """Another mean and standard error of the right differences."""
+    return lambda a, b: change([a[seed] - b[seed] for seed in a])
 
 
-def _check_paired(answer: object) -> str:
-    own_function(answer, "q4.check(paired_difference)")
-    for a, b in _PAIRS:
-        _check_pair(answer, a, b)
-    return "seed by seed: what the two configurations share, good luck or bad, drops out of each difference."
+def _zipped(pair: Callable[[Mapping[int, float]], Sequence[float]]) -> Callable[..., tuple[float, float]]:
+    """The differences of losses that are paired in another way than by their seeds."""
+    return lambda a, b: mean_and_stderr([x - y for x, y in zip(pair(a), pair(b), strict=True)])
 
 
-def _check_pair(answer: Callable, a: dict[int, float], b: dict[int, float]) -> None:
-    given = dict(a), dict(b)
-    mean, error = _two_numbers(answer(*given), "the mean difference", "its standard error")
-    if given != (a, b):
-        raise Mistake("the function has changed one of the two dictionaries: work on lists of your own")
-    case = f"for a = {a} and b = {b}"
-    n, expected = len(a), paired_difference(a, b)
-    if not close(mean, expected[0]):
-        named = [
-            (-expected[0], "the sign is turned round: a minus b is asked for, above 0 if b is better"),
-            (min(a.values()) - min(b.values()), "that is best against best, and each best is a seed picked for its "
-                                                "luck: all seeds count"),
-            (expected[0] * n, "that is the sum of the differences: divide it"),
-            (sum(abs(a[s] - b[s]) for s in a) / n, "the differences lost their signs"),
-            (statistics.median(a[s] - b[s] for s in a), "that is the median of the differences, the mean is asked for"),
-        ]  # fmt: skip
-        why = next((why for value, why in named if close(mean, value)), "the mean of a[seed] - b[seed]")
-        raise Mistake(f"{case}: expected a mean difference of {expected[0]:.4g}, got {mean:.4g}: {why}")
-    if close(error, expected[1]):
-        return
+def _unpaired(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[float, float]:
+    variance = statistics.variance(a.values()) + statistics.variance(b.values())
+    return paired_difference(a, b)[0], (variance / len(a)) ** 0.5
 
-    def stderr(differences: Sequence[float]) -> float:
-        return statistics.stdev(differences) / n**0.5
 
-    d = [a[s] - b[s] for s in a]
-    unpaired = ((statistics.variance(a.values()) + statistics.variance(b.values())) / n) ** 0.5
-    named = [
-        (stderr([x - y for x, y in zip(a.values(), b.values(), strict=True)]),
-         "the losses were paired by their place, but the seeds stand in another order in b: pair them by seed"),
-        (stderr([x - y for x, y in zip(sorted(a.values()), sorted(b.values()), strict=True)]),
-         "the losses were sorted before they were paired, worst with worst: that makes pairs of different seeds"),
-        (unpaired, "that is unpaired: two scatters added, as if a and b had no seed in common. Take the "
-                   "differences first, and their scatter afterwards"),
-        (statistics.stdev(d), f"that is the deviation of one difference: the root of {n} is missing"),
-        (statistics.pstdev(d), f"that is the deviation of one difference, divided by {n} instead of {n - 1}"),
-        (statistics.pstdev(d) / n**0.5, f"the squares were divided by {n} instead of {n - 1}"),
-    ]  # fmt: skip
-    why = next(
-        (why for value, why in named if close(error, value)), "the standard error of the differences, as in 10.3"
-    )
-    raise Mistake(f"{case}: the mean is right; expected its standard error {expected[1]:.4g}, got {error:.4g}: {why}")
+def _difference_of_errors(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[float, float]:
+    (mean_a, error_a), (mean_b, error_b) = (mean_and_stderr(list(x.values())) for x in (a, b))
+    return mean_a - mean_b, error_a - error_b
+
+
+def _sum_of_errors(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[float, float]:
+    (mean_a, error_a), (mean_b, error_b) = (mean_and_stderr(list(x.values())) for x in (a, b))
+    return mean_a - mean_b, error_a + error_b
+
+
+def _from_range(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[float, float]:
+    return mean_and_stderr([a[seed] - b[seed] for seed in range(len(a))])
 
 
 q4 = Exercise(
     "10.4",
     "the same seeds, side by side",
-    _check_paired,
+    solution=paired_difference,
+    observe=partial(_two_numbers, "the mean difference", paired_difference),
+    cases=[
+        Case({1: 2.30, 2: 2.40, 3: 2.20}, {3: 2.15, 1: 2.28, 2: 2.24}),
+        Case({7: 2.31, 8: 2.25, 9: 2.44, 10: 2.38}, {10: 2.30, 9: 2.35, 8: 2.20, 7: 2.22}),
+        Case({5: 2.30, 6: 2.41, 7: 2.26, 8: 2.35}, {8: 2.28, 7: 2.31, 6: 2.30, 5: 2.22}),  # at seed 7 b is worse
+        Case({2147483647: 2.3, 42: 2.2}, {42: 2.25, 2147483647: 2.21}),
+    ],
+    wrong=[
+        Wrong(
+            lambda a, b: (min(a.values()) - min(b.values()), paired_difference(a, b)[1]),
+            "that is best against best, and each best is a seed picked for its luck: all seeds count",
+        ),
+        Wrong(
+            _unpaired,
+            "that is unpaired: two scatters added, as if a and b had no seed in common. Take the differences first, "
+            "and their scatter afterwards",
+        ),
+        Wrong(_sum_of_errors, "the two standard errors were added: take the differences first, then their error"),
+        Wrong(_difference_of_errors, "one standard error minus the other: take the error of the differences"),
+        Wrong(lambda a, b: paired_difference(b, a), "the sign is turned round: a minus b is asked for"),
+        Wrong(_of(lambda d: mean_and_stderr([abs(x) for x in d])), "the differences lost their signs"),
+        Wrong(
+            _zipped(lambda x: list(x.values())),
+            "the losses were paired by their place, but the seeds stand in another order in b: pair them by seed",
+        ),
+        Wrong(
+            _zipped(lambda x: sorted(x.values())),
+            "the losses were sorted before they were paired, worst with worst: that makes pairs of different seeds",
+        ),
+        Wrong(
+            lambda a, b: mean_and_stderr([x - y for x in a.values() for y in b.values()]),
+            "every loss of a was paired with every loss of b: one difference per seed",
+        ),
+        Wrong(_of(_with(statistics.stdev)), "that is the deviation of one difference: the root of n is missing"),
+        Wrong(_of(_with(statistics.pstdev)), "that is the deviation of one difference, with n in place of n - 1"),
+        Wrong(
+            _of(_with(lambda d: statistics.pstdev(d) / len(d) ** 0.5)), "the squares were divided by n, not by n - 1"
+        ),
+        Wrong(_of(_with(lambda d: statistics.stdev(d) / len(d))), "the deviation was divided by n, not by its root"),
+        Wrong(_of(_with(lambda d: statistics.variance(d) / len(d))), "that is the square of it: the root is missing"),
+        Wrong(_of(_first(sum)), "that is the sum of the differences: divide it by their number"),
+        Wrong(_of(_first(statistics.median)), "that is the median of the differences: the mean is asked for"),
+        Wrong(_from_range, "the seeds are the keys of the dictionaries, not 0, 1, 2, ...: go through a"),
+        Wrong(
+            lambda a, b: mean_and_stderr([a[s] / b[s] - 1 for s in a]),
+            "these are relative differences: subtract the loss of b, and leave it in nats",
+        ),
+        Wrong(lambda a, b: mean_and_stderr([x - y for x, y in zip(a, b, strict=True)]), "the seeds were subtracted"),
+        Wrong(lambda a, b: paired_difference(a, b)[::-1], "both numbers are right, in the other order"),
+        Wrong(lambda a, b: paired_difference(a, b)[0], "expected two numbers"),
+    ],
+    also_right=[
+        _of(mean_and_stderr),
+        _zipped(lambda x: [x[seed] for seed in sorted(x)]),
+        _of(lambda d: np.array([np.mean(d), np.std(d, ddof=1) / np.sqrt(len(d))])),
+        _of(lambda d: (torch.tensor(d).mean(), torch.tensor(d).std() / len(d) ** 0.5)),
+    ],
+    right="seed by seed: what the two configurations share, good luck or bad, drops out of each difference.",
     hints=[
         "Make one list first: for each seed the loss of a minus the loss of b.",
         "b may hold its seeds in another order, so go through the seeds of a and look both up: a[seed] - b[seed].",
         "The rest is exercise 10.3, for the list of differences.",
     ],
-    solution=paired_difference,
-)
-
-
-# ---------------------------------------------------------------------------------------------------------- 10.5
-
-
-def report(dev: Mapping[str, Sequence[float]], open_test: Callable[[str], float]) -> tuple[str, float]:
-    """The configuration with the lowest mean dev loss over its seeds, and its test loss, looked at once."""
-    name = min(dev, key=lambda name: sum(dev[name]) / len(dev[name]))
-    return name, open_test(name)
-
-
-_DEV = {
-    "2, 300": [2.36, 2.34, 2.38, 2.35, 2.37],
-    "10, 200": [2.27, 2.29, 2.26, 2.28, 2.27],
-    "20, 200": [2.31, 2.24, 2.33, 2.30, 2.32],  # has the luckiest seed
-    "5, 200": [2.29, 2.30, 2.28, 2.31, 2.29],
-}
-_TEST = {"2, 300": 2.37, "10, 200": 2.29, "20, 200": 2.31, "5, 200": 2.28}
-# Mean, median, highest and lowest loss would each choose another.
-_DEV_2 = {
-    "5, 100": [2.30, 2.30, 2.30, 2.30, 2.30],
-    "10, 100": [2.20, 2.24, 2.32, 2.33, 2.34],
-    "15, 100": [2.25, 2.29, 2.29, 2.39, 2.40],
-    "20, 100": [2.10, 2.40, 2.40, 2.40, 2.40],
-}
-_TEST_2 = {"5, 100": 2.31, "10, 100": 2.30, "15, 100": 2.33, "20, 100": 2.35}
-
-
-def _check_report(answer: object) -> str:
-    own_function(answer, "q5.check(report)")
-    for dev, test in ((_DEV, _TEST), (_DEV_2, _TEST_2)):
-        chosen_then_tested(answer, dev, test, functools.partial(_judge, dev))
-    return "chosen by the mean over the seeds on dev; the test set was opened once, and it chose nothing."
-
-
-def _judge(dev: Mapping[str, Sequence[float]], name: str) -> None:
-    means = {key: statistics.mean(dev[key]) for key in dev}
-    if name == min(means, key=means.get):
-        return
-    seen = f"mean dev loss {means[name]:.3f}: another has a lower mean"
-    if name == min(dev, key=lambda key: min(dev[key])):
-        raise Mistake(
-            f"you chose {name!r} for its best seed, {min(dev[name])}. Over its five seeds it has a mean of "
-            f"{means[name]:.3f}, and another configuration a lower one: one lucky seed is no reason"
-        )
-    if name == min(dev, key=lambda key: statistics.median(dev[key])):
-        raise Mistake(f"you chose {name!r} for its median, {statistics.median(dev[name])}, {seen}")
-    if name == min(dev, key=lambda key: max(dev[key])):
-        raise Mistake(f"you chose {name!r} for its worst seed, {max(dev[name])}, {seen}")
-    raise Mistake(f"you chose {name!r}, {seen}")
-
-
-q5 = Exercise(
-    "10.5",
-    "the number for the paper",
-    _check_report,
-    hints=[
-        "Two questions, in this order: which configuration, and what loss does it have on names that chose nothing?",
-        "The mean over the seeds decides; min(dev, key=...) gives the name with the smallest key.",
-        "Call open_test after the choice, for the chosen name alone, and return both.",
-    ],
-    solution=report,
 )

@@ -18,7 +18,7 @@ from mlp_lib.course.exercises.engine import Mistake
 from mlp_lib.course.exercises.values import show
 from mlp_lib.data import Vocab, build_dataset, split_words
 from mlp_lib.lab.counts import Interpolated, ProbabilityModel, char_probs, entropy_floor, target_probs
-from mlp_lib.lab.ladder import Opening, TestVault, rung_of
+from mlp_lib.lab.ladder import Opening, TestVault, standing
 from mlp_lib.model import device_of, eval_mode
 from mlp_lib.words import chosen_list, load_words
 
@@ -51,7 +51,7 @@ def handed_in(model: ProbabilityModel, reason: object, *, exercise: str, asked: 
             f"the model knows fewer symbols than the {len(vocab)} of this page's list: it was made for a different "
             "vocabulary"
         ) from None
-    floor = entropy_floor(dev.X, dev.Y) if dev.X.shape[1] <= 12 else 0.0
+    floor = entropy_floor(dev.X, dev.Y)
     _check_loss(loss, math.log(len(vocab)), floor, asked)
     if _gap(train_losses, dev_losses, train, dev, len(vocab)) < _LEAST_GAP:
         raise Mistake(
@@ -97,9 +97,9 @@ def _data(words: tuple[str, ...], block_size: int) -> tuple[Vocab, _Part, _Part,
 
 
 def _place(dev: float) -> str:
-    """The rung; the known losses of the ladder are those of the two lists that come with the course."""
+    """The place on the ladder; the known losses of the ladder are those of the two lists that come with the course."""
     page_list = chosen_list(getattr(sys.modules["__main__"], "words_file", None))
-    return str(rung_of(dev)) if page_list in (None, "lecture") else f"dev {dev:.4f}"
+    return str(standing(dev)) if page_list in (None, "lecture") else f"dev {dev:.4f}"
 
 
 # ---- is it a model? --------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from mlp_lib.course.exercises.progress import note_solved
 from mlp_lib.course.exercises.values import numbers, show
 
 _PATIENCE = 20.0  # seconds; to measure a model (15.4) takes up to 10
-_NOT_THE_LEARNERS = ("<", sysconfig.get_path("stdlib"), str(Path(__file__).parents[2]))
+_INSTALLED = (sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+_NOT_THE_LEARNERS = ("<", *_INSTALLED, str(Path(__file__).parents[2]))
 _complained = False
 
 
@@ -50,8 +51,7 @@ def first_line(error: BaseException) -> str:
 def where_raised(error: BaseException) -> str:
     """The last line of the learner's own code on the way to the error, to stand behind the message."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f.line for f in frames if f.line and "site-packages" not in f.filename
-           and not f.filename.startswith(_NOT_THE_LEARNERS)]  # fmt: skip
+    own = [f.line for f in frames if f.line and not f.filename.startswith(_NOT_THE_LEARNERS)]
     return f" (in `{own[-1]}`)" if own else ""
 
 

@@ -1,4 +1,4 @@
-"""A board of the exercises solved.
+"""The exercises solved so far.
 
 Taught in: notebook 00.
 """
@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 
 from mlp_lib.course.exercises.progress import catalogue, forget_solved, record_path, solved
 from mlp_lib.course.panels.base import PlotPanel, choice
-from mlp_lib.plots import GREEN, GREY
+from mlp_lib.plots import GREY
 
 _ALL = "all"
+_DARK_GREEN = "#00694A"  # dark enough for small letters on white
 _FORGET, _SURE = "forget all", "yes, forget all"
-_DOUBLE_CLICK = 0.5  # seconds; a press that comes sooner was no second thought
+_DOUBLE_CLICK = 0.5  # seconds; a press that comes sooner was not a second thought
 
 
 def board_panel() -> PlotPanel:
@@ -101,7 +102,7 @@ def _list(ax: Axes, numbers: list[str], titles: dict[str, str], done: set[str]) 
 
 def _mark(ax: Axes, x: float, y: float, number: str, is_done: bool) -> None:
     """[ok] in green or [ ] in grey."""
-    says, color = (f"[ok] {number}", GREEN) if is_done else (f"[ ] {number}", GREY)
+    says, color = (f"[ok] {number}", _DARK_GREEN) if is_done else (f"[ ] {number}", GREY)
     ax.text(x, y, says, va="center", fontsize=8.5, color=color)
 
 

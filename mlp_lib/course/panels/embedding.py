@@ -11,38 +11,27 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mlp_lib.checks import BOUNDARY
-from mlp_lib.checks import count as check_count
 from mlp_lib.course.panels.base import PlotPanel, choice, choice_slider
 from mlp_lib.data import Vocab
 from mlp_lib.plots import RED, plot_embedding, vowels_of
 
+_NEIGHBOURS = 4
 _OWN, _ALL = "this moment", "the whole run"
 
 
-def embedding_panel(
-    maps: Mapping[int, Tensor],
-    vocab: Vocab,
-    *,
-    vowels: Collection[str] | None = None,
-    pick: str | None = None,
-    neighbours: int = 4,
-) -> PlotPanel:
+def embedding_panel(maps: Mapping[int, Tensor], vocab: Vocab, *, vowels: Collection[str] | None = None) -> PlotPanel:
     """Scrub through the training of C; pick a character, see which characters are nearest to it, and how near.
 
     `maps` has a copy of C (vocab_size, n_embd) for each number of updates. Two columns are drawn as they are. Of more,
-    the map shows the two widest directions of the last C, for all moments the same ones, and its title says how much
-    of the variance they hold at this moment. The `neighbours` nearest are those by distance in all columns. `pick` is
-    the character to begin with (None: the first vowel), `vowels` are those that `vowels_of` finds if None. Raises
-    TypeError or ValueError for tables that are none of this vocabulary's or not of one shape, and for a `pick` that is
-    not in it.
+    the map shows the two widest directions of the last C, the same ones at all moments, and its title says how much of
+    the variance they hold at this moment. The four nearest are those by distance in all columns. `vowels` are those
+    that `vowels_of` finds if None. Raises ValueError for a C with numbers that are not finite.
     """
-    tables = _checked(maps, vocab)
-    check_count("neighbours", neighbours)
     vowels = vowels_of(vocab.stoi) if vowels is None else vowels
-    if pick is None:
-        pick = next((c for c in vocab.stoi if c in vowels and c != BOUNDARY), vocab.itos[len(vocab) - 1])
-    if len(vocab.encode(pick)) != 1:  # it raises for a character that is not there
-        raise ValueError(f"pick must be one character, got {pick[:40]!r}")
+    for updates, C in maps.items():
+        if not C.isfinite().all():
+            raise ValueError(f"maps[{updates}] holds numbers that are not finite: the training blew up before that")
+    tables = {updates: maps[updates].detach().clone() for updates in sorted(maps)}
     last = tables[max(tables)]
     n_embd = last.shape[1]
     # At right angles to each other and of length 1, (n_embd, 2); one column is drawn on a line.
@@ -54,11 +43,10 @@ def embedding_panel(
         P = C @ view  # (vocab_size, 2)
         i = vocab.stoi[pick]
         distances = (C - C[i]).norm(dim=1)  # (vocab_size,)
-        near = _nearest(distances, i, neighbours)
-        held = _explained(C, view)
+        near = _nearest(distances, i)
         title = f"C after {updates:,} updates"
         if n_embd > 2:
-            title += f"\n2 of {n_embd} directions: {held:.0%} of the variance"
+            title += f"\n2 of {n_embd} directions: {_explained(C, view):.0%} of the variance"
         ax = figure.add_subplot()
         for j in near:
             ax.plot(*P[[i, j]].T.tolist(), color=RED, linewidth=1.6, zorder=0.5)
@@ -73,18 +61,18 @@ def embedding_panel(
         said = ", ".join(f"'{vocab.itos[j]}' {distances[j]:.2f}" for j in near)
         readout = f"After {updates:,} updates, nearest to '{pick}': {said}."
         if n_embd > 2:
-            seen = _nearest((P - P[i]).norm(dim=1), i, neighbours)
-            both = len(set(near) & set(seen))
+            both = len({*near} & {*_nearest((P - P[i]).norm(dim=1), i)})
             readout += f" That is in all {n_embd} columns; {both} of {len(near)} are nearest on the map too."
         return readout
 
-    moments = [(f"{updates:,}", updates) for updates in sorted(tables)]
+    moments = [(f"{updates:,}", updates) for updates in tables]
+    first = next((c for c in vocab.stoi if c in vowels and c != BOUNDARY), vocab.itos[len(vocab) - 1])
     return PlotPanel(
         "embedding_panel",
         draw,
         {
-            "updates": choice_slider("updates", moments, max(tables), continuous=False),
-            "pick": choice("character", [(f"'{c}'", c) for c in vocab.stoi], pick),
+            "updates": choice_slider("updates", moments, max(tables)),
+            "pick": choice("character", [(f"'{c}'", c) for c in vocab.stoi], first),
             "frame": choice("frame", [_OWN, _ALL], _OWN),
         },
         alt="A map of the characters at their rows of C: vowels as squares, other letters as circles, the boundary as "
@@ -115,9 +103,9 @@ def _explained(C: Tensor, view: Tensor) -> float:
     return ((centred @ view).square().sum() / centred.square().sum().clamp(min=1e-30)).item()
 
 
-def _nearest(distances: Tensor, i: int, n: int) -> list[int]:
-    """The n characters at the smallest distances, the nearest first, without i itself."""
-    return [j for j in distances.argsort(stable=True).tolist() if j != i][:n]
+def _nearest(distances: Tensor, i: int) -> list[int]:
+    """The characters at the smallest distances, the nearest first, without i itself."""
+    return [j for j in distances.argsort(stable=True).tolist() if j != i][:_NEIGHBOURS]
 
 
 def _frame(P: Tensor) -> tuple[Tensor, float]:
@@ -129,24 +117,4 @@ def _frame(P: Tensor) -> tuple[Tensor, float]:
 def _look(ax: Axes, frame: tuple[Tensor, float]) -> None:
     (x, y), half = frame[0].tolist(), frame[1]
     ax.set(xlim=(x - half, x + half), ylim=(y - half, y + half))
-    ax.locator_params(nbins=5)  # of the time for a picture, half goes into ticks
-
-
-def _checked(maps: Mapping[int, Tensor], vocab: Vocab) -> dict[int, Tensor]:
-    """The tables in the order of their updates, copied, so that a picture shows what was handed in."""
-    if len(maps) == 0:
-        raise ValueError("maps is empty: give C.detach().clone() for at least one number of updates")
-    for updates, C in maps.items():
-        check_count("a key of maps", updates, least=0)
-        if not isinstance(C, Tensor):
-            raise TypeError(f"maps[{updates}] must be a torch.Tensor, got {type(C).__name__}")
-        if C.ndim != 2 or C.shape[0] != len(vocab) or C.shape[1] == 0:
-            raise ValueError(
-                f"maps[{updates}] has shape {tuple(C.shape)}: a C of this vocabulary has shape ({len(vocab)}, n_embd)"
-            )
-        if not C.isfinite().all():
-            raise ValueError(f"maps[{updates}] holds numbers that are not finite: the training blew up before that")
-    widths = {C.shape[1] for C in maps.values()}
-    if len(widths) > 1:
-        raise ValueError(f"the tables of maps have {sorted(widths)} columns: give those of one run")
-    return {updates: maps[updates].detach().clone().float() for updates in sorted(maps)}
+    ax.locator_params(nbins=5)  # ticks take half of the time for a picture

@@ -15,109 +15,81 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from torch import Tensor, nn
 
-from mlp_lib.checks import count as check_count
-from mlp_lib.checks import examples as check_examples
 from mlp_lib.course.panels.base import PlotPanel, choice, log_slider, number
-from mlp_lib.course.panels.sizes import distinct
+from mlp_lib.course.panels.sizes import distinct_examples
 from mlp_lib.plots import BLUE, GREY, ORANGE
 from mlp_lib.train import train_steps
 
-_ROWS = 2**14  # contexts in one piece of the full gradient
-_GUIDES = 1, 8, 64, 512  # sizes that every picture begins with
-_TIMED_SECONDS = 0.1  # how long steps are timed, at least three of them
+_LARGEST = 4096
+_SEEN_FIRST = 1, 8, 64, 512  # sizes that every picture begins with
+_DRAWS = 32  # minibatches of each size
+_ROWS = 2**14  # examples in one piece of the full gradient
+_TIMED_SECONDS = 0.1  # how long steps are timed
 
 
-def gradient_noise_panel(
-    models: Mapping[str, nn.Module],
-    X: Tensor,
-    Y: Tensor,
-    *,
-    batch_size: int = 32,
-    largest: int = 4096,
-    draws: int = 32,
-    seed: int = 2147483647,
-    lr: float = 0.1,
-) -> PlotPanel:
-    """Choose a batch size and a network; see the cosine of `draws` minibatch gradients to the full one, and the time.
+def gradient_noise_panel(models: Mapping[str, nn.Module], X: Tensor, Y: Tensor, *, batch_size: int = 32) -> PlotPanel:
+    """Choose a batch size and a network; see the cosines of 32 minibatch gradients to the full one, and the time.
 
     `models` are networks by name, none of which is changed. The gradient over all of X (N, block_size), Y (N,) is
     computed once for each. The minibatches are those of a generator with the panel's seed; "fresh draw" adds one to it.
     The time of a step is measured on a copy with `train_steps`, and only after the first picture, which is the same on
-    every machine. Sizes seen before stay in the picture in grey. Raises ValueError for no models, counts below 1, or a
-    `batch_size` above `largest`.
+    every machine. Sizes seen before stay in the picture in grey.
     """
-    if not models:
-        raise ValueError('models is empty: give at least one network by name, such as {"before training": model}')
-    check_count("batch_size", batch_size)
-    check_count("largest", largest, least=2)
-    check_count("draws", draws, least=2)
-    if batch_size > largest:
-        raise ValueError(f"batch_size is {batch_size}, but largest is {largest}: raise largest")
-    for model in models.values():
-        check_examples(model, X, Y)
-    X, Y = X.long(), Y.long()  # a uint8 index would be a mask
+    largest = max(_LARGEST, batch_size)
     full: dict[str, Tensor] = {}  # (parameters,) each
-    cosines: dict[tuple[str, int, int], Tensor] = {}  # (draws,) each, by network, batch size and seed
+    cosines: dict[tuple[str, int], tuple[int, Tensor]] = {}  # the seed and its cosines (_DRAWS,), by network and size
     times: dict[tuple[str, int], float] = {}  # seconds of a step
-    drawn_before = False
-    seed_box = number("seed", seed, 0, 2**53)
+    seed_box = number("seed", 2147483647)
 
     def look(name: str, size: int, seed: int) -> None:
-        if name not in full:
-            full[name] = full_gradient(models[name], X, Y)
-            for guide in _GUIDES:
-                if guide < largest:
-                    look_once(name, guide, seed)
-        look_once(name, size, seed)
-        if drawn_before and (name, size) not in times:
-            times[name, size] = _seconds_a_step(models[name], X, Y, size, lr)
-
-    def look_once(name: str, size: int, seed: int) -> None:
-        if (name, size, seed) not in cosines:
-            for old in [key for key in cosines if key[:2] == (name, size)]:
-                del cosines[old]  # one draw of each size is enough to compare with
+        if (name, size) not in cosines or cosines[name, size][0] != seed:
             g = torch.Generator().manual_seed(seed)
-            rows = torch.randint(0, len(Y), (draws, size), generator=g)
-            some = torch.stack([_gradient(models[name], X[ix], Y[ix]) for ix in rows])  # (draws, parameters)
-            cosines[name, size, seed] = F.cosine_similarity(some, full[name][None], dim=1)
+            rows = torch.randint(0, len(Y), (_DRAWS, size), generator=g)
+            some = torch.stack([_gradient(models[name], X[ix], Y[ix]) for ix in rows])  # (_DRAWS, parameters)
+            cosines[name, size] = seed, F.cosine_similarity(some, full[name][None], dim=1)
 
     def draw(figure: Figure, network: str, batch_size: float, seed: int) -> str:
-        nonlocal drawn_before
-        size = max(1, round(batch_size))
+        size, first = max(1, round(batch_size)), not full
+        if network not in full:
+            full[network] = full_gradient(models[network], X, Y)
+            for k in _SEEN_FIRST:
+                look(network, k, seed)
         look(network, size, seed)
-        drawn_before = True
+        if not first and (network, size) not in times:
+            times[network, size] = _seconds_per_step(models[network], X, Y, size)
 
-        left, right = figure.subplots(1, 2, width_ratios=[3, 2])
-        for (name, at, its_seed), values in cosines.items():
-            if name == network:
-                _strip(left, at, values, newest=(at, its_seed) == (size, seed))
-        means = sorted((at, values.mean().item()) for (name, at, _), values in cosines.items() if name == network)
-        left.plot(*zip(*means, strict=True), "--", color=GREY, linewidth=1, zorder=0)
-        left.axhline(0, color="black", linewidth=0.8)
-        left.set(xscale="log", xlim=(0.7, 1.4 * largest), ylim=(-0.55, 1.05), xlabel="examples in the minibatch")
-        left.set(ylabel="cosine to the full gradient", title="direction")
+        seen = {at: values for (name, at), (_, values) in sorted(cosines.items()) if name == network}
+        cosine, time_of_step = figure.subplots(1, 2, width_ratios=[3, 2])
+        for at, values in seen.items():
+            _strip(cosine, at, values, newest=at == size)
+        cosine.plot(
+            list(seen), [values.mean().item() for values in seen.values()], "--", color=GREY, linewidth=1, zorder=0
+        )
+        cosine.axhline(0, color="black", linewidth=0.8)
+        cosine.set(xscale="log", xlim=(0.7, 1.4 * largest), ylim=(-0.55, 1.05), xlabel="examples in the minibatch")
+        cosine.set(ylabel="cosine to the full gradient", title="direction")
         ticks = [2**k for k in range(0, int(math.log2(largest)) + 1, 3)]
-        _times(right, {at: s for (name, at), s in times.items() if name == network}, size)
-        right.set_xlim(left.get_xlim())
-        for ax in (left, right):
+        _times(time_of_step, {at: s for (name, at), s in sorted(times.items()) if name == network}, size)
+        time_of_step.set_xlim(cosine.get_xlim())
+        for ax in (cosine, time_of_step):
             ax.set_xticks(ticks, [f"{t:,}" for t in ticks], fontsize=8)
             ax.xaxis.set_minor_locator(NullLocator())
             ax.spines[["top", "right"]].set_visible(False)
 
-        values = cosines[network, size, seed]
-        cost = f"; {_seconds(times[network, size])} a step" if (network, size) in times else ""
+        values, cost = seen[size], ""
+        if (network, size) in times:
+            seconds = times[network, size]
+            cost = f"; {1e3 * seconds:.1f} ms per step" if seconds >= 1e-3 else f"; {1e6 * seconds:.0f} us per step"
         return (
             f"{size:,} example{'s' if size > 1 else ''}, {network}: mean cosine {values.mean():.3f}, "
-            f"from {values.min():.2f} to {values.max():.2f} in {draws} draws{cost}"
+            f"from {values.min():.2f} to {values.max():.2f} in {_DRAWS} draws{cost}"
         )
 
     def fresh() -> None:
         seed_box.value = (seed_box.value + 1) % (seed_box.max + 1)
 
-    sizes = log_slider("batch size", float(batch_size), 0, math.log2(largest), 1, continuous=False)
-    sizes.base, sizes.readout_format = 2.0, ".0f"
-    sizes.value = float(batch_size)
-    panel = PlotPanel(
+    sizes = log_slider("batch size", float(batch_size), 0, math.log2(largest), 1, base=2, digits=".0f")
+    return PlotPanel(
         "gradient_noise_panel",
         draw,
         {"network": choice("network", list(models), next(iter(models))), "batch_size": sizes, "seed": seed_box},
@@ -125,30 +97,20 @@ def gradient_noise_panel(
         alt="Left, the cosine of each minibatch gradient to the full gradient, a dot each, over the batch size. Right, "
         "the measured time of a step for the sizes tried.",
         size=(6.8, 3.0),
-        slow="drawing minibatches ...",
     )
-    return panel
 
 
 def full_gradient(model: nn.Module, X: Tensor, Y: Tensor) -> Tensor:
     """The gradient (parameters,) of the mean loss over all of X (N, block_size), Y (N,).
-
-    The same context comes often, so each goes through the network once.
 
     >>> from mlp_lib import MLP, MLPConfig
     >>> model = MLP(MLPConfig(n_embd=2, n_hidden=100), g=torch.Generator().manual_seed(2147483647))
     >>> full_gradient(model, torch.zeros(4, 3, dtype=torch.int64), torch.tensor([0, 1, 2, 3])).shape
     torch.Size([3481])
     """
-    contexts, row = distinct(X)  # (contexts, block_size), (N,)
-    total: Tensor | float = 0.0
-    for first in range(0, len(contexts), _ROWS):
-        logp = F.log_softmax(model(contexts[first : first + _ROWS]), 1)  # (rows, vocab_size)
-        here = (row >= first) & (row < first + _ROWS)
-        answers = torch.zeros_like(logp)  # (rows, vocab_size): how often each character follows
-        answers.index_put_((row[here] - first, Y[here]), answers.new_ones(int(here.sum())), accumulate=True)
-        total = total + _flat(-(answers * logp).sum() / len(Y), model)
-    return total
+    x, y, times = distinct_examples(X, Y)
+    pieces = zip(x.split(_ROWS), y.split(_ROWS), times.split(_ROWS), strict=True)
+    return sum(_flat((F.cross_entropy(model(x), y, reduction="none") * n).sum() / len(Y), model) for x, y, n in pieces)
 
 
 def _gradient(model: nn.Module, Xb: Tensor, Yb: Tensor) -> Tensor:
@@ -160,10 +122,10 @@ def _flat(loss: Tensor, model: nn.Module) -> Tensor:
     return torch.cat([d.flatten() for d in torch.autograd.grad(loss, list(model.parameters()))])
 
 
-def _seconds_a_step(model: nn.Module, X: Tensor, Y: Tensor, batch_size: int, lr: float) -> float:
-    """The best time of a step of the plain loop, taken on a copy."""
+def _seconds_per_step(model: nn.Module, X: Tensor, Y: Tensor, batch_size: int) -> float:
+    """The shortest time of a step of the plain loop, taken on a copy."""
     g = torch.Generator().manual_seed(0)
-    run = train_steps(copy.deepcopy(model), X, Y, steps=1000, lr=lr, batch_size=batch_size, g=g)
+    run = train_steps(copy.deepcopy(model), X, Y, steps=1000, batch_size=batch_size, g=g)
     next(run)
     taken: list[float] = []
     while len(taken) < 3 or sum(taken) < _TIMED_SECONDS:
@@ -172,10 +134,6 @@ def _seconds_a_step(model: nn.Module, X: Tensor, Y: Tensor, batch_size: int, lr:
             break
         taken.append(time.perf_counter() - clock)
     return min(taken)
-
-
-def _seconds(seconds: float) -> str:
-    return f"{1e3 * seconds:.1f} ms" if seconds >= 1e-3 else f"{1e6 * seconds:.0f} us"
 
 
 def _strip(ax: Axes, size: int, values: Tensor, *, newest: bool) -> None:
@@ -188,16 +146,15 @@ def _strip(ax: Axes, size: int, values: Tensor, *, newest: bool) -> None:
 
 
 def _times(ax: Axes, times: Mapping[int, float], size: int) -> None:
-    at = sorted(times)
-    ms = [1e3 * times[k] for k in at]
+    ms = {at: 1e3 * seconds for at, seconds in times.items()}
     ax.set(xscale="log", yscale="log", xlabel="examples in the minibatch", ylabel="ms", title="time of a step")
-    ax.set_ylim(min([0.1, *(0.5 * t for t in ms)]), max([50, *(2 * t for t in ms)]))
+    ax.set_ylim(min([0.1, *(0.5 * t for t in ms.values())]), max([50, *(2 * t for t in ms.values())]))
     ticks = [10.0**k for k in range(-3, 6) if ax.get_ylim()[0] <= 10.0**k <= ax.get_ylim()[1]]
     ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
     ax.yaxis.set_minor_locator(NullLocator())
-    if times:
-        ax.plot(at, ms, "o--", color=GREY, markersize=4, linewidth=1)
+    if ms:
+        ax.plot(list(ms), list(ms.values()), "o--", color=GREY, markersize=4, linewidth=1)
     else:
         ax.text(0.5, 0.5, "measured as soon as\nyou move something", transform=ax.transAxes, ha="center", va="center")
-    if size in times:
-        ax.plot(size, 1e3 * times[size], "s", color=ORANGE, markeredgecolor="black", markersize=8)
+    if size in ms:
+        ax.plot(size, ms[size], "s", color=ORANGE, markeredgecolor="black", markersize=8)

@@ -5,40 +5,31 @@ Taught in: notebook 14.
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mlp_lib.checks import examples as check_examples
 from mlp_lib.course.panels.base import PlotPanel, choice_slider
 from mlp_lib.model import MLP, MLPConfig
 from mlp_lib.plots import BLUE, GREY, RED, SKY
 
 _SCALES = (0.0, *(10 ** (k / 10) for k in range(-30, 11)))  # 0, and 0.001 to 10 in even steps of the exponent
-_DRAWN = (*_SCALES[::2], _SCALES[-1])  # enough for a smooth curve
 _SATURATED = 0.99
 _ASKED = 512  # rows for which gradients are taken: whether one is 0 everywhere shows in fewer
 
 
-def init_panel(
-    X: Tensor, Y: Tensor, config: MLPConfig, *, seed: int, output: float = 1.0, hidden: float = 1.0
-) -> PlotPanel:
+def init_panel(X: Tensor, Y: Tensor, config: MLPConfig, *, seed: int) -> PlotPanel:
     """Scale the random numbers a network starts with; see its first loss, and what its tanh units give.
 
     The network is `MLP(config, g=g)` with a generator of this `seed`; "output scale" multiplies W2 and b2, "hidden
     scale" W1 and b1, from 0 to 10. The losses, in nats, are those over all of X (N, block_size), Y (N,): on the left
     against the output scale, with uniform guessing, ln V, dashed; on the right, how the outputs h spread between -1
     and 1. The readout has the loss, the share of outputs beyond .99, and the tensors whose gradient is 0 in every
-    number. A few thousand examples are answered at once. `output` and `hidden` are the scales to begin with, rounded
-    to the sliders' steps. Raises TypeError or ValueError for examples that do not fit `config`.
+    number. A few thousand examples are answered at once.
     """
-    drawn = MLP(config, g=torch.Generator().manual_seed(seed))
-    check_examples(drawn, X, Y)
-    X, Y = X.long(), Y.long()  # a uint8 index would be a mask
-    C, W1, b1, W2, b2 = (p.detach() for p in drawn.tensors())
+    C, W1, b1, W2, b2 = (p.detach() for p in MLP(config, g=torch.Generator().manual_seed(seed)).tensors())
     uniform = math.log(config.vocab_size)
     few = slice(None, None, -(-len(Y) // _ASKED))
 
@@ -47,24 +38,25 @@ def init_panel(
         with torch.no_grad():
             h = model.trace(X).h  # (N, n_hidden)
             logits = h @ W2 + b2  # (N, V) at an output scale of 1
-            curve = {s: F.cross_entropy(logits * s, Y).item() for s in sorted({*_DRAWN, output})}
-        loss = curve[output]
+            curve = {s: F.cross_entropy(logits * s, Y).item() for s in sorted({*_SCALES[::2], _SCALES[-1], output})}
+        gradients = torch.autograd.grad(F.cross_entropy(model(X[few]), Y[few]), model.tensors())
+        still = [name for name, d in zip(config.shapes, gradients, strict=True) if not d.any()]
         saturated = (h.abs() > _SATURATED).float().mean().item()
-        still = _without_gradient(model, X[few], Y[few])
 
         left, right = figure.subplots(1, 2)
         _losses(left, curve, output, uniform)
         _outputs(right, h, saturated)
         stuck = f"No gradient for {', '.join(still)}." if still else "Every tensor has a gradient."
-        return f"first loss {loss:.4f}, uniform {uniform:.4f} nats; {saturated:.1%} of |h| beyond .99. {stuck}"
+        loss = f"first loss {curve[output]:.4f}, uniform {uniform:.4f} nats"
+        return f"{loss}; {saturated:.1%} of |h| beyond .99. {stuck}"
 
     scales = [(f"{scale:.3g}", scale) for scale in _SCALES]
     return PlotPanel(
         "init_panel",
         draw,
         {
-            "output": choice_slider("output scale", scales, _closest("output", output), continuous=False),
-            "hidden": choice_slider("hidden scale", scales, _closest("hidden", hidden), continuous=False),
+            "output": choice_slider("output scale", scales, 1.0),
+            "hidden": choice_slider("hidden scale", scales, 1.0),
         },
         alt="Left, the first loss against the output scale with a mark at the present one, and the loss of uniform "
         "guessing dashed. Right, a histogram of the hidden units' outputs between -1 and 1.",
@@ -91,24 +83,10 @@ def _losses(ax: Axes, curve: dict[float, float], output: float, uniform: float) 
 
 def _outputs(ax: Axes, h: Tensor, saturated: float) -> None:
     counts = torch.histc(h, bins=50, min=-1, max=1)  # (50,)
-    share = (counts / counts.sum()).numpy()
-    edges = np.linspace(-1, 1, 51)
-    ax.stairs(share, edges, color=BLUE, fill=True)
+    share = counts / counts.sum()
+    ax.stairs(share, torch.linspace(-1, 1, 51), color=BLUE, fill=True)
     ax.axvline(-_SATURATED, color=GREY, linestyle=":", linewidth=1)
     ax.axvline(_SATURATED, color=GREY, linestyle=":", linewidth=1)
-    ax.set(xlim=(-1.05, 1.05), ylim=(0, 1.08 * share.max()), xlabel="h, a hidden unit's output", ylabel="share")
+    ax.set(xlim=(-1.05, 1.05), ylim=(0, 1.08 * share.max().item()), xlabel="h, a hidden unit's output", ylabel="share")
     ax.set_title(f"{saturated:.0%} beyond .99", fontsize=11)
     ax.spines[["top", "right"]].set_visible(False)
-
-
-def _without_gradient(model: MLP, X: Tensor, Y: Tensor) -> list[str]:
-    """The names of the tensors whose gradient is 0 in every number."""
-    with torch.enable_grad():
-        gradients = torch.autograd.grad(F.cross_entropy(model(X), Y), model.tensors())
-    return [name for name, d in zip(model.config.shapes, gradients, strict=True) if not d.any()]
-
-
-def _closest(name: str, scale: float) -> float:
-    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0 <= scale <= _SCALES[-1]:
-        raise ValueError(f"{name} must be a scale from 0 to {_SCALES[-1]:g}, got {scale!r}")
-    return min(_SCALES, key=lambda known: abs(known - scale))

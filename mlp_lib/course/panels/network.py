@@ -23,17 +23,13 @@ _LONGEST = 40  # characters; a longer word says nothing new
 def network_panel(model: MLP, vocab: Vocab, words: Sequence[str]) -> PlotPanel:
     """Type a word and step through its contexts; see the rows of C, the hidden units and the probabilities.
 
-    `words` gives the word to begin with. The picture reads upwards, as in the paper. A word with a character that is
-    not in `vocab` gets the vocabulary's own sentence. Raises ValueError if `words` is empty.
+    The first of `words` is the word to begin with. The picture reads upwards, as in the paper.
     """
-    if len(words) == 0:
-        raise ValueError("words is empty: give at least one to begin with")
     word_box = text("word", words[0], placeholder="a word, then Enter")
-    place = whole_slider("character", 1, 0, len(words[0]), continuous=False)
+    place = whole_slider("character", 1, 0, len(words[0]))
 
     def fit(change: object) -> None:
-        # Only for a word that can be shown: while the other one is being mended, the slider stays.
-        if 0 < len(word_box.value) <= _LONGEST:
+        if 0 < len(word_box.value) <= _LONGEST:  # else the word is about to be mended
             place.max = len(word_box.value)
 
     word_box.observe(fit, names="value")
@@ -55,7 +51,8 @@ def network_panel(model: MLP, vocab: Vocab, words: Sequence[str]) -> PlotPanel:
         output.set(xlabel="", ylim=(0, 1))
         _cells(hidden, _folded(h[at]), 1.0)
         hidden.set_title(f"hidden layer: {h.shape[1]} tanh units, from -1 (brown) to 1 (violet)", fontsize=10)
-        _cells(lookup, emb[at].reshape(1, -1), model.C.detach().abs().max().item() or 1.0)
+        largest = model.C.detach().abs().max().item() or 1.0
+        _cells(lookup, emb[at].reshape(1, -1), largest)
         lookup.set_title("rows of C, one for each character of the context", fontsize=10)
         n_embd = emb.shape[2]
         lookup.set_xticks([n_embd * (k + 0.5) - 0.5 for k in range(len(context))])
@@ -64,7 +61,8 @@ def network_panel(model: MLP, vocab: Vocab, words: Sequence[str]) -> PlotPanel:
             lookup.axvline(n_embd * k - 0.5, color="black", linewidth=1.5)
         if emb.shape[1] * n_embd <= 12:
             for k, value in enumerate(emb[at].flatten().tolist()):
-                lookup.text(k, 0, f"{value:.2f}", ha="center", va="center", fontsize=9)
+                color = "white" if abs(value) > 0.6 * largest else "black"
+                lookup.text(k, 0, f"{value:.2f}", ha="center", va="center", fontsize=9, color=color)
 
         p = prob[Y[at]].item()
         favourite = vocab.itos[prob.argmax().item()]

@@ -1,4 +1,4 @@
-"""A bench for the sampling loop: prefix, temperature, seed.
+"""The sampling loop with its prefix, temperature and seed.
 
 Taught in: notebook 12.
 """
@@ -16,33 +16,26 @@ from mlp_lib.data import Vocab
 from mlp_lib.plots import BLUE, ORANGE, plot_next_char_probs
 from mlp_lib.sample import next_char_probs, sample_words
 
+_NAMES, _COLUMNS = 12, 4
+_MAX_LEN = 40  # characters; what is longer is cut
 _SHOWN = 14  # characters of a name that fit into its column
 
 
-def sampling_panel(
-    model: nn.Module,
-    vocab: Vocab,
-    *,
-    words: Sequence[str],
-    seed: int = 2147483647 + 10,
-    n: int = 12,
-    prefix: str = "",
-    temperature: float = 1.0,
-    max_len: int = 40,
-) -> PlotPanel:
-    """Choose a prefix, a temperature and a seed; see the next character's probabilities and `n` names drawn.
+def sampling_panel(model: nn.Module, vocab: Vocab, *, words: Sequence[str]) -> PlotPanel:
+    """Choose a prefix, a temperature and a seed; see the next character's probabilities and twelve names drawn.
 
     The names are those of `sample_words` with a generator of that seed, one after another. Each is marked: in `words`,
-    letter for letter, or new. "another seed" adds one to the seed. A prefix that no name can have gets the library's
-    own sentence. Nothing draws from a generator of yours. Raises what `sample_words` raises.
+    letter for letter, or new. "another seed" adds one to the seed. Raises what `sample_words` raises.
     """
     known = frozenset(words)
-    seed_box = number("seed", seed, 0, 2**53)
+    seed_box = number("seed", 2147483647 + 10)
 
     def draw(figure: Figure, prefix: str, temperature: float, seed: int) -> str:
+        if len(prefix) > _MAX_LEN:
+            raise ValueError(f"the prefix has {len(prefix)} characters: type one of at most {_MAX_LEN}")
         g = torch.Generator().manual_seed(seed)
         silence(r"\d+ of \d+ words did not end")  # the readout says it
-        names = sample_words(model, vocab, n, temperature=temperature, prefix=prefix, max_len=max_len, g=g)
+        names = sample_words(model, vocab, _NAMES, temperature=temperature, prefix=prefix, max_len=_MAX_LEN, g=g)
         probs = next_char_probs(model, vocab, prefix, temperature=temperature)  # (vocab_size,)
         likeliest = [vocab.itos[i] for i in probs.topk(min(3, len(probs))).indices.tolist()]
 
@@ -54,10 +47,10 @@ def sampling_panel(
         _names(board, names, known)
 
         in_list = sum(w in known for w in names)
-        said = f"{in_list} of {n} names are in the list, {n - in_list} are new."
-        cut = sum(len(w) == max_len for w in names)
+        said = f"{in_list} of {_NAMES} names are in the list, {_NAMES - in_list} are new."
+        cut = sum(len(w) == _MAX_LEN for w in names)
         if cut:
-            said += f" {cut} were cut at {max_len} characters."
+            said += f" {cut} were cut at {_MAX_LEN} characters."
         return f"likeliest next: {', '.join(f'{c} {probs[vocab.stoi[c]]:.3f}' for c in likeliest)}. {said}"
 
     def another() -> None:
@@ -67,8 +60,8 @@ def sampling_panel(
         "sampling_panel",
         draw,
         {
-            "prefix": text("prefix", prefix, placeholder="how a name begins, then Enter"),
-            "temperature": slider("temperature", temperature, 0.1, 3.0, 0.05, continuous=False),
+            "prefix": text("prefix", placeholder="how a name begins, then Enter"),
+            "temperature": slider("temperature", 1.0, 0.1, 3.0, 0.05, continuous=False),
             "seed": seed_box,
         },
         buttons={"another seed": another},
@@ -80,13 +73,12 @@ def sampling_panel(
 
 def _names(ax: Axes, names: Sequence[str], known: frozenset[str]) -> None:
     """The names in four columns; one that stands in the list has a box around it, so that colour is not all."""
-    columns = 4
-    rows = -(-len(names) // columns)
+    rows = -(-len(names) // _COLUMNS)
     for k, name in enumerate(names):
         cut = name if len(name) <= _SHOWN else name[: _SHOWN - 2] + ".."
         box = {"boxstyle": "round,pad=0.25", "facecolor": ORANGE, "alpha": 0.35, "edgecolor": "black"}
         ax.text(
-            k % columns / columns, 1 - (k // columns + 0.5) / rows, cut or "(empty)",
+            k % _COLUMNS / _COLUMNS, 1 - (k // _COLUMNS + 0.5) / rows, cut or "(empty)",
             va="center", family="monospace", fontsize=10, parse_math=False, color="black" if name in known else BLUE,
             bbox=box if name in known else None, gid="in the list" if name in known else "new",
         )  # fmt: skip

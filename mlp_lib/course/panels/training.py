@@ -1,12 +1,13 @@
-"""Training under your hands.
+"""A training run with buttons.
 
 Taught in: notebook 04 and notebook 11.
 """
 
 import itertools
 import math
-import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -16,18 +17,83 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from torch import Tensor, nn
 
-from mlp_lib.checks import count as check_count
-from mlp_lib.checks import examples as check_examples
-from mlp_lib.course.panels.background import replace_earlier
+from mlp_lib.checks import checked
 from mlp_lib.course.panels.base import PlotPanel, choice, log_slider
-from mlp_lib.course.panels.session import TrainSession
+from mlp_lib.course.panels.worker import Worker
 from mlp_lib.plots import BLUE, GREY, ORANGE, RED, SKY
-from mlp_lib.train import Stepper, eval_loss, train_steps
+from mlp_lib.train import History, Stepper, eval_loss, train_steps
 
-_POINTS = 1500  # more than the picture has columns cannot be seen, and takes time to draw
+_LOOK_SECONDS = 0.2  # five pictures a second look smooth
 _PACES = ("10 steps a second", 10), ("100 steps a second", 100), ("1000 steps a second", 1000), ("as fast as it can", 0)
+_BATCH_SIZES = 1, 2, 4, 8, 16, 32, 64, 128, 256
+_POINTS = 1500  # more than the picture has columns cannot be seen, and takes time to draw
 
 
+class Training:
+    """A run that may be stopped after any step and goes on exactly there: the model, its record, its exact losses."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        X: Tensor,
+        Y: Tensor,
+        g: torch.Generator,
+        stepper: Stepper,
+        steps: int,
+        eval_on: tuple[Tensor, Tensor],
+    ) -> None:
+        self.model, self.X, self.Y, self.g = model, X, Y, g
+        self.stepper, self.steps, self.eval_on = stepper, steps, eval_on
+        self._first = {name: t.detach().clone() for name, t in model.state_dict().items()}, g.get_state()
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin an empty record."""
+        self.history = History()
+        self.exact: dict[int, float] = {}  # the exact loss by the number of updates
+        self.marks: dict[str, dict[int, float]] = {}  # the same of other splits, by name
+
+    def take(
+        self, n: int, lr: float, batch_size: int | None, after_each: Callable[[], bool | None] = lambda: None
+    ) -> None:
+        """Take n steps, fewer if the run is over or `after_each()` is true."""
+        if self.over():
+            return
+        start = len(self.history)
+        how = {"steps": min(n, self.steps - start), "start": start, "lr": lr, "batch_size": batch_size, "g": self.g}
+        with closing(self.stepper(self.model, self.X, self.Y, **how)) as run:
+            for step in run:
+                self.history.record(step)
+                if not math.isfinite(step.loss):
+                    where = f"the loss was {step.loss} at step {step.i} (lr {step.lr:g})"
+                    self.history.stopped = f"{where}: reset, and try a smaller learning rate"
+                    return
+                if after_each():
+                    return
+
+    def over(self) -> bool:
+        """Whether all steps are taken, or the loss is not finite."""
+        return self.history.stopped is not None or len(self.history) >= self.steps
+
+    def look(self) -> None:
+        """Measure the exact loss; no step may be under way."""
+        if self.history.stopped is None:
+            self.exact[len(self.history)] = eval_loss(self.model, *self.eval_on)
+
+    def mark(self, name: str, X: Tensor, Y: Tensor) -> None:
+        """Measure the loss of another split; no step may be under way."""
+        self.marks.setdefault(name, {})[len(self.history)] = eval_loss(self.model, X, Y)
+
+    def reset(self) -> None:
+        """Put `model` and `g` where they were at first; forget the record."""
+        state, g_state = self._first
+        self.model.load_state_dict(state)
+        self.model.zero_grad()
+        self.g.set_state(g_state)
+        self.forget()
+
+
+@checked
 def train_panel(
     model: nn.Module,
     X: Tensor,
@@ -40,127 +106,111 @@ def train_panel(
     first: int = 0,
     steps: int = 100_000,
     eval_on: tuple[Tensor, Tensor] | None = None,
-    on_demand: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+    on_demand: Mapping[str, tuple[Tensor, Tensor]] = {},
     pace: int = 100,
     stepper: Stepper = train_steps,
-    name: str = "train_panel",
 ) -> PlotPanel:
     """Start, pause, one step, reset; learning rate, batch size and pace may be changed while it runs.
 
-    Trains `model` on X (N, block_size), Y (N,) in place with a `TrainSession`, which is the panel's `session`: at a
-    pause, model and `g` are exactly where `train` would have put them. The curve grows five times a second. It shows
-    the minibatch losses and the exact loss over `eval_on` (the training examples if None), and `floor`, if given, as
-    a line. `first` steps are taken before the panel is shown, so that the page keeps a picture with something in it;
-    "reset" goes back before them. After `steps` steps the run is over. `pace` is the first choice of steps a second,
-    0 for as many as it can.
+    Trains `model` on X (N, block_size), Y (N,) in place: at a pause, `model` and `g` are exactly where `train` would
+    have put them. The curve grows five times a second. It shows the minibatch losses, the exact loss over `eval_on`
+    (the training examples if None), and `floor`, if given, as a line. `first` steps are taken before the panel is
+    shown; "reset" goes back before them. After `steps` steps the run is over. `pace` is how many steps a second it
+    begins with: 10, 100, 1000, or 0 for as many as it can.
 
-    What takes too long to be measured five times a second may be asked for: `on_demand={"dev": (Xdev, Ydev)}` adds a
-    button "dev loss", which measures that loss between two steps and marks it in the picture.
-
-    One panel of a `name` runs at a time: running the cell again closes the one before and its thread.
-    Raises ValueError for an `lr` that is not a number above 0 or a `pace` that is no choice, and what `TrainSession`
-    raises.
+    `on_demand={"dev": (Xdev, Ydev)}` adds a button "dev loss", for a loss that takes too long to be measured five times
+    a second: it is measured between two steps and marked in the picture.
     """
-    check_count("first", first, least=0)
-    if isinstance(lr, bool) or not isinstance(lr, (int, float)) or not 0 < lr < math.inf:
-        raise ValueError(f"lr must be a number above 0, which its slider can show, got {lr!r}: try 0.1")
-    if pace not in dict(_PACES).values():
-        raise ValueError(
-            f"pace must be one of {', '.join(str(n) for _, n in _PACES)} (as fast as it can), got {pace!r}"
-        )
-    for split in (on_demand or {}).values():
-        check_examples(model, *split)
-    replace_earlier(name)
-    x, y = (X, Y) if eval_on is None else eval_on
-    exact: list[tuple[int, float]] = []  # (updates done, loss over x and y), taken whenever the model stands still
-    asked: dict[str, list[tuple[int, float]]] = {split: [] for split in on_demand or {}}  # the same, when asked for
-    look_lock = threading.Lock()
+    if callable(lr) or lr == 0:
+        raise ValueError(f"lr must be a number above 0, which a slider can show, got {lr!r}: try 0.1")
+    worker = Worker("train_panel", on_end=lambda: panel.redraw())
+    worker.bar.layout.display = "none"  # the curve shows how far it is
+    training = Training(model, X, Y, g, stepper, steps, eval_on or (X, Y))
+    training.look()
+    for part in range(1, 11):  # with looks on the way, for a curve of exact losses
+        training.take(first * part // 10 - len(training.history), lr, batch_size)
+        training.look()
 
-    def look(session: TrainSession) -> None:
-        """Measure the exact loss; only ever while no step is under way."""
-        with look_lock:
-            updates = len(session.history)
-            while exact and exact[-1][0] >= updates:
-                exact.pop()  # measured before a reset
-            for found in asked.values():
-                while found and found[-1][0] > updates:
-                    found.pop()
-            if session.history.stopped is None:
-                exact.append((updates, eval_loss(session.model, x, y)))
+    def run() -> None:
+        while not training.over():
+            now, next_look = panel.values, time.perf_counter() + _LOOK_SECONDS
 
-    def grow(session: TrainSession) -> None:
-        look(session)
-        panel.redraw()
+            def time_to_look(end: float = next_look) -> bool:
+                worker.check()
+                return time.perf_counter() > end
 
-    session = TrainSession(model, X, Y, g=g, lr=lr, batch_size=batch_size, steps=steps, stepper=stepper, on_look=grow)
-    look(session)
-    for part in range(1, 11):  # a few looks on the way, so that the exact curve is one
-        n = first * part // 10 - first * (part - 1) // 10
-        if n:
-            session.step(n)
-            look(session)
-    session.pace = pace or None
+            n = round(now["pace"] * _LOOK_SECONDS) or steps
+            training.take(n, now["lr"], now["batch_size"] or None, time_to_look)
+            training.look()
+            panel.redraw()
+            if now["pace"]:
+                worker.check(next_look - time.perf_counter())
+
+    def start() -> None:
+        if not worker.running:
+            worker.start(run)
+
+    def pause() -> None:
+        worker.stop()
+        training.look()
+
+    def one_step() -> None:
+        worker.stop()
+        training.take(1, panel.values["lr"], panel.values["batch_size"] or None)
+        training.look()
+
+    def reset() -> None:
+        worker.stop()
+        training.reset()
+        training.look()
+
+    def measure(split: str) -> None:
+        was_running = worker.running
+        worker.stop()
+        training.mark(split, *on_demand[split])
+        if was_running:
+            worker.start(run)
 
     def draw(figure: Figure, lr: float, batch_size: int, pace: int) -> str:
-        _, lri, lossi = session.record()  # (n,), (n,)
-        with look_lock:
-            at, losses = zip(*exact, strict=True)
-            marks = {f"{split} loss": list(found) for split, found in asked.items() if found}
-        _curve(figure.add_subplot(), lri.numpy(), lossi.numpy(), at, losses, floor, marks)
-        if session.error is not None:
-            raise session.error
-        if session.history.stopped is not None:
-            raise ValueError(session.history.stopped)
-        loss = f"{losses[-1]:.4f}" if losses[-1] < 1e4 else f"{losses[-1]:.1e}"
-        beside = "" if floor is None else f", floor {floor:.4f}"
-        beside += "".join(f", {says} {found[-1][1]:.4f} at {found[-1][0]:,}" for says, found in marks.items())
-        settings = f"lr {lr:.3g}, batch size {batch_size or 'all'}"
-        return f"{session.status}: {len(lossi):,} steps, loss {loss}{beside}; {settings}"
+        history, exact = training.history, dict(training.exact)
+        marks = {f"{split} loss": dict(found) for split, found in training.marks.items()}
+        lossi = history.lossi.numpy()  # (n,), before the rates: meanwhile the run goes on
+        _curve(figure.add_subplot(), history.lri.numpy()[: len(lossi)], lossi, exact, floor, marks)
+        if worker.error is not None:
+            raise worker.error
+        if history.stopped is not None:
+            return f"[no] {history.stopped}"
+        now = "running" if worker.running else "done" if training.over() else "paused" if len(lossi) else "ready"
+        loss = list(exact.values())[-1]
+        said = f"{now}: {len(lossi):,} steps, loss {loss:.{'4f' if loss < 1e4 else '1e'}}"
+        if floor is not None:
+            said += f", floor {floor:.4f}"
+        for name, found in marks.items():
+            at, loss = list(found.items())[-1]
+            said += f", {name} {loss:.4f} at {at:,}"
+        return f"{said}; lr {lr:.3g}, batch size {batch_size or 'all'}"
 
-    def then_look(command: Callable[[], None]) -> Callable[[], None]:
-        def do() -> None:
-            command()
-            if not session.running:
-                look(session)
-
-        return do
-
-    def ask(split: str) -> None:
-        """Measure a loss of `on_demand`: the model has to stand still, and a run goes on afterwards."""
-        runs = session.running
-        session.pause()
-        updates = len(session.history)
-        loss = eval_loss(session.model, *on_demand[split])
-        with look_lock:
-            asked[split] = [found for found in asked[split] if found[0] < updates] + [(updates, loss)]
-        if runs:
-            session.start()
-
-    actions = {"start": session.start, "pause": session.pause, "one step": session.step, "reset": session.reset}
-    actions |= {f"{split} loss": partial(ask, split) for split in asked}
-    sizes = sorted({1, 2, 4, 8, 16, 32, 64, 128, 256, *([batch_size] if batch_size else [])})
-    # 0 stands for None, which a list of choices takes for "nothing chosen" and shows as an empty field.
+    exponent = math.log10(lr)
+    sizes = sorted({*_BATCH_SIZES, *([batch_size] if batch_size else [])})
+    # 0 stands for None, which a list of choices shows as an empty field.
     controls = {
-        "lr": log_slider(
-            "learning rate", lr, min(-4.0, math.log10(lr)), max(1.0, math.log10(lr)), 0.1, continuous=False
-        ),
+        "lr": log_slider("learning rate", lr, min(-4.0, exponent), max(1.0, exponent)),
         "batch_size": choice("batch size", [*((str(n), n) for n in sizes), ("all examples", 0)], batch_size or 0),
         "pace": choice("pace", _PACES, pace),
     }
-    for key, control in controls.items():  # before the panel's own observers, which draw what was set
-        control.observe(lambda change, key=key: setattr(session, key, change["new"] or None), names="value")
     panel = PlotPanel(
-        name,
+        "train_panel",
         draw,
         controls,
-        buttons={says: then_look(command) for says, command in actions.items()},
+        buttons={
+            "start": start, "pause": pause, "one step": one_step, "reset": reset,
+            **{f"{split} loss": partial(measure, split) for split in on_demand},
+        },
         alt="The loss in nats, on a logarithmic axis, over the steps: minibatches faintly, the exact loss as a line "
         "with dots, the floor dashed.",
-        size=(6.8, 3.4),
-        on_close=session.close,
-    )
-    panel.session = session
-    replace_earlier(name, panel)
+        worker=worker,
+    )  # fmt: skip
+    panel.training = training
     return panel
 
 
@@ -168,26 +218,27 @@ def _curve(
     ax: Axes,
     lri: np.ndarray,
     lossi: np.ndarray,
-    at: Sequence[int],
-    losses: Sequence[float],
+    exact: Mapping[int, float],
     floor: float | None,
-    marks: Mapping[str, Sequence[tuple[int, float]]],
+    marks: Mapping[str, Mapping[int, float]],
 ) -> None:
-    """The losses so far, where the learning rate was changed, what was asked for, and the floor."""
+    """The losses so far, where the learning rate was changed, what was measured on demand, and the floor."""
     n = len(lossi)
     window = max(1, -(-n // _POINTS))
     whole = n // window * window
     means = lossi[:whole].reshape(-1, window).mean(1)
-    says = "minibatch loss" if window == 1 else f"minibatch loss, mean of {window}"
-    ax.plot(np.arange(0, whole, window) + (window - 1) / 2, means, color=SKY, linewidth=0.8, label=says)
-    ax.plot(at, losses, color=BLUE, marker="o", markersize=3, linewidth=1.5, label="exact loss")
-    for says, found in marks.items():
-        ax.plot(*zip(*found, strict=True), "D", color=ORANGE, markeredgecolor="black", markersize=6, label=says)
+    label = "minibatch loss" if window == 1 else f"minibatch loss, mean of {window}"
+    ax.plot(np.arange(0, whole, window) + (window - 1) / 2, means, color=SKY, linewidth=0.8, label=label)
+    ax.plot(list(exact), list(exact.values()), color=BLUE, marker="o", markersize=3, linewidth=1.5, label="exact loss")
+    for label, found in marks.items():
+        look = {"color": ORANGE, "markeredgecolor": "black", "markersize": 6}
+        ax.plot(list(found), list(found.values()), "D", label=label, **look)
     for k, change in enumerate(np.flatnonzero(np.diff(lri))[-12:]):
         ax.axvline(change + 1, color=RED, linestyle=":", linewidth=1, label="learning rate changed" if k == 0 else None)
     if floor is not None:
         ax.axhline(floor, color=GREY, linestyle="--", linewidth=1, label=f"floor {floor:.4f}")
-    low, high = _limits(lossi, [*losses, *(loss for found in marks.values() for _, loss in found)], floor)
+    others = [loss for found in marks.values() for loss in found.values()]
+    low, high = _limits(lossi, [*exact.values(), *others, *([floor] if floor else [])])
     ax.set_yscale("log")
     ax.set(xlim=(0, 1.03 * _round_up(n)), ylim=(low, high), xlabel="steps")
     ax.set_title("loss (nats)", loc="left", fontsize=10)  # beside the axis it would lie under wide tick labels
@@ -196,13 +247,12 @@ def _curve(
     ax.legend(frameon=False, fontsize=8, loc="upper right")
 
 
-def _limits(lossi: np.ndarray, losses: Sequence[float], floor: float | None) -> tuple[float, float]:
+def _limits(lossi: np.ndarray, others: list[float]) -> tuple[float, float]:
     """Room for everything but the few luckiest minibatches, whose loss may be next to nothing."""
     finite = lossi[np.isfinite(lossi) & (lossi > 0)]
-    lucky = [np.quantile(finite, 0.02)] if len(finite) else []
-    seen = [x for x in losses if x > 0] + ([finite.max()] if len(finite) else []) or [1.0]
-    low = min(x for x in (*lucky, floor or 1.0, *losses, max(seen)) if x > 0)
-    return 0.6 * low, 1.4 * max(seen)
+    shown = [*others, *([np.quantile(finite, 0.02), finite.max()] if len(finite) else [])]
+    shown = [loss for loss in shown if 0 < loss < math.inf] or [1.0]
+    return 0.6 * min(shown), 1.4 * max(shown)
 
 
 def _round_up(n: int) -> int:
