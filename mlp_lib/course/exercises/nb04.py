@@ -343,8 +343,8 @@ def _example(X: list[list[int]], Y: list[int], label: str = "") -> Case:
 def _ends(length: int, other: int) -> Case:
     """Contexts that differ in the first or in the last place, in numbers too large for float32, or for int64."""
     rest = [other] * (length - 1)
-    label = f"for contexts of {length}: [1, {other}, ..., {other}], [2, {other}, ..., {other}] and their reverses,"
-    return _example([[1, *rest], [2, *rest], [*rest, 1], [*rest, 2]], [1, 2, 1, 2], label=label)
+    label = f"for contexts of {length}: [1, {other}, ..., {other}], [2, {other}, ..., {other}] their reverses, the last twice,"
+    return _example([[1, *rest], [2, *rest], [*rest, 1], [*rest, 2], [*rest, 2]], [1, 2, 1, 2, 2], label=label)
 
 
 def _as_numbers(X: Tensor, Y: Tensor, dtype: torch.dtype) -> float:
@@ -436,7 +436,7 @@ q2 = Exercise(
         ),
         Wrong(
             partial(_floor, key=lambda x: tuple(x[-4:])),
-            "only the last four characters were used: the context is the whole row, of any length",
+            "only the last few characters were used: the context is the whole row, of any length",
         ),
         Wrong(partial(_floor, key=sum), "the sum of a context does not tell [1, 2] from [2, 1]: use tuple(row)"),
         Wrong(partial(_floor, key=frozenset), "a set forgets the order of a context: use tuple(row)"),
