@@ -1,12 +1,11 @@
 """The twenty mistakes that learners of this lecture make most often: each has an exercise that names it.
 
-`tests/test_exercises.py` gives each wrong answer to its exercise and looks for the words; this page says which of
-the twenty is planted where, so that none can fall out unnoticed.
+`tests/test_exercises.py` gives each wrong answer to its exercise and looks for its sentence; here stands which of the
+twenty is in which table, so that none can fall out unnoticed.
 """
 
 import pytest
 from test_exercises import EXERCISES, WRONG
-from test_exercises_old_form import MISTAKES
 
 # What goes wrong: the exercise that catches it, and words of the message it gets.
 COMMON = {
@@ -67,8 +66,8 @@ def test_there_are_twenty():
 
 
 @pytest.mark.parametrize(("number", "words"), [place for places in COMMON.values() for place in places])
-def test_it_is_planted(number, words):
-    said = [(q.number, phrase) for q, _, phrase in MISTAKES] + [(q.number, wrong.says) for q, wrong in WRONG]
+def test_it_stands_in_the_table(number, words):
+    said = [(q.number, wrong.says) for q, wrong in WRONG]
     assert any(number == n and words in phrase for n, phrase in said), f"{number}: {words}"
 
 

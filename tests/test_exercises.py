@@ -23,8 +23,7 @@ from mlp_lib.course.exercises.kernel_state import SETTINGS, state
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 EXERCISES = all_exercises()
-CONVERTED = [q for q in EXERCISES if q.wrong]  # all, once no page is left in the old form
-WRONG = [(q, wrong) for q in CONVERTED for wrong in q.wrong]
+WRONG = [(q, wrong) for q in EXERCISES for wrong in q.wrong]
 
 
 def _kernel():
@@ -100,14 +99,14 @@ def test_wrong_answer_gets_its_own_sentence(q, wrong):
     assert said == []
 
 
-@pytest.mark.parametrize("q", CONVERTED, ids=lambda q: q.number)
+@pytest.mark.parametrize("q", EXERCISES, ids=lambda q: q.number)
 def test_other_right_answers_are_right(q):
     for answer in q.also_right:
         verdict = q.evaluate(*answer) if isinstance(answer, tuple) else q.evaluate(answer)
         assert verdict.status == "right", verdict.message
 
 
-@pytest.mark.parametrize("q", CONVERTED, ids=lambda q: q.number)
+@pytest.mark.parametrize("q", EXERCISES, ids=lambda q: q.number)
 def test_sentences_of_a_table_differ(q):
     assert len({wrong.says for wrong in q.wrong}) == len(q.wrong) >= 2
 

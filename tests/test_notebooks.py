@@ -130,8 +130,11 @@ def test_sections_are_the_lectures_or_beyond_the_video(path):
     notebook = load(path)
     first = notebook.cells[0].source
     assert re.search(r"about \d+ minutes for the lecture's route, \d+ minutes beyond the video", first)
+    folded = False
     for cell in notebook.cells:
         headings = re.findall(r"^## (.*)$", cell.source, re.M) if cell.cell_type == "markdown" else []
+        assert not folded or not headings or cell.source.startswith("## "), "it would be hidden with the section above"
+        folded = kind_of(headings[-1]) == "beyond" if headings else folded
         assert None not in [kind_of(h) for h in headings], f"a ▶, or 'Beyond the video: ... (N minutes)': {headings}"
         beyond = [h for h in headings if kind_of(h) == "beyond"]
         assert all(re.search(r"\(\d+ minutes\)$", h) for h in beyond)

@@ -1,24 +1,11 @@
 """What the checks of several pages ask of an answer before they look at what it says."""
 
-import copy
 import math
-import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 from torch import Tensor
 
 from mlp_lib.course.exercises.engine import Mistake, Wrong
-
-
-def own_function(answer: object, call: str) -> None:
-    """Raise `Mistake` unless the answer is a function of the learner's own; `call` is how to hand it over.
-
-    >>> own_function(3481, "q1.check(count_parameters)")
-    Traceback (most recent call last):
-    mlp_lib.course.exercises.engine.Mistake: hand over your own function, without calling it: q1.check(count_parameters)
-    """
-    if not callable(answer) or isinstance(answer, type | types.BuiltinFunctionType):
-        raise Mistake(f"hand over your own function, without calling it: {call}")
 
 
 def number(value: object, what: str) -> float:
@@ -104,61 +91,3 @@ def matching(reports: Mapping[str, tuple[int, str]], statements: Mapping[int, st
         if answer != right:
             table.append(Wrong(answer, why))
     return {"judge": lambda answer: matched(answer, reports, statements, wrong), "wrong": table}
-
-
-def chosen_then_tested(
-    answer: Callable[..., object],
-    results: Mapping[str, object],
-    test: Mapping[str, float],
-    judge: Callable[[str], None],
-) -> None:
-    """Raise `Mistake` unless `answer(results, open_test)` returns a good choice and its test loss, opened once.
-
-    `judge(name)` raises `Mistake` for a bad choice. The results are given in both orders: the first or the last of
-    them is no choice.
-    """
-    for names in (list(results), list(results)[::-1]):
-        _choose_and_test(answer, {name: results[name] for name in names}, test, judge)
-
-
-def _choose_and_test(
-    answer: Callable[..., object],
-    results: Mapping[str, object],
-    test: Mapping[str, float],
-    judge: Callable[[str], None],
-) -> None:
-    opened: list[str] = []
-
-    def open_test(name: str = "") -> float:
-        if name not in test:
-            raise Mistake(f"open_test wants the name of one candidate, of {sorted(test)}, got {brief(name)}")
-        opened.append(name)
-        return test[name]
-
-    given = copy.deepcopy(results)
-    got = answer(given, open_test)
-    if given != results:
-        raise Mistake("the results that came in were changed: sort or take from a copy")
-    if len(set(opened)) > 1:
-        raise Mistake(
-            f"the test split was used to choose: it was opened for {len(set(opened))} candidates. Its lowest loss is "
-            "then a best of several, partly luck, and no split is left that could tell. To choose is dev's part"
-        )
-    if not isinstance(got, Sequence) or isinstance(got, str) or len(got) != 2:
-        raise Mistake(f"expected two things, the chosen name and its test loss, got {brief(got)}")
-    name, loss = got
-    if name not in list(results):
-        raise Mistake(f"expected one of the names {sorted(results)}, got {brief(name)}")
-    judge(name)
-    loss = number(loss, "the test loss")
-    if not opened:
-        raise Mistake(
-            f"you report {loss:.4g} and never opened the test set: a dev loss took part in the choice, so it flatters. "
-            "open_test(name) gives the one to report"
-        )
-    if opened != [name]:
-        raise Mistake(f"the test set was opened {len(opened)} times, for {opened}: once is enough, for the chosen one")
-    if not close(loss, test[name]):
-        raise Mistake(
-            f"you chose {name!r} and opened the test set for it, but report {loss:.4g} instead of {test[name]}"
-        )
