@@ -248,9 +248,10 @@ class Exercise:
         seen.used_generator = any(not torch.equal(g.get_state(), start) for g, start in generators)
         changed = next((k for k in kept if state(arguments[k]) != before[k]), None)
         if changed is not None and not seen.fault:
+            how = ", and write `x = x - m`, not `x -= m`, `exp()`, not `exp_()`"
             seen.fault = (
-                f"your answer changed its argument {self._name(changed)}, which the caller still needs: work on a "
-                "copy, and write `x = x - m`, not `x -= m`, `exp()`, not `exp_()`"
+                f"your answer changed its argument {self._name(changed)}, which the caller still needs: work on a copy"
+                + how * isinstance(arguments[changed], Tensor)
             )
         kernel.start()
         return seen

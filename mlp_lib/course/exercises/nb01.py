@@ -149,9 +149,11 @@ q2 = Exercise(
     cases=[
         Case(["ava"], 3),
         Case(["a"], 2),
-        Case(["emma", "olivia", "emma"], 3),
-        Case(["emma", "olivia", "emma"], 1),
-        Case(["bo", "charlotte"], 8),
+        Case(["emma", "amelia", "amelia"], 3),
+        Case(["emma", "amelia", "amelia"], 1),
+        Case(["bo", "charlotte", "al"], 8),
+        Case(["νίκη"], 2),
+        Case([], 3),
     ],
     wrong=[
         Wrong(lambda w, k: sum(map(len, w)), "those are the letters: the end of each word is predicted, too"),
@@ -171,6 +173,15 @@ q2 = Exercise(
         Wrong(lambda w, k: k * n_examples(w, k), "that is the number of entries of X: how many rows has it?"),
         Wrong(lambda w, k: sum(map(len, w)) + k, "the end of each word counts, whatever block_size is"),
         Wrong(lambda w, k: len(w) * (len(w[0]) + 1), "all words were taken to be as long as the first"),
+        Wrong(
+            lambda w, k: (sum(map(len, w)) // len(w) + 1) * len(w),
+            "the mean length of the words was rounded down: add up the lengths",
+        ),
+        Wrong(
+            lambda w, k: sum(len(v.encode()) + 1 for v in w),
+            "that counts bytes, and a Greek letter has two: len(word) counts characters",
+        ),
+        Wrong(lambda w, k: len(".".join(w)) + 1, "a list without words has no example"),
         Wrong(
             lambda w, k: sum(len(v) + 1 for v in w if len(v) > 1), "a word of one letter has examples, too: two of them"
         ),
@@ -235,7 +246,8 @@ def _spoilt(says: str, rows: dict[int, list[int]], words: Sequence[str] = ("emma
     X, Y = _rows(words, k)
     for i, row in rows.items():
         X[i] = row
-    return Case(torch.tensor(X), torch.tensor(Y), label=f"for a dataset {says}:")
+    listed = ", ".join(words) if len(words) < 4 else f"{len(words)} times {words[0]}"
+    return Case(torch.tensor(X), torch.tensor(Y), label=f"for the dataset of {listed} with block_size {k}, {says}:")
 
 
 def _searched(
@@ -308,8 +320,8 @@ q3 = Exercise(
     observe=_row,
     cases=[
         _spoilt("without a fault", {}),
-        _spoilt("without a fault, of block_size 1", {}, k=1),
-        _spoilt("without a fault, with the word 'aaa' and block_size 2", {}, words=["aaa", "a", "aaa"], k=2),
+        _spoilt("without a fault", {}, k=1),
+        _spoilt("without a fault", {}, words=["aaa", "a", "aaa"], k=2),
         _spoilt("whose row 2 repeats row 1", {2: [0, 0, 2]}),
         _spoilt("whose rows 2 and 7 are written backwards", {2: [3, 2, 0], 7: [4, 1, 0]}),
         _spoilt("whose row 0 is '..a', and rows 1 and 2 follow from it", {0: [0, 0, 1], 1: [0, 1, 2], 2: [1, 2, 3]}),
@@ -321,7 +333,7 @@ q3 = Exercise(
         _spoilt("where 'emma' runs on into 'ava', from row 5 on", {5: [3, 1, 0], 6: [1, 0, 1], 7: [0, 1, 4]}),
         _spoilt("whose X is all zeros", {i: [0, 0, 0] for i in range(13)}),
         _spoilt("whose last row, 12, repeats the one above", {12: [0, 3, 1]}),
-        _spoilt("of block_size 1 whose row 9 is 'a' where 'mae' begins", {9: [1]}, k=1),
+        _spoilt("whose row 9 is 'a' where 'mae' begins", {9: [1]}, k=1),
         Case(
             torch.tensor([[0, 0], [0, 1], [11, 2], [0, 0]]),
             torch.tensor([1, 12, 0, 0]),
@@ -332,7 +344,7 @@ q3 = Exercise(
             torch.tensor([27, 0]),
             label="for a dataset of 28 symbols whose row 1 is [1, 0] in place of [0, 27]:",
         ),
-        _spoilt("of 150 rows whose row 101 is '...'", {101: [0, 0, 0]}, words=["emma"] * 30),
+        _spoilt("whose row 101 is '...'", {101: [0, 0, 0]}, words=["emma"] * 30),
     ],
     wrong=[
         Wrong(lambda X, Y: _searched(X, Y, reset=False), "after a closing '.' the context starts empty again"),

@@ -20,21 +20,29 @@ def one_hot_embed(X: Tensor, C: Tensor) -> Tensor:
 
 
 class _Lookups(TorchFunctionMode):
-    """Notes whether a table, under whatever name, is read by position while the mode is on."""
+    """Notes whether a table, under whatever name, is read by position or taken apart into rows in the mode."""
 
     NAMES = ("__getitem__", "index_select", "embedding", "gather", "take", "take_along_dim", "index")
 
     def __init__(self, table: Tensor) -> None:
         super().__init__()
         self.memory = table.untyped_storage().data_ptr()
-        self.seen = False
+        self.rows = len(table)
+        self.seen = self.apart = False
 
     def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
         kwargs = kwargs or {}
         tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
         if getattr(func, "__name__", "") in self.NAMES:
-            self.seen |= any(t.untyped_storage().data_ptr() == self.memory for t in tensors)
-        return func(*args, **kwargs)
+            self.seen |= any(map(self._is_of_table, tensors))
+        out = func(*args, **kwargs)
+        pieces = [t for t in (out if isinstance(out, tuple | list) else [out]) if isinstance(t, Tensor)]
+        # a piece of whole columns has an entry of each row, so a multiple of their number
+        self.apart |= any(self._is_of_table(t) and t.numel() % self.rows for t in pieces)
+        return out
+
+    def _is_of_table(self, t: Tensor) -> bool:
+        return t.untyped_storage().data_ptr() == self.memory
 
 
 def _without_lookup(answer: Callable[..., object], X: Tensor, C: Tensor) -> object:
@@ -42,6 +50,8 @@ def _without_lookup(answer: Callable[..., object], X: Tensor, C: Tensor) -> obje
         got = answer(X, C)
     if watched.seen:
         raise Mistake("C was indexed: the exercise is to reach its rows by a product with C")
+    if watched.apart:
+        raise Mistake("C was taken apart into its rows, and they were picked: a product with C picks them as well")
     return got
 
 
@@ -52,6 +62,11 @@ def _hot(X: Tensor, C: Tensor) -> Tensor:
 def _doubled(X: Tensor, C: Tensor) -> Tensor:
     C *= 2
     return one_hot_embed(X, C)
+
+
+def _from_a_list(X: Tensor, C: Tensor) -> Tensor:
+    rows = list(C)
+    return torch.stack([torch.stack([rows[i] for i in x]) for x in X.tolist()])
 
 
 class _Module(torch.nn.Module):
@@ -106,6 +121,9 @@ q1 = Exercise(
             "C was made whole numbers, and its fractions are gone: make the one-hot float instead",
         ),
         Wrong(lambda X, C: C[X], "C was indexed: the exercise is to reach its rows by a product with C"),
+        Wrong(
+            _from_a_list, "C was taken apart into its rows, and they were picked: a product with C picks them as well"
+        ),
         Wrong(lambda X, C: one_hot_embed(X, C).detach(), "no gradient reaches C"),
         Wrong(_doubled, "your answer changed its argument C"),
         Wrong(lambda X, C: one_hot_embed(X, C) is None or None, "your function returned None"),
@@ -114,6 +132,7 @@ q1 = Exercise(
         _Module(),
         lambda X, C: torch.eye(C.shape[0])[X] @ C,
         lambda X, C: F.linear(_hot(X, C), C.T),
+        lambda X, C: torch.stack([_hot(X, C) @ column for column in C.T], -1),
         lambda X, C: torch.zeros(*X.shape, len(C)).scatter_(2, X[..., None], 1.0).matmul(C),
         partial(lambda make, X, C: make(X, C) @ C, _hot),
     ],

@@ -340,8 +340,22 @@ def _example(X: list[list[int]], Y: list[int], label: str = "") -> Case:
     return Case(torch.tensor(X), torch.tensor(Y), label=label)
 
 
+def _ends(length: int, other: int) -> Case:
+    """Contexts that differ in the first or in the last place, in numbers too large for float32, or for int64."""
+    rest = [other] * (length - 1)
+    label = f"for contexts of {length}: [1, {other}, ..., {other}], [2, {other}, ..., {other}] and their reverses,"
+    return _example([[1, *rest], [2, *rest], [*rest, 1], [*rest, 2]], [1, 2, 1, 2], label=label)
+
+
+def _as_numbers(X: Tensor, Y: Tensor, dtype: torch.dtype) -> float:
+    """Each context as one number, in a base that is large enough."""
+    powers = (int(X.max()) + 1) ** torch.arange(X.shape[1])
+    return _floor((X.to(dtype) * powers).sum(1)[:, None], Y)
+
+
 # A context written as one number in one of these bases is taken for another context, whichever digit comes first.
 _BASES = (26, 27, 28, 32, 60, 64, 100, 128, 256, 512, 1000, 1024)
+_LISTED = ", ".join(map(str, _BASES))
 
 q2 = Exercise(
     "4.2",
@@ -352,24 +366,27 @@ q2 = Exercise(
         _example([[1], [1], [1], [2], [2]], [2, 2, 3, 0, 1]),
         _example([[0], [1], [2]], [1, 2, 0]),
         _example([[3, 3]], [4]),
-        _example([[1, 2], [2, 1], [1, 2], [2, 1], [2, 2]], [0, 3, 0, 3, 1], label="for contexts [1, 2] and [2, 1]"),
-        _example(
-            [[0, 1, 1], [2, 1, 1], [0, 1, 1], [1, 0, 1]],
-            [0, 2, 3, 1],
-            label="for contexts of three, some with the same end or the same start",
-        ),
+        _example([[1, 2], [2, 1], [1, 2], [2, 1], [2, 2]], [0, 3, 0, 3, 1]),
+        _example([[0, 1, 1], [2, 1, 1], [0, 1, 1], [1, 0, 1]], [0, 2, 3, 1]),
         _example([[1, 1, 2], [1, 2, 2], [1, 1, 2], [1, 2, 2]], [0, 3, 0, 3]),
-        _example(
-            [[1, 12], [11, 2], [1, 12], [11, 2], [5, 5], [5, 5]],
-            [3, 0, 3, 0, 1, 2],
-            label="for contexts [1, 12] and [11, 2]",
-        ),
+        _example([[1, 5, 6, 7], [2, 5, 6, 7], [7, 6, 5, 1], [7, 6, 5, 2], [7, 6, 5, 2]], [1, 2, 1, 2, 2]),
+        _example([[1, 4, 5, 6, 7], [2, 4, 5, 6, 7]], [1, 2]),
+        _example([[7, 6, 5, 4, 1], [7, 6, 5, 4, 2], [7, 6, 5, 4, 2]], [1, 2, 2]),
+        _example([[1, 12], [11, 2], [1, 12], [11, 2], [5, 5], [5, 5]], [3, 0, 3, 0, 1, 2]),
+        _example([[11, 111], [111, 11], [111, 1111], [1111, 111]], [0, 1, 2, 3]),
         _example(
             [[1, 0], *[[0, n] for n in _BASES], [0, 1], *[[n, 0] for n in _BASES], [7, 7], [7, 7]],
-            [900, *range(len(_BASES)), 901, *range(len(_BASES)), 1, 2],
-            label="for an alphabet of 1025 symbols",
+            [*range(2 * len(_BASES) + 4)],
+            label=f"for contexts [1, 0], [0, n], [0, 1], [n, 0], [7, 7] and [7, 7], where n is in turn {_LISTED}, and "
+            "Y the number of the row,",
         ),
-        _example([[i % 7, i % 3] for i in range(200)], [(i * i) % 5 for i in range(200)], label="for 200 examples"),
+        _ends(8, 26),
+        _ends(14, 31),
+        _example(
+            [[i % 7, i % 3] for i in range(200)],
+            [(i * i) % 5 for i in range(200)],
+            label="for X[i] = [i % 7, i % 3] and Y[i] = i * i % 5, with i from 0 to 199,",
+        ),
     ],
     wrong=[
         Wrong(
@@ -409,6 +426,18 @@ q2 = Exercise(
             partial(_floor, key=lambda x: tuple(x[-2:])),
             "only the last two characters were used: contexts may be longer",
         ),
+        Wrong(
+            partial(_floor, key=lambda x: tuple(x[-3:])),
+            "only the last three characters were used: the context is the whole row, of any length",
+        ),
+        Wrong(
+            partial(_floor, key=lambda x: tuple(x[:3])),
+            "only the first three characters were used: the context is the whole row, of any length",
+        ),
+        Wrong(
+            partial(_floor, key=lambda x: tuple(x[-4:])),
+            "only the last four characters were used: the context is the whole row, of any length",
+        ),
         Wrong(partial(_floor, key=sum), "the sum of a context does not tell [1, 2] from [2, 1]: use tuple(row)"),
         Wrong(partial(_floor, key=frozenset), "a set forgets the order of a context: use tuple(row)"),
         Wrong(partial(_floor, key=lambda x: tuple(sorted(x))), "a sorted context has lost its order: use tuple(row)"),
@@ -419,6 +448,18 @@ q2 = Exercise(
         Wrong(
             partial(_floor, key=partial(_in_base, 27)),
             "as one number a context is not unique in an alphabet larger than the base: use tuple(row)",
+        ),
+        Wrong(
+            partial(_floor, key=lambda x: "".join(f"{i:02}" for i in x)),
+            "two digits each do not tell [11, 111] from [111, 11]: use tuple(row)",
+        ),
+        Wrong(
+            partial(_as_numbers, dtype=torch.float32),
+            "as one float32 number a long context is rounded, and equals another: use tuple(row)",
+        ),
+        Wrong(
+            partial(_as_numbers, dtype=torch.int64),
+            "as one int64 number a long context overflows, and equals another: use tuple(row)",
         ),
         Wrong(
             lambda X, Y: -sum(math.log(1 / len(c)) * c.total() for c in _followers(X, Y)) / len(Y),
@@ -466,9 +507,14 @@ def make_parameters(g: torch.Generator, vocab_size: int, block_size: int, n_embd
     return parameters
 
 
+def _gradient(t: Tensor) -> Tensor | None:
+    return t.grad if t.is_leaf or t.retains_grad else None  # torch warns where another's is asked for
+
+
 def _made(answer: Callable[..., object], g: torch.Generator, *sizes: int) -> object:
     """The five tensors, their type, and which of them have a gradient after a backward pass."""
     made = answer(g, *sizes)
+    made = list(made) if isinstance(made, torch.nn.ParameterList) else made
     if isinstance(made, Tensor) or not isinstance(made, Sequence) or len(made) != 5:
         raise Mistake("expected a list of the five tensors C, W1, b1, W2, b2")
     if not all(isinstance(t, Tensor) for t in made):
@@ -490,7 +536,8 @@ def _made(answer: Callable[..., object], g: torch.Generator, *sizes: int) -> obj
         "types": [str(t.dtype) for t in made],
         **{name: t.flatten() for name, t in tensors.items()},
         "tensors that require a gradient": flags,
-        "tensors with a gradient after backward()": [name for name, t in tensors.items() if t.grad is not None],
+        "tensors with a gradient after backward()": [n for n, t in tensors.items() if _gradient(t) is not None],
+        "leaves": [name for name, t in tensors.items() if t.is_leaf],
     }
 
 
@@ -511,6 +558,12 @@ def _scaled(g: torch.Generator, *sizes: int, by: Sequence[float] = (0.1, 1, 1, 1
 def _flag_then_scale(g: torch.Generator, *sizes: int) -> list[Tensor]:
     C, *others = _flagged(_draws(g, *sizes))
     return [C * 0.1, *others]
+
+
+def _flag_scale_and_retain(g: torch.Generator, *sizes: int) -> list[Tensor]:
+    parameters = _flag_then_scale(g, *sizes)
+    parameters[0].retain_grad()
+    return parameters
 
 
 def _flag_then_remake(g: torch.Generator, *sizes: int) -> list[Tensor]:
@@ -548,6 +601,11 @@ q3 = Exercise(
             _flag_then_scale,
             "C.grad is None: C * 0.1 made a new tensor, and the gradient goes to the C before it, which you no longer "
             "have. First the numbers, then requires_grad",
+        ),
+        Wrong(
+            _flag_scale_and_retain,
+            "C is not a leaf: it was computed from a tensor that requires a gradient, and retain_grad() does not "
+            "change that. Scale first, then set requires_grad",
         ),
         Wrong(
             _flag_then_remake,
@@ -598,6 +656,7 @@ q3 = Exercise(
     ],
     also_right=[
         lambda g, *sizes: tuple(torch.nn.Parameter(p.detach()) for p in make_parameters(g, *sizes)),
+        lambda g, *sizes: torch.nn.ParameterList(p.detach() for p in make_parameters(g, *sizes)),
         lambda g, *sizes: [p.detach()[None].requires_grad_() if p.ndim == 1 else p for p in make_parameters(g, *sizes)],
         _scaled,
     ],
