@@ -151,8 +151,8 @@ def _each_line_everywhere(splits: Sequence[list[list[str]]], words: Sequence[str
         if never:
             raise Mistake(
                 f"{case}: lines never in {name} for any of {len(splits)} seeds: {len(never)}, {never[0]!r} for "
-                "instance. Only a part of the list was shuffled, or its pieces one by one: shuffle the whole copy, then "
-                "cut it"
+                "instance. Only a part of the list was shuffled, or its pieces one by one: shuffle the whole copy, "
+                "then cut it"
             )
     neighbours = set(zip(words, [*words[1:], words[0]], strict=True))
     devs = [dev for _, dev, _ in splits]
