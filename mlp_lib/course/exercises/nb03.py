@@ -409,7 +409,7 @@ q4 = Exercise(
         _random(40, 60, 300.0),
     ],
     differentiable=True,
-    atol=5e-5,  # the gradient of logcumsumexp is off by 1.5e-5
+    atol=2e-4,  # at logits of 10,000 the gradient of logcumsumexp is off by 1.1e-4
     forbid=["cross_entropy", "log_softmax", "logsumexp"],
     wrong=[
         Wrong(

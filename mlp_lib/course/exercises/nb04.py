@@ -432,7 +432,7 @@ q2 = Exercise(
         ),
         Wrong(
             partial(_floor, key=lambda x: tuple(x[:3])),
-            "only the first three characters were used: the context is the whole row, of any length",
+            "only the first few characters were used: the context is the whole row, of any length",
         ),
         Wrong(
             partial(_floor, key=lambda x: tuple(x[-4:])),
