@@ -86,7 +86,8 @@ def run_grid(
 
     An interrupt (KeyboardInterrupt) returns the runs that are complete, with a warning that counts them. If a run
     fails, its error is raised and no other run goes on. Either way the finished runs are on the ladder: the same call
-    trains the others. Raises OSError for a ladder that cannot be written, before any run starts.
+    trains the others. Before any run starts: raises OSError for a ladder that cannot be written, ModuleNotFoundError if
+    the workers of an executor lack a package.
 
     >>> from mlp_lib import Vocab, build_dataset
     >>> X, Y = build_dataset(["emma", "olivia"], Vocab("aeilmov"))
@@ -132,6 +133,8 @@ def run_grid(
                 key=keys[k],
             )
 
+    if executor is not None:
+        _import_on_workers(executor, len(runs) - len(results))
     stop = threading.Event()
     how = {"steps": steps, "lr": lr, "batch_size": batch_size, "eval_on": eval_on, "eval_every": eval_every}
     how["stepper"] = stepper if executor is not None else _stoppable(stepper, stop)
@@ -148,6 +151,15 @@ def run_grid(
             for future in number:
                 future.cancel()
     return [results[k] for k in sorted(results)]
+
+
+def _import_on_workers(executor: Executor, runs: int) -> None:
+    """Have each worker import the package before it unpacks a run, in which a Dask worker would lose its connection.
+
+    Raises ModuleNotFoundError if a package is missing there.
+    """
+    for future in [executor.submit(exec, f"import {__name__}") for _ in range(runs)]:
+        future.result()
 
 
 def _train_one(config: MLPConfig, seed: int, X: Tensor, Y: Tensor, how: Mapping[str, object]) -> Result:

@@ -46,7 +46,8 @@ def _watched(answer: Callable[..., object], X: Tensor, Y: Tensor, batch_size: in
     N, twin = len(X), torch.Generator()
     twin.set_state(g.get_state())
     draw = partial(_rows, answer, X, Y, batch_size)
-    batches = torch.stack([draw(g) for _ in range(200 * N // batch_size)])
+    # One call more: rows kept from call to call are then not used up when the twin begins.
+    batches = torch.stack([draw(g) for _ in range(200 * N // batch_size + 1)])
     case = f"for {batch_size} of {N} rows"
     if bool((batches == batches[0]).all()):
         raise Mistake(
@@ -57,7 +58,11 @@ def _watched(answer: Callable[..., object], X: Tensor, Y: Tensor, batch_size: in
     if not torch.equal(again, batches[:20]):
         raise Mistake(
             f"{case}: two generators in the same state gave different rows, so something else than g decides (a global "
-            "generator?): pass generator=g"
+            "generator, or rows kept from an earlier call?): pass generator=g, and keep nothing between calls"
+        )
+    if batch_size > 1 and bool((batches == batches[:, :1]).all()):
+        raise Mistake(
+            f"{case}: rows {batches[0, :3].tolist()} and so on. One draw was repeated: draw each row by itself"
         )
     if batch_size > 2 and bool((batches.diff() % N == 1).all()):
         raise Mistake(
@@ -104,6 +109,16 @@ def _slice(X: Tensor, n: int, g: torch.Generator) -> Tensor:
     return torch.arange(start, min(start + n, len(X)))
 
 
+_left: list[int] = []
+
+
+def _kept_permutation(X: Tensor, Y: Tensor, n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
+    if len(_left) < n:
+        _left[:] = [r for _ in range(n // len(X) + 1) for r in torch.randperm(len(X), generator=g).tolist()]
+    ix, _left[:] = torch.tensor(_left[:n]), _left[n:]
+    return X[ix], Y[ix]
+
+
 def _two_draws(X: Tensor, Y: Tensor, n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
     return X[_between(0, len(X), n, g)], Y[_between(0, len(X), n, g)]
 
@@ -122,13 +137,15 @@ q1 = Exercise(
     cases=[_numbered(11, 7, 2147483647), _numbered(50, 20, 1, drawn=100), _numbered(5, 1, 2), _numbered(11, 20, 3)],
     wrong=[
         Wrong(_indexed(lambda X, n, g: _between(0, len(X), n, None)), "in the same state gave different rows"),
+        Wrong(_kept_permutation, "for 20 of 50 rows: two generators in the same state gave different rows"),
+        Wrong(_indexed(lambda X, n, g: _between(0, len(X), 1, g).expand(n)), "One draw was repeated"),
         Wrong(_two_draws, "Draw the row numbers once, and use them for both"),
         Wrong(_indexed(lambda X, n, g: _between(0, len(X) - 1, n, g)), "leaves out its upper end by itself"),
         Wrong(_indexed(lambda X, n, g: _between(1, len(X), n, g)), "Where does your range start?"),
         Wrong(
             _indexed(lambda X, n, g: _between(0, len(X) + 1, n, g)),
             "an index lies outside the rows 0 to N - 1. torch.randint leaves its upper end out, so that end is the "
-            "number of rows, and X knows it",
+            "number of rows, and X knows it. Or were row numbers kept from an earlier call?",
         ),
         Wrong(_indexed(lambda X, n, g: _between(0, min(32, len(X)), n, g)), "only 32 rows come, from 0 to 31"),
         Wrong(_indexed(lambda X, n, g: _between(0, min(n, len(X)), n, g)), "only 7 rows come, from 0 to 6"),
@@ -200,7 +217,7 @@ def _asked(answer: Callable[..., object], model: _Table, X: Tensor, Y: Tensor, c
             f"{case} the model was given {max(model.asked)} rows at once: ask it for at most chunk rows at a time"
         )
     again = number(answer(model, X, Y, chunk), "the mean loss")
-    if not math.isclose(loss, again, rel_tol=1e-5):
+    if not math.isclose(loss, again, rel_tol=1e-5) and not (math.isnan(loss) and math.isnan(again)):
         raise Mistake(
             f"{case} two calls gave {loss:.4f} and {again:.4f}: an exact loss looks at each example once and draws "
             "nothing"
@@ -225,6 +242,11 @@ def _total(pieces: Sequence[Tensor]) -> Tensor:
 def _some_rows(model: nn.Module, X: Tensor, Y: Tensor, chunk: int) -> float:
     ix = torch.randint(0, len(X), (min(chunk, len(X)),))
     return F.cross_entropy(model(X[ix]), Y[ix]).item()
+
+
+def _empty_piece(model: nn.Module, X: Tensor, Y: Tensor, chunk: int) -> float:
+    pieces = [(X[k : k + chunk], Y[k : k + chunk]) for k in range(0, len(X) + 1, chunk)]
+    return sum(F.cross_entropy(model(x), y).item() * len(x) for x, y in pieces) / len(X)
 
 
 def _frozen(model: nn.Module, X: Tensor, Y: Tensor, chunk: int) -> float:
@@ -315,6 +337,10 @@ q2 = Exercise(
             lambda model, X, Y, chunk: _total(_pieces(model, X, Y, chunk)) / len(Y),
             "the number is right, but it keeps the record of all pieces, the memory that pieces should save. Compute "
             "under torch.no_grad(), or take each piece's .item()",
+        ),
+        Wrong(
+            _empty_piece,
+            "where chunk divides the number of examples, a last piece without any is asked for, and its mean is nan",
         ),
         Wrong(_some_rows, "an exact loss looks at each example once and draws nothing"),
         Wrong(_frozen, "your answer changed its argument model"),

@@ -32,7 +32,7 @@ q1 = Exercise(
     "6.1",
     "rates in powers of ten",
     solution=swept_rates,
-    cases=[Case(0.001, 1.0, 4), Case(0.05, 0.2, 3), Case(0.01, 10.0, 7), Case(1e-4, 1.0, 1000)],
+    cases=[Case(0.001, 1.0, 4), Case(0.05, 0.2, 3), Case(0.01, 10.0, 7), Case(1.0, 0.01, 3), Case(1e-4, 1.0, 1000)],
     wrong=[
         Wrong(
             lambda lo, hi, n: torch.linspace(lo, hi, n),
@@ -65,6 +65,10 @@ q1 = Exercise(
         Wrong(
             lambda lo, hi, n: swept_rates(hi, lo, n),
             "right, but from the highest to the lowest: the first steps of a sweep would wreck the network",
+        ),
+        Wrong(
+            lambda lo, hi, n: sorted(_by_factor(lo, hi, n)),
+            "lo may be above hi: the first rate is lo and the last one hi, whichever is higher",
         ),
         Wrong(partial(_by_factor, gaps=1), "the last rate is not hi: both ends are included"),
         Wrong(lambda lo, hi, n: swept_rates(lo, hi, n + 2)[1:-1], "neither end is there: both lo and hi are included"),

@@ -68,6 +68,11 @@ def _checked(answer: Callable[..., object], words: Sequence[str], seed: int) -> 
                 f"{case}: the list that was handed in is changed afterwards, and the caller still needs it. Shuffled "
                 "in place, the same seed gives another split in the next call: work on a copy"
             )
+        if isinstance(out, Sequence) and any(isinstance(part, set | frozenset) for part in out):
+            raise Mistake(
+                f"{case}: expected three lists, got a set. A set keeps a name that stands in the list twice only once, "
+                "and its order is another in each process"
+            )
         try:
             train, dev, test = out if isinstance(out, Sequence | np.ndarray) else ()
             return [[str(w) for w in part] for part in (train, dev, test)]
@@ -101,6 +106,7 @@ def _checked(answer: Callable[..., object], words: Sequence[str], seed: int) -> 
             raise Mistake(
                 f"{case}: seeds {seed} and {other} give the same split: is the seed used, or a number typed in?"
             )
+    _each_line_everywhere([parts(seed + k) for k in range(200)], words, case)
     if parts(salt=12345) != got:
         raise Mistake(
             f"{case}: in another process this gives another split. hash() of a text, and the order of a set of texts, "
@@ -117,6 +123,12 @@ def _checked(answer: Callable[..., object], words: Sequence[str], seed: int) -> 
 def _each_line_once(parts: Sequence[Sequence[str]], words: Sequence[str], case: str) -> None:
     together = Counter(w for part in parts for w in part)
     lost, extra = Counter(words) - together, together - Counter(words)
+    foreign = [w for w in together if w not in words]
+    if foreign:
+        raise Mistake(
+            f"{case}: {brief(foreign[0])} came back, which is not in the list that was handed in. Is a split kept from "
+            "an earlier call, for its seed alone, or taken from a list outside? Split the words that come in"
+        )
     if set(together) == set(words) and max(together.values()) == 1:
         raise Mistake(
             f"{case}: {words[0]!r} stands in the list twice and came back once. To drop duplicates is another "
@@ -131,9 +143,30 @@ def _each_line_once(parts: Sequence[Sequence[str]], words: Sequence[str], case: 
         raise Mistake(f"{case}: lines in two splits: {extra.total()}, {next(iter(extra))!r} for instance. {where}")
 
 
-def _names(n: int) -> Case:
+def _each_line_everywhere(splits: Sequence[list[list[str]]], words: Sequence[str], case: str) -> None:
+    """Raise Mistake unless each line comes into each part, over many seeds, and dev is no piece of the list."""
+    for name, k in (("dev", 1), ("test", 2), ("train", 0)):
+        reached = {w for parts in splits for w in parts[k]}
+        never = [w for w in words if w not in reached]
+        if never:
+            raise Mistake(
+                f"{case}: lines never in {name} for any of {len(splits)} seeds: {len(never)}, {never[0]!r} for "
+                "instance. Only a part of the list was shuffled, or its pieces one by one: shuffle the whole copy, "
+                "then cut it"
+            )
+    neighbours = set(zip(words, [*words[1:], words[0]], strict=True))
+    devs = [dev for _, dev, _ in splits]
+    pairs = sum(a in dev and b in dev for dev in devs for a, b in neighbours)
+    if pairs > 0.5 * sum(len(dev) - 1 for dev in devs):
+        raise Mistake(
+            f"{case}: dev is a piece of the list as it stands, {brief(devs[0])}. The seed decides only where it "
+            "begins: shuffle the copy"
+        )
+
+
+def _names(n: int, last: str) -> Case:
     """n lines, the first three of them once more at the end, as names that are given to girls and boys."""
-    ends = ("a", "o", "i", "e", "u")
+    ends = (f"a{last}", f"o{last}", f"i{last}", f"e{last}", f"u{last}")
     names = [f"{first}{middle}{end}" for end in ends for middle in ("l", "n", "r") for first in ("a", "e", "mi", "jo")]
     return Case([*names[: n - 3], *names[:3]], 42, label=f"for {n} names")
 
@@ -189,6 +222,29 @@ def _by_torch(words: Sequence[str], seed: int) -> tuple[Sequence[str], ...]:
     return _cut([words[k] for k in torch.randperm(len(words))])
 
 
+def _pieces_shuffled(words: Sequence[str], seed: int) -> list[Sequence[str]]:
+    return [_shuffled(piece, seed) for piece in _cut(words)]
+
+
+def _last_fifth_shuffled(words: Sequence[str], seed: int) -> tuple[Sequence[str], ...]:
+    n1 = int(0.8 * len(words))
+    return _cut([*words[:n1], *_shuffled(words[n1:], seed)])
+
+
+def _rotated(words: Sequence[str], seed: int) -> tuple[Sequence[str], ...]:
+    k = seed % len(words)
+    return _cut([*words[k:], *words[:k]])
+
+
+_cache: dict[int, tuple[list[str], ...]] = {}
+
+
+def _cached(words: Sequence[str], seed: int) -> tuple[list[str], ...]:
+    if seed not in _cache:
+        _cache[seed] = split(words, seed)
+    return _cache[seed]
+
+
 def _seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -204,7 +260,7 @@ q1 = Exercise(
     solution=split,
     observe=_checked,
     # int(0.8 * 57) + int(0.1 * 57) is one less than int(0.9 * 57): both are right ways to cut
-    cases=[_names(20), _names(57)],
+    cases=[_names(20, ""), _names(57, "s")],
     wrong=[
         Wrong(_in_place, "the list that was handed in is changed afterwards"),
         Wrong(_name_for_none, "shuffle works in place and returns None, which has no length: name the list first"),
@@ -217,6 +273,11 @@ q1 = Exercise(
         Wrong(lambda words, seed: split(words, seed % 2), "seeds 42 and 44 give the same split"),
         Wrong(lambda words, seed: split(words, hash((tuple(words), seed))), "in another process this gives another"),
         Wrong(lambda words, seed: _cut(words), "nothing was shuffled"),
+        Wrong(_pieces_shuffled, "lines never in dev for any of 200 seeds: 17, 'ela' for instance"),
+        Wrong(_last_fifth_shuffled, "lines never in dev for any of 200 seeds: 13, 'jola' for instance"),
+        Wrong(_rotated, "dev is a piece of the list as it stands"),
+        Wrong(_cached, "came back, which is not in the list"),
+        Wrong(lambda words, seed: tuple(map(set, split(words, seed))), "A set keeps a name"),
         Wrong(lambda words, seed: split(words, seed)[:2], "expected three lists, train, dev and test"),
         Wrong(_sliced(lambda s, n1, n2, n: (s[:n1], s[n1:], s[n2:])), "lines in two splits: 2"),
         Wrong(_sliced(lambda s, n1, n2, n: (s[:n1], s[n1 + 1 : n2], s[n2 + 1 :])), "lines in no split: 2"),
@@ -230,6 +291,7 @@ q1 = Exercise(
         Wrong([["a"], ["b"], ["c"]], "without calling it: q1.check(split)"),
     ],
     also_right=[
+        lambda words, seed: [sorted(part) for part in split(words, seed)],
         lambda words, seed: [list(part) for part in _cut(_shuffled(words, seed))],
         _sliced(lambda s, n1, n2, n: (s[:n1], s[n1 : n1 + n // 10], s[n1 + n // 10 :])),
         _sliced(lambda s, n1, n2, n: np.split(np.array(s), [round(0.8 * n), round(0.9 * n)])),
@@ -292,11 +354,20 @@ def choose(results: Results, open_test: Callable[[str], float]) -> tuple[str, fl
     return name, open_test(name)
 
 
+def _dev_losses(results: Results) -> str:
+    return "dev losses " + ", ".join(f"{name} {dev}" for name, (_, dev) in results.items())
+
+
 def _opened(answer: Callable[..., object], results: Results, test: Mapping[str, float]) -> dict[str, object]:
     """What was chosen and reported, and how often the test set was opened."""
     opened = []
 
     def open_test(name: str = "") -> float:
+        if name is None:
+            raise Mistake(
+                f"for {_dev_losses(results)} nothing was chosen. If your loop starts from a number as the lowest loss, "
+                "start from math.inf"
+            )
         if name not in test:
             raise Mistake(f"open_test wants the name of one candidate, of {list(test)}, got {brief(name)}")
         opened.append(name)
@@ -306,9 +377,11 @@ def _opened(answer: Callable[..., object], results: Results, test: Mapping[str, 
     if not isinstance(out, Sequence) or isinstance(out, str) or len(out) != 2:
         raise Mistake(f"expected two things, the chosen name and its test loss, got {brief(out)}")
     name, loss = out
+    if isinstance(loss, str):
+        raise Mistake(f"expected the name first and its test loss second, got {brief(out)}")
     return {
         "candidates opened": len(set(opened)),
-        "chosen": str(name),
+        "chosen": name,
         "test loss reported": loss,
         "times opened": len(opened),
     }
@@ -333,6 +406,19 @@ def _by_test(results: Results, open_test: Callable[[str], float]) -> tuple[str, 
     return min(losses.items(), key=lambda item: item[1])
 
 
+def _below(start: float) -> Callable[..., tuple[str | None, float]]:
+    """An answer that looks for a dev loss below `start`."""
+
+    def answer(results: Results, open_test: Callable[[str], float]) -> tuple[str | None, float]:
+        lowest, name = start, None
+        for candidate, (_, dev) in results.items():
+            if dev < lowest:
+                lowest, name = dev, candidate
+        return name, open_test(name)
+
+    return answer
+
+
 def _all_opened(results: Results, open_test: Callable[[str], float]) -> tuple[str, float]:
     losses = {name: open_test(name) for name in results}
     return _by_dev(results), losses[_by_dev(results)]
@@ -347,9 +433,11 @@ def _popped(results: dict[str, tuple[float, float]], open_test: Callable[[str], 
 # (train, dev) and test of each: train, dev and test would choose three different names.
 _FIRST = {"wide": (1.36, 3.49), "plain": (2.42, 2.43), "deeper": (2.20, 2.29), "longer": (2.25, 2.30)}
 _SECOND = {"alpha": (1.90, 2.60), "base": (2.31, 2.20), "cut": (2.05, 2.65), "deep": (2.02, 2.30)}
+_HIGH = {"first": (101.0, 104.75), "second": (98.0, 1020.0), "third": (120.0, 104.25)}
 _TESTS = (
     {"wide": 3.51, "plain": 2.42, "deeper": 2.33, "longer": 2.28},
     {"alpha": 2.65, "base": 2.24, "cut": 2.66, "deep": 2.19},
+    {"first": 103.25, "second": 1019.0, "third": 103.5},
 )
 
 q3 = Exercise(
@@ -358,8 +446,8 @@ q3 = Exercise(
     solution=choose,
     observe=_opened,
     cases=[
-        Case(results, test, label="for dev losses " + ", ".join(f"{name} {dev}" for name, (_, dev) in results.items()))
-        for table, test in zip((_FIRST, _SECOND), _TESTS, strict=True)
+        Case(results, test, label=f"for {_dev_losses(results)}")
+        for table, test in zip((_FIRST, _SECOND, _HIGH), _TESTS, strict=True)
         for results in (table, dict(reversed(table.items())))  # the first or the last of them is no choice
     ],
     wrong=[
@@ -375,6 +463,8 @@ q3 = Exercise(
             _choosing(lambda train, dev: abs(dev - train)),
             "that has the smallest gap between train and dev. A small gap is no merit in itself: dev alone decides",
         ),
+        Wrong(_choosing(lambda train, dev: str(dev)), "the dev losses were compared as texts: compare the numbers"),
+        Wrong(_below(100), "start from math.inf"),
         Wrong(_choosing(lambda train, dev: -dev), "that has the highest dev loss, and the lowest is the best"),
         Wrong(
             _by_test,
@@ -399,6 +489,14 @@ q3 = Exercise(
             lambda results, open_test: (_by_dev(results), open_test(_by_dev(results)) and open_test(_by_dev(results))),
             "you opened the test set twice for the chosen one: once is enough",
         ),
+        Wrong(
+            lambda results, open_test: (
+                _by_dev(results),
+                max(results[_by_dev(results)][1], open_test(_by_dev(results))),
+            ),
+            "that is the higher one of the dev and the test loss: return what open_test gave",
+        ),
+        Wrong(lambda results, open_test: choose(results, open_test)[::-1], "the name first and its test loss second"),
         Wrong(lambda results, open_test: ("deeper", open_test("deeper")), "open_test wants the name of one candidate"),
         Wrong(lambda results, open_test: _by_dev(results), "expected two things, the chosen name and its test loss"),
         Wrong(_popped, "your answer changed its argument results"),
@@ -431,6 +529,17 @@ def _shared(train: Sequence[str], dev: Sequence[str]) -> int:
     return len(set(train) & set(dev))
 
 
+def _after_another(answer: Callable[..., object], train: list[str], dev: list[str]) -> object:
+    """The share after a call with the lists exchanged: what that call knew is not to be kept."""
+    answer(list(dev), list(train))
+    return answer(train, dev)
+
+
+def _keeping(train: Sequence[str], dev: Sequence[str], known: set[str] = set()) -> float:  # noqa: B006 - the mistake
+    known.update(train)
+    return sum(w in known for w in dev) / len(dev)
+
+
 def _lines(train: str, dev: str) -> Case:
     return Case(train.split(), dev.split())
 
@@ -439,6 +548,7 @@ q4 = Exercise(
     "7.4",
     "how many names leak",
     solution=overlap,
+    observe=_after_another,
     cases=[
         _lines("ann", "ann ann"),
         _lines("ann bo", "cleo"),
@@ -446,6 +556,7 @@ q4 = Exercise(
         _lines("bo ann", "ann cleo dan ann"),
         _lines("ann ann ann bo", "ann bo cleo"),
         _lines("william", "liam will"),
+        _lines("Ann bo", "ann bo cleo"),
         _lines("emma ava emma mia william eva leo zoe ben", "emma emma ava mia liam noah"),
     ],
     wrong=[
@@ -489,6 +600,15 @@ q4 = Exercise(
         Wrong(
             lambda train, dev: sum(n > 1 for n in Counter([*train, *dev]).values()) / len(dev),
             "names were counted that stand in the two lists together more than once: a leak stands in each of them",
+        ),
+        Wrong(
+            _keeping,
+            "every line of dev counts as known. Is the set kept from one call to the next? A default value is made "
+            "once, for all calls: make the set inside",
+        ),
+        Wrong(
+            lambda train, dev: overlap([w.lower() for w in train], [w.lower() for w in dev]),
+            "'Ann' and 'ann' are two names: compare them as they are written",
         ),
         Wrong(
             lambda train, dev: 1 - overlap(train, dev), "that is the share of dev that is new: the rest is asked for"
