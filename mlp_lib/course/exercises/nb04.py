@@ -343,7 +343,8 @@ def _example(X: list[list[int]], Y: list[int], label: str = "") -> Case:
 def _ends(length: int, other: int) -> Case:
     """Contexts that differ in the first or in the last place, in numbers too large for float32, or for int64."""
     rest = [other] * (length - 1)
-    label = f"for contexts of {length}: [1, {other}, ..., {other}], [2, {other}, ..., {other}] their reverses, the last twice,"
+    first, second = (f"[{n}, {other}, ..., {other}]" for n in (1, 2))
+    label = f"for contexts of {length}: {first}, {second} and their reverses, the last one twice,"
     return _example([[1, *rest], [2, *rest], [*rest, 1], [*rest, 2], [*rest, 2]], [1, 2, 1, 2, 2], label=label)
 
 
