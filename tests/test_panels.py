@@ -46,23 +46,17 @@ def new_model(n_embd=2, n_hidden=20):
     return MLP(MLPConfig(len(VOCAB), 3, n_embd, n_hidden), g=g), g
 
 
-def trained(n_embd=2, steps=1000):
+def trained(n_embd):
+    """A model, and copies of C on the way."""
     model, g = new_model(n_embd)
-    train(model, X, Y, steps=steps, g=g, stepper=fast_steps)
-    return model
-
-
-def maps(n_embd):
-    """Copies of C on the way of a training."""
-    model, g = new_model(n_embd)
-    found = {0: model.C.detach().clone()}
-    for start, stop in itertools.pairwise((0, 10, 100, 400)):
+    maps = {0: model.C.detach().clone()}
+    for start, stop in itertools.pairwise((0, 10, 100, 400, 1000)):
         train(model, X, Y, start=start, steps=stop - start, g=g, stepper=fast_steps)
-        found[stop] = model.C.detach().clone()
-    return found
+        maps[stop] = model.C.detach().clone()
+    return model, maps
 
 
-MODEL, MAPS = trained(), {n_embd: maps(n_embd) for n_embd in (1, 2, 5)}
+MODEL, MAPS = trained(2)[0], {n_embd: trained(n_embd)[1] for n_embd in (1, 2, 5)}
 
 
 def new_train(**how):
@@ -136,9 +130,9 @@ def choose(panel, **values):
 
 
 def move(control, chance, text="ma"):
-    """To another value, whichever."""
+    """To another value, if there is one."""
     before = control.value
-    while control.value == before:
+    for _ in range(20):
         if hasattr(control, "options"):
             control.index = chance.randrange(len(control.options))
         elif isinstance(control, ipywidgets.Text):
@@ -147,6 +141,8 @@ def move(control, chance, text="ma"):
             control.value = control.base ** round(chance.uniform(control.min, control.max), 1)
         else:
             control.value = type(before)(chance.uniform(control.min, min(control.max, 200)))
+        if control.value != before:
+            break
 
 
 def heights(ax):
@@ -272,10 +268,7 @@ def test_errors_are_one_sentence_and_the_last_picture_stays(error, readout):
     assert (panel.readout, panel.error, panel.image.value) == (readout, error, picture)
     choose(panel, frequency=3.0)
     assert (panel.readout, panel.error) == ("fine", None)
-
-
-def test_an_error_in_the_first_picture_is_raised_where_the_panel_is_made():
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):  # in the first picture it is raised where the panel is made
         waves(lambda figure, frequency: 1 / 0)
 
 
@@ -293,17 +286,6 @@ def test_what_a_buttons_action_moves_is_drawn_once_and_its_error_is_shown():
     assert panel.readout == "[no] that was too far"
     choose(panel, frequency=3.0)
     assert drawn == [2.0, 7.0, 3.0]
-
-
-def test_redraws_from_several_threads_do_not_mix():
-    panel = waves()
-    several = [threading.Thread(target=panel.redraw) for _ in range(8)]
-    for t in several:
-        t.start()
-    for t in several:
-        t.join()
-    assert panel.error is None
-    assert len(panel.figure.axes) == 1
 
 
 def test_a_symbol_that_the_font_lacks_is_silent_in_a_panel_and_nowhere_else():
@@ -381,17 +363,6 @@ def test_an_interrupt_ends_the_waiting_and_never_makes_a_second_thread():
     assert said == ["first", "second"]
 
 
-def test_where_no_thread_is_to_be_had_nobody_waits_for_it(monkeypatch):
-    worker = Worker("worker", on_end=lambda: None)
-    with monkeypatch.context() as system:
-        system.setattr(threading.Thread, "start", lambda self: exec("raise RuntimeError('no thread')"))
-        with pytest.raises(RuntimeError, match="no thread"):
-            worker.start(lambda: None)
-    assert not worker.running
-    worker.start(lambda: None)
-    worker.wait()
-
-
 # ---- 00: the board ---------------------------------------------------------------------------------------------------
 
 
@@ -399,24 +370,24 @@ def marked(panel):
     return [t.get_text()[5:] for t in panel.figure.axes[0].texts if t.get_text().startswith("[ok] ")]
 
 
-def test_the_board_marks_the_exercises_solved():
+def test_the_board_marks_the_exercises_solved(record, monkeypatch):
     for number in ("1.2", "13.1", "99.9"):  # the last is unknown: perhaps a newer course's
         note_solved(number)
     panel = panels.board_panel()
     assert marked(panel) == ["1.2", "13.1"]
-    assert len([t for t in panel.figure.axes[0].texts if t.get_text().startswith("[")]) == len(catalogue())
     assert panel.readout == f"2 of {len(catalogue())} exercises solved. Next: 0.1 (how many symbols?)."
     nb00.toy.check(27)
-    assert marked(panel) == ["1.2", "13.1"]
     click(panel, "refresh")
     assert marked(panel) == ["0.1", "1.2", "13.1"]
     choose(panel, notebook="13")
     texts = [t.get_text() for t in panel.figure.axes[0].texts]
     assert all((title in texts) == number.startswith("13.") for number, title in catalogue())
-    for number, _ in catalogue():
-        note_solved(number)
+    record.write_text("<img src=x onerror=alert(1)>")
     click(panel, "refresh")
-    assert panel.readout == f"All {len(catalogue())} exercises solved."
+    assert panel.readout.startswith(f"[no] {record} is damaged or the file of another program")
+    monkeypatch.delenv("MLP_LIB_EXERCISES")
+    monkeypatch.setenv("CI", "true")
+    assert panels.board_panel().readout.endswith("Kept until the kernel ends, since CI is set.")
 
 
 def test_forgetting_takes_a_second_press_that_is_not_a_double_click(record, monkeypatch):
@@ -436,22 +407,6 @@ def test_forgetting_takes_a_second_press_that_is_not_a_double_click(record, monk
     click(panel, "forget all")
     assert not record.exists()
     assert panel.readout.startswith("0 of")
-
-
-def test_a_record_that_cannot_be_read_is_named_and_left_alone(record, monkeypatch):
-    record.write_text("<img src=x onerror=alert(1)>")
-    panel = panels.board_panel()
-    assert panel.readout.startswith(f"[no] {record} is damaged or the file of another program")
-    monkeypatch.setattr(panels.board, "_DOUBLE_CLICK", 0.0)
-    click(panel, "forget all", "forget all")
-    assert panel.readout.startswith("[no] ")
-    assert record.read_text() == "<img src=x onerror=alert(1)>"
-
-
-def test_where_ci_is_set_the_board_says_that_its_record_ends_with_the_kernel(monkeypatch):
-    monkeypatch.delenv("MLP_LIB_EXERCISES")
-    monkeypatch.setenv("CI", "true")
-    assert panels.board_panel().readout.endswith("Kept until the kernel ends, since CI is set.")
 
 
 # ---- 00: the network, 12: sampling -----------------------------------------------------------------------------------
@@ -507,9 +462,8 @@ def test_bad_text_is_answered_by_a_sentence(name, box):
     panel = PANELS[name]()
     picture = panel.image.value
     for text in ("Z9", "<img src=x onerror=alert(1)>", "a\u202eb"):
-        assert re.match(
-            r"\[no\] the character '.+' in '.+' is not among the 27 symbols", choose(panel, **{box: text}).readout
-        )
+        said = choose(panel, **{box: text}).readout
+        assert re.match(r"\[no\] the character '.+' in '.+' is not among the 27 symbols", said)
     assert "has 5000 characters: type one of at most 40" in choose(panel, **{box: "a" * 5000}).readout
     assert panel.image.value == picture
     assert choose(panel, **{box: "em"}).error is None
@@ -519,14 +473,16 @@ def test_panels_of_another_alphabet_and_other_sizes():
     words = ["αβγ", "γβ", "$<"]
     vocab = Vocab.from_words(words)
     x, y = build_dataset(words, vocab)
-    for n_embd, n_hidden in ((1, 1), (24, 500)):
+    for n_embd, n_hidden in ((1, 1), (24, 60)):
         model = MLP(MLPConfig(len(vocab), 3, n_embd, n_hidden), g=torch.Generator().manual_seed(1))
         made = [
-            panels.network_panel(model, vocab, words), panels.sampling_panel(model, vocab, words=words),
-            embedding_panel({0: model.C}, vocab, vowels=""), panels.init_panel(x, y, model.config, seed=1),
-            panels.gradient_noise_panel({"it": model}, x, y, batch_size=10_000),
+            panels.network_panel(model, vocab, words),
+            panels.sampling_panel(model, vocab, words=words),
+            embedding_panel({0: model.C}, vocab, vowels=""),
+            panels.init_panel(x, y, model.config, seed=1),
+            panels.gradient_noise_panel({"it": model}, x, y, batch_size=5000),
             panels.sizes_panel(model.config, x, y, x, y, steps=50, n_words=100),
-        ]  # fmt: skip
+        ]
         for panel in made:
             for control in panel.controls.values():
                 move(control, random.Random(1), text="γ$")
@@ -577,9 +533,8 @@ def test_the_start_is_that_of_the_scaled_network(output, hidden):
     h, loss = model.trace(X).h.detach(), eval_loss(model, X, Y)
     gradients = torch.autograd.grad(F.cross_entropy(model(X), Y), model.tensors())
     still = [name for name, d in zip(model.config.shapes, gradients, strict=True) if (d == 0).all()]
-    assert float(re.match(r"first loss ([\d.]+), uniform 3.2958 nats; ", panel.readout)[1]) == pytest.approx(
-        loss, abs=2e-4
-    )
+    said = float(re.match(r"first loss ([\d.]+), uniform 3.2958 nats; ", panel.readout)[1])
+    assert said == pytest.approx(loss, abs=2e-4)
     assert f"{(h.abs() > 0.99).float().mean():.1%} of |h| beyond .99." in panel.readout
     assert panel.readout.endswith(f"No gradient for {', '.join(still)}." if still else "Every tensor has a gradient.")
     left, right = panel.figure.axes
@@ -588,9 +543,8 @@ def test_the_start_is_that_of_the_scaled_network(output, hidden):
     assert set(uniform.get_ydata()) == {math.log(len(VOCAB))}
     for x, y in curve.get_xydata()[::5]:
         assert y == pytest.approx(eval_loss(scaled(x, hidden), X, Y), rel=1e-4)
-    assert right.patches[0].get_data().values == pytest.approx(
-        (torch.histc(h, 50, -1, 1) / h.nelement()).numpy(), abs=1e-6
-    )
+    counts = torch.histc(h, 50, -1, 1).numpy()
+    assert right.patches[0].get_data().values == pytest.approx(counts / counts.sum(), abs=1e-6)
 
 
 # ---- 04, 11: training ------------------------------------------------------------------------------------------------
@@ -623,10 +577,10 @@ def test_a_run_under_ones_hands_is_exactly_the_run_of_train(stepper):
     click(panel, "start", "pause", "one step")
     assert not panel.worker.running
     assert {0.1, 0.01, 0.2} == set(history.lri.tolist())
+    assert {32, 4, None} == {how["batch_size"] for how in calls}
     assert "learning rate changed" in [line.get_label() for line in panel.figure.axes[0].lines]
-    assert panel.readout.startswith(
-        f"paused: {len(history):,} steps, loss {eval_loss(training.model, X, Y):.4f}, dev loss"
-    )
+    loss = eval_loss(training.model, X, Y)
+    assert panel.readout.startswith(f"paused: {len(history):,} steps, loss {loss:.4f}, dev loss")
 
     model, g = new_model()
     losses = []
@@ -643,21 +597,18 @@ def test_train_panel_draws_the_record_and_reset_goes_back_to_the_start():
     panel = PANELS["train_panel"]()
     model, g = new_model()
     history = train(model, X, Y, steps=20, g=g)
-    loss, C = eval_loss(model, X, Y), panel.training.model.C
+    loss, dev, C = eval_loss(model, X, Y), eval_loss(model, X[:50], Y[:50]), panel.training.model.C
     minibatches, exact = panel.figure.axes[0].lines[:2]
     assert minibatches.get_ydata() == pytest.approx(history.lossi.tolist())
     assert (exact.get_xdata()[-1], exact.get_ydata()[-1]) == (20, loss)
     assert panel.readout == f"paused: 20 steps, loss {loss:.4f}, floor 0.2515; lr 0.1, batch size 32"
     click(panel, "dev loss", "dev loss")
     (mark,) = [line for line in panel.figure.axes[0].lines if line.get_label() == "dev loss"]
-    dev = eval_loss(model, X[:50], Y[:50])
     assert mark.get_xydata().tolist() == [[20, dev]]
     assert f", dev loss {dev:.4f} at 20; lr 0.1" in panel.readout
     click(panel, "reset")
-    assert panel.readout.startswith("ready: 0 steps, loss ")
-    assert "dev loss" not in panel.readout
-    for _ in range(20):
-        click(panel, "one step")
+    assert re.match("ready: 0 steps, loss [0-9.]+, floor 0.2515; lr", panel.readout)
+    click(panel, *["one step"] * 20)
     assert panel.training.history.lossi.tolist() == history.lossi.tolist()
     assert all(torch.equal(p, q) for p, q in zip(panel.training.model.tensors(), model.tensors(), strict=True))
     assert panel.training.model.C is C, "the page's own tensors are the ones that are trained"
@@ -665,21 +616,29 @@ def test_train_panel_draws_the_record_and_reset_goes_back_to_the_start():
 
 def test_a_run_grows_at_its_pace_and_ends_by_itself():
     panel = new_train(steps=8, pace=10)
-    pictures, clock = {panel.image.value}, time.perf_counter()
+    pictures = {panel.image.value}
     click(panel, "start")
     while panel.worker.running:
         pictures.add(panel.image.value)
-        assert len(panel.training.history) <= 10 * (time.perf_counter() - clock) + 2
     assert len(pictures) >= 4
     assert choose(panel).readout.startswith("done: 8 steps")
     click(panel, "start", "one step")
     assert choose(panel).readout.startswith("done: 8 steps")
+    panel = new_train(steps=6, pace=10, eval_on=(X[:5], Y[:5]))
+    panel._draw = lambda figure, **values: str(figure.add_subplot())  # takes no time, which would be a pace of its own
+    click(panel, "start")
+    clock = time.perf_counter()
+    choose(panel)
+    assert time.perf_counter() - clock > 0.35
 
 
 def test_a_loss_that_blew_up_and_an_error_are_told_and_mended():
     panel = new_train(lr=1e40, first=5)  # infinite in float32
     assert re.match(r"\[no\] the loss was \S+ at step \d \(lr 1e\+40\): reset, and try a smaller", panel.readout)
-    click(panel, "start", "one step", "reset")
+    n = len(panel.training.history)
+    click(panel, "start", "one step")
+    assert len(panel.training.history) == n
+    click(panel, "reset")
     assert panel.readout.startswith("ready: 0 steps")
 
     def broken(*data, **how):
@@ -694,18 +653,6 @@ def test_a_loss_that_blew_up_and_an_error_are_told_and_mended():
     assert re.match(r"paused: 1 steps|\[no\] the loss was", panel.readout)
     with pytest.raises(ValueError, match="lr must be a number above 0, which a slider can show, got 0:"):
         new_train(lr=0)
-
-
-def test_running_the_cell_again_stops_the_thread_before():
-    first = new_train()
-    click(first, "start")
-    second = new_train()
-    assert not first.worker.running
-    assert threads() == []
-    click(first, "start")
-    assert first.readout == "[no] this panel is closed: run its cell again"
-    click(second, "start")
-    assert second.worker.running
 
 
 # ---- 05: noise -------------------------------------------------------------------------------------------------------
@@ -734,17 +681,12 @@ def test_noise_dots_are_the_cosines_of_minibatch_gradients():
     assert panel.readout.endswith(f"; {ms:.1f} ms per step" if ms >= 1 else f"; {1e3 * ms:.0f} us per step")
     assert all(torch.equal(p, q) and p.grad is None for p, q in zip(MODEL.tensors(), kept, strict=True))
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_noise_larger_batches_point_better_and_sizes_seen_stay():
-    panel, means = new_noise(), []
-    for size in (2.0, 32.0, 1024.0):
-        means.append(float(choose(panel, batch_size=size).readout.split("mean cosine ")[1].split(",")[0]))
-    assert means == sorted(means)
-    assert len([line for line in panel.figure.axes[0].lines if line.get_marker() == "o"]) == 4 + 3
+    choose(panel, batch_size=1024.0)
+    assert len([line for line in panel.figure.axes[0].lines if line.get_marker() == "o"]) == 4 + 2, "seen before"
+    said = panel.readout
     click(panel, "fresh draw")
-    assert panel.controls["seed"].value == SEED + 1
-    assert f"mean cosine {means[-1]:.3f}" not in panel.readout
+    assert panel.controls["seed"].value == 6
+    assert panel.readout != said
 
 
 # ---- 06: the sweep ---------------------------------------------------------------------------------------------------
@@ -771,15 +713,18 @@ def test_sweep_curve_band_and_rate_are_those_of_lr_sweep():
 
 
 def test_sweep_train_with_it_tells_the_exact_loss_after_the_sweep_under_way():
-    panel = new_sweep()
     model, g = new_model()
-    choose(panel, window=21)
-    panel.controls["steps"].value = 5000
-    assert panel.readout.startswith("sweeping, 3 times 5,000 steps ... lowest at rate ")
-    panel.controls["steps"].value = 500
+    kept, state = [p.clone() for p in model.tensors()], g.get_state()
+    result = lr_sweep(model, X, Y, steps=200, seeds=3, fresh=True, stepper=fast_steps, g=g)
+    panel = panels.sweep_panel(model, X, Y, g=g, result=result, train_for=300)
+    panel.controls["seeds"].value = 16
+    panel.controls["steps"].value = 2000
+    assert panel.readout.startswith("sweeping, 16 times 2,000 steps ... lowest at rate ")
     click(panel, "train with it")
     choose(panel)
-    assert len(panel.figure.axes[0].lines[0].get_xdata()) == 500
+    assert all(torch.equal(p, q) for p, q in zip(model.tensors(), kept, strict=True))
+    assert torch.equal(g.get_state(), state)
+    assert len(panel.figure.axes[0].lines[0].get_xdata()) == 2000
     (diamond,) = [line for line in panel.figure.axes[0].lines if line.get_marker() == "D"]
     rate = 10 ** diamond.get_xdata()[0]
     assert rate == pytest.approx(10 ** panel.figure.axes[0].lines[1].get_xdata()[0]), "the rate of the new sweep"
@@ -788,18 +733,7 @@ def test_sweep_train_with_it_tells_the_exact_loss_after_the_sweep_under_way():
     assert panel.readout.endswith(f". Trained 300 steps at {rate:.3g}: loss {diamond.get_ydata()[0]:.3f}")
 
 
-def test_sweep_leaves_model_and_g_as_they_were():
-    model, g = new_model()
-    kept, state = [p.clone() for p in model.tensors()], g.get_state()
-    panel = panels.sweep_panel(model, X, Y, g=g, result=lr_sweep(model, X, Y, stepper=fast_steps, g=g), train_for=50)
-    choose(panel, seeds=2)
-    click(panel, "train with it")
-    choose(panel)
-    assert all(torch.equal(p, q) for p, q in zip(model.tensors(), kept, strict=True))
-    assert torch.equal(g.get_state(), state)
-
-
-def test_sweep_says_what_is_wrong_and_recovers(monkeypatch):
+def test_sweep_says_what_is_wrong_with_a_range():
     panel = new_sweep()
     picture = panel.image.value
     assert choose(panel, lo=0.0).readout.startswith("[no] lo and hi must be rates, 0 < lo < hi, got 1")
@@ -809,15 +743,6 @@ def test_sweep_says_what_is_wrong_and_recovers(monkeypatch):
     model, g = new_model()
     with pytest.warns(UserWarning, match="the smoothed loss is lowest at lr"):
         lr_sweep(model, X, Y, steps=2, g=g)  # of two points, one is the lowest; elsewhere the warning stands
-
-    def broken(*data, **how):
-        raise OSError("the disk is full")
-        yield
-
-    with monkeypatch.context() as disk:
-        disk.setattr(panels.sweep, "fast_steps", broken)
-        assert choose(panel, seeds=2).readout == "[error] OSError: the disk is full"
-    assert "of 5 sweeps" in choose(panel, seeds=5).readout
 
 
 # ---- 07, 08, 10: sizes -----------------------------------------------------------------------------------------------
@@ -861,8 +786,7 @@ def test_sizes_before_stay_in_grey_until_reset():
     panel = new_sizes(earlier=earlier)
     assert panel.readout.startswith("2 networks trained before, in grey")
     assert drawn(panel, newest=False) == {"train": [(50, 2.4)], "dev": [(50, 2.5)]}
-    choose(panel, words=200)
-    said = panel.readout
+    said = choose(panel, words=200).readout
     click(panel, "train")
     assert [x for x, _ in drawn(choose(panel), newest=False)["dev"]] == [50, 200]
     panel.controls["steps"].value = 50_000
@@ -870,7 +794,9 @@ def test_sizes_before_stay_in_grey_until_reset():
     click(panel, "reset")
     assert [x for x, _ in drawn(panel, newest=False)["dev"]] == [50]
     assert drawn(panel, newest=True)["dev"] == []
-    assert panel.readout.startswith("2 networks")
+    panel = new_sizes(earlier=earlier, scale=1e38)
+    click(panel, "train")
+    assert choose(panel).readout.startswith("[no] the loss was ")
 
 
 def test_sizes_the_last_change_counts_and_reset_ends_what_is_under_way():
@@ -885,16 +811,9 @@ def test_sizes_the_last_change_counts_and_reset_ends_what_is_under_way():
     assert len(drawn(panel, newest=False)["dev"]) == 1, "only the first; the others were given up"
     panel.controls["steps"].value = 50_000
     click(panel, "reset")
+    assert panel.worker.bar.value < 0.9
     assert (panel.worker.running, panel.readout) == (False, "no network yet: press train")
     assert panel.worker.bar.layout.visibility == "hidden"
-
-
-def test_sizes_a_loss_that_blew_up_is_a_sentence():
-    panel = new_sizes(earlier=[(500, 2.6, 2.7, 100, 500)], scale=1e38)
-    click(panel, "train")
-    assert choose(panel).readout.startswith("[no] the loss was ")
-    click(panel, "reset")
-    assert panel.readout.startswith("1 network trained before")
 
 
 @pytest.mark.parametrize(("name", "change"), [("sweep_panel", {"hi": 2.0}), ("sizes_panel", {"steps": 1000})])
@@ -930,12 +849,11 @@ def test_the_map_shows_c_at_the_moment_chosen_and_lines_to_the_nearest(updates):
 
 def test_more_columns_are_shown_by_pca_of_the_last_table_and_one_on_a_line():
     panel = choose(embedding_panel(MAPS[5], VOCAB), updates=100, pick="a")
-    C, last = MAPS[5][100].double(), MAPS[5][400].double()
+    C, last = MAPS[5][100].double(), MAPS[5][1000].double()
     _, directions = torch.linalg.eigh(torch.cov(last.T))  # not by the way the panel takes; ascending
     view = directions[:, [-1, -2]]
-    assert torch.tensor([places(panel)[c] for c in VOCAB.stoi]).abs() == pytest.approx(
-        (C @ view).abs().float(), abs=1e-4
-    )
+    shown = torch.tensor([places(panel)[c] for c in VOCAB.stoi])
+    assert shown.abs() == pytest.approx((C @ view).abs().float(), abs=1e-4)
     share = (torch.cov((C @ view).T).trace() / torch.cov(C.T).trace()).item()
     assert panel.figure.axes[0].get_title() == f"C after 100 updates\n2 of 5 directions: {share:.0%} of the variance"
     i = VOCAB.stoi["a"]
@@ -949,21 +867,13 @@ def test_more_columns_are_shown_by_pca_of_the_last_table_and_one_on_a_line():
 
 def test_the_frame_is_that_of_the_moment_or_of_the_whole_run():
     panel = embedding_panel(MAPS[2], VOCAB)
-
-    def frame():
-        return (*panel.figure.axes[0].get_xlim(), *panel.figure.axes[0].get_ylim())
-
-    own = frame()
-    choose(panel, updates=0)
-    assert frame() != own
-    fixed = choose(panel, frame="the whole run") and frame()
-    for updates, C in MAPS[2].items():
-        choose(panel, updates=updates)
-        assert frame() == fixed
-        assert fixed[0] < C[:, 0].min() < C[:, 0].max() < fixed[1]
-        assert fixed[2] < C[:, 1].min() < C[:, 1].max() < fixed[3]
-
-
-def test_tables_of_a_training_that_blew_up_are_refused():
+    for frame in ("this moment", "the whole run"):
+        frames = set()
+        for updates, C in MAPS[2].items():
+            (ax,) = choose(panel, updates=updates, frame=frame).figure.axes
+            frames.add((*ax.get_xlim(), *ax.get_ylim()))
+            assert ax.get_xlim()[0] < C[:, 0].min() < C[:, 0].max() < ax.get_xlim()[1]
+            assert ax.get_ylim()[0] < C[:, 1].min() < C[:, 1].max() < ax.get_ylim()[1]
+        assert (len(frames) == 1) == (frame == "the whole run")
     with pytest.raises(ValueError, match=r"maps\[10\] holds numbers that are not finite: the training blew up"):
         embedding_panel({**MAPS[2], 10: MAPS[2][0] * math.nan}, VOCAB)
