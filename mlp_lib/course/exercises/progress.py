@@ -69,7 +69,8 @@ def note_solved(number: str) -> None:
             times = {number: at.isoformat() for number, at in record.items()}
             write_atomically(path, json.dumps(_FORMAT | {"solved": times}, indent=1).encode())
     except OSError as error:
-        raise OSError(f"could not write {path} ({error}): name another file in MLP_LIB_EXERCISES") from None
+        told = f"could not write {path} ({error})" if error.errno else error
+        raise OSError(f"{told}: name another file in MLP_LIB_EXERCISES") from None
 
 
 def forget_solved() -> None:
