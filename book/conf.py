@@ -40,7 +40,11 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 # Names of other projects have no page here, and their sites are not asked for one.
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|numpy|np|matplotlib|ipywidgets|nn|collections|concurrent|pathlib|datetime|threading)\..*")
+    (
+        "py:.*",
+        r"(torch|numpy|np|matplotlib|ipywidgets|nn|collections|concurrent|pathlib|datetime|threading|jaxtyping)\..*",
+    ),
+    ("py:class", "Tensor"),
 ]
 
 html_theme = "sphinx_book_theme"

@@ -257,8 +257,8 @@ class Never(ThreadPoolExecutor):
     [
         ({"seeds": 3}, TypeError, r"seeds must be a list of seeds, got 3: write range\(3\)"),
         ({"configs": [MLPConfig(), MLPConfig(block_size=4)]}, ValueError, "built with block_size=4"),
-        ({"configs": [MLPConfig(), MLPConfig(vocab_size=5)]}, ValueError, "built with vocab_size=5"),
-        ({"eval_on": (X, Y)}, TypeError, "eval_on must name its splits: write eval_on="),
+        ({"configs": [MLPConfig(), MLPConfig(vocab_size=5)]}, ValueError, "the indices of this model go from 0 to 4"),
+        ({"eval_on": (X, Y)}, TypeError, "eval_on must be a dict, got tuple: write eval_on="),
         ({"steps": -1}, ValueError, "steps must be at least 0"),
         ({"executor": 7}, TypeError, r"executor must be a .*, got int: a Dask client has one, client.get_executor\(\)"),
         ({"ladder": "x.sqlite"}, TypeError, r"ladder must be a Ladder, such as Ladder\(words=words\), got str"),
