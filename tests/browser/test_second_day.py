@@ -19,7 +19,7 @@ def test_panels_are_pictures_on_the_second_day(open_notebook, lab):
     today.page.wait_for_function("window.jupyterapp && window.jupyterapp.shell.currentWidget")
     panel = today.panel("panel")
     panel.image.wait_for()
-    width, in_file = panel.pixels()
+    width, in_file = panel.image.evaluate("img => [img.getBoundingClientRect().width, img.naturalWidth]")
     assert width > 100
     assert in_file > 100
     assert "Error displaying widget" not in today.text()
