@@ -22,4 +22,4 @@ def test_panels_are_pictures_on_the_second_day(open_notebook, lab):
     width, in_file = panel.image.evaluate("img => [img.getBoundingClientRect().width, img.naturalWidth]")
     assert width > 100
     assert in_file > 100
-    assert "Error displaying widget" not in today.text()
+    assert "Error displaying widget" not in today.page.inner_text("body")
