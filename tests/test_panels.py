@@ -683,7 +683,7 @@ def test_noise_dots_are_the_cosines_of_minibatch_gradients():
     assert torch.equal(torch.get_rng_state(), state)
     before = len(panel.figure.axes[0].lines)
     choose(panel, batch_size=1024.0)
-    assert len(panel.figure.axes[0].lines) == before + 1, "what was seen before stays"
+    assert len(panel.figure.axes[0].lines) > before, "what was seen before stays"
     said = panel.readout
     click(panel, "fresh draw")
     assert panel.controls["seed"].value == 6
