@@ -54,7 +54,7 @@ CLASS = {
         "its record was damaged; cell 3 raised SystemExit",
     ),
     "exits": ([SOLVE, "import os; os._exit(0)", MORE], ["0.1"], "its kernel ended in cell 2 of 3"),
-    "quits": ([SOLVE, "quit()", "1", MORE], ["0.1"], "its kernel ended in cell 3 of 4"),
+    "quits": ([SOLVE, "quit()", "1", MORE], ["0.1"], "its kernel ended in cell 2 of 4"),
     "loops": ([SOLVE, LOOP, MORE], ["0.1"], "timed out in cell 2 of 3 after 20 s"),
     "neighbours/page": ([NEIGHBOURS + SOLVE], ["0.1"], ""),
     "prints_ok": (['print("[ok] 3.1 right")', 'import os; os.write(1, b"[ok] 3.2 right")'], [], ""),

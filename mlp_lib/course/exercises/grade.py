@@ -112,6 +112,7 @@ class _Run(NotebookClient):
             allow_errors=True,
             shutdown_kernel="immediate",
             on_cell_execute=self._begin,
+            on_cell_executed=self._end,
             on_cell_error=self._note_error,
         )
         self.at, self.errors = "", []
@@ -121,6 +122,10 @@ class _Run(NotebookClient):
 
     def _begin(self, cell: object, cell_index: int) -> None:
         self.at = f"in cell {cell_index + 1} of {len(self.nb.cells)}"
+
+    def _end(self, cell: object, cell_index: int, execute_reply: dict) -> None:
+        if any(part.get("source") == "ask_exit" for part in execute_reply["content"].get("payload", ())):
+            raise DeadKernelError("quit() was called")  # it may live on for a few cells
 
     def _note_error(self, cell: object, cell_index: int, execute_reply: dict) -> None:
         self.errors.append(f"cell {cell_index + 1} raised {execute_reply['content'].get('ename')}")
