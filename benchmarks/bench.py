@@ -202,7 +202,12 @@ def jax_scan(X, Y):
 
 def ours(X, Y, config=None, batch=BATCH):
     model, g = fresh(config)
-    return lambda n: train(model, X, Y, steps=n, batch_size=batch, g=g, stepper=fast_steps)
+
+    def run(n):
+        torch.set_num_threads(1)
+        train(model, X, Y, steps=n, batch_size=batch, g=g, stepper=fast_steps)
+
+    return run
 
 
 def flops(batch=BATCH):

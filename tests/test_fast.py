@@ -349,8 +349,8 @@ def test_lr_is_asked_for_once_a_step_in_order():
 @pytest.mark.parametrize(
     ("late", "error", "message"),
     [
-        (lambda: -1.0, ValueError, "lr must be a finite number of at least 0, got -1.0 at step 20"),
-        (lambda: float("nan"), ValueError, "got nan at step 20"),
+        (lambda: -1.0, ValueError, r"lr\(20\).* got -1.0"),
+        (lambda: float("nan"), ValueError, r"lr\(20\).* got nan"),
         (lambda: 1 / 0, ZeroDivisionError, "division by zero"),
     ],
 )
@@ -521,7 +521,9 @@ def test_the_first_call_ever_says_that_it_compiles_and_changes_no_digit(tmp_path
 def test_without_a_place_for_the_cache_it_compiles_in_memory_and_says_what_would_help(tmp_path):
     package = tmp_path / "mlp_lib"
     shutil.copytree(Path(mlp_lib.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "exercises"))
-    (package / "__pycache__").write_text("a file where the cache's folder would be, for root may write anywhere")
+    (package / "lab" / "__pycache__").write_text(
+        "a file where the cache's folder would be, for root may write anywhere"
+    )
     nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/cache", "NUMBA_CACHE_DIR": ""}
     code = f"        import sys; sys.path.insert(0, {str(tmp_path)!r})" + COLD + "        print(fast_steps.__code__)\n"
     out, said = run_python(code, PYTHONDONTWRITEBYTECODE="1", **nowhere)
@@ -600,7 +602,7 @@ def frozen():
         (lambda: take(small()[0].double()), TypeError, "float32 on the CPU, but C is torch.float64 on cpu: use train"),
         (lambda: take(small()[0].to("meta")), TypeError, "but C is torch.float32 on meta: use train_steps"),
         (lambda: take(frozen()), ValueError, "nothing to train"),
-        (lambda: take(None, X.clone().fill_(27)), ValueError, "X or Y holds the index 27.*vocab_size=27"),
+        (lambda: take(None, X.clone().fill_(27)), ValueError, "X or Y holds the index 27"),
         (lambda: take(None, X[:, :2], Y), ValueError, "block_size=3"),
         (lambda: take(None, X, weights(len(X), 26)), ValueError, "Y has 26 weights per row.*vocab_size=27"),
         (lambda: take(lr=-0.1), ValueError, "lr must be a finite number"),
