@@ -50,12 +50,19 @@ def test_without_sched_getaffinity_all_cores_count(machine, monkeypatch):
 
 
 def test_grading_and_the_report_use_that_number(machine, monkeypatch, tmp_path):
-    from mlp_lib.course import environment
-    from mlp_lib.course.exercises import __main__, grade
+    import nbformat
 
+    from mlp_lib.course import environment
+    from mlp_lib.course.exercises import __main__
+    from mlp_lib.course.exercises.grade import grade
+
+    cell = f"import os; open({str(tmp_path / 'said')!r}, 'w').write(os.environ['OMP_NUM_THREADS'])"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    nbformat.write(notebook, tmp_path / "theirs.ipynb")
     machine(share="300000 100000\n")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert __main__._parser().parse_args(["grade", "a folder"]).jobs == 3
-    assert grade._environment(tmp_path, jobs=1)["OMP_NUM_THREADS"] == "3"
+    grade(tmp_path / "theirs.ipynb")
+    assert (tmp_path / "said").read_text(encoding="ascii") == "3"
     monkeypatch.setattr("torch.get_num_threads", lambda: 16)
     assert "set OMP_NUM_THREADS=3" in environment._cores().line()

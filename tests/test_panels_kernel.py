@@ -98,9 +98,9 @@ def test_curve_and_bar_move_while_the_kernel_works_on_something_else(kernel, pan
         run("time.sleep(0.25)")
         if page(outputs)[moves] != seen[-1]:
             seen.append(page(outputs)[moves])
-        if len(seen) == 4:
+        if len(seen) == 3:
             break
-    assert len(seen) == 4
+    assert len(seen) == 3
     (said,) = run(
         "panel.close(); import threading; print([t.name for t in threading.enumerate() if 'panel' in t.name])"
     )
