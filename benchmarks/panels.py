@@ -48,7 +48,7 @@ def each_panel() -> Iterator[tuple[str, PlotPanel]]:
     yield "04", panels.train_panel(model, Xtr[:32], Ytr[:32], g=g, lr=0.1, batch_size=None, first=200)
     yield "05", panels.gradient_noise_panel({"before": before, "after": small}, Xtr, Ytr)
     model, g = fresh(2, 100)
-    result = lr_sweep(model, Xtr, Ytr, seeds=8, fresh=True, stepper=fast_steps, g=g)
+    result = lr_sweep(model, Xtr, Ytr, runs=8, fresh=True, stepper=fast_steps, g=g)
     yield "06", panels.sweep_panel(model, Xtr, Ytr, g=g, result=result)
     yield "07, 08, 10", panels.sizes_panel(trained.config, Xtr, Ytr, Xdev, Ydev)
     yield "09", panels.embedding_panel({0: before.C.detach(), 3000: small.C.detach()}, vocab)

@@ -1,8 +1,8 @@
 """The character-level MLP language model of "Building makemore Part 2: MLP", after Bengio et al. 2003.
 
 Reading order: `data`, `model`, `train`, `sample`, `sweep`, `plots`; then `words` (reading a list) and `weights`
-(keeping a model). `checks` holds the sentences for wrong arguments. What goes beyond the lecture is in `mlp_lib.lab`,
-what makes a course of it in `mlp_lib.course`.
+(keeping a model). `checks` has the error messages for invalid arguments. `mlp_lib.lab` goes beyond the lecture, and
+`mlp_lib.course` turns both into a course; the files here import neither.
 """
 
 import sys

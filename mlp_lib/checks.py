@@ -1,9 +1,11 @@
-"""The sentences for wrong arguments. They are no part of the lecture: skip this file until one of them puzzles you.
+"""Error messages for invalid arguments. Not part of the lecture: you can skip this file.
 
-`@checked` looks at the arguments of a call before the function begins. Each check below names the arguments it looks
-at, and it runs where a function has all of them: `generator(g)` wherever there is a `g`, `examples(model, X, Y)`
-wherever a model meets data. Calls that a checked function makes itself are not checked again. What has no sentence here
-fails as Python and torch fail.
+    @checked
+    def eval_loss(model, X, Y): ...  # runs check_module(model), check_examples(model, X, Y), check_logits(model, X, Y)
+
+`@checked` checks the arguments of a call before the function begins. Each check names the arguments it needs and runs
+for every function that has all of them. Only the outermost call is checked. Whatever is not listed here raises what
+Python or PyTorch raises.
 """
 
 import functools
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 
 BOUNDARY = "."  # starts and ends every word; always symbol 0
 
-_COUNTS = {  # whole-number arguments by their name, with the least value that makes sense
+_WHOLE_NUMBERS = {  # whole-number arguments by their name, with the least value that makes sense
     "steps": 0, "start": 0, "n": 0, "batch_size": 1, "block_size": 1, "max_len": 1, "eval_every": 1,
 }  # fmt: skip
 _OPTIONAL = ("batch_size", "eval_every")  # None has a meaning here
@@ -25,11 +27,11 @@ _under_way = threading.local()
 
 
 def checked(function: Callable) -> Callable:
-    """The same function, with its arguments checked at the call: for a generator too, not at its first `next`."""
+    """`function`, with its arguments checked when it is called, even if it is a generator function."""
     signature = inspect.signature(function)
     names = set(signature.parameters)
     checks = [(check, wanted) for check, wanted in _checks() if set(wanted) <= names]
-    counts = [name for name in _COUNTS if name in names]
+    numbers = [name for name in _WHOLE_NUMBERS if name in names]
 
     @functools.wraps(function)
     def call(*args: object, **kwargs: object) -> object:
@@ -45,9 +47,9 @@ def checked(function: Callable) -> Callable:
         given = bound.arguments
         try:
             _under_way.call = True
-            for name in counts:
+            for name in numbers:
                 if given[name] is not None or name not in _OPTIONAL:
-                    count(name, given[name], _COUNTS[name])
+                    whole_number(name, given[name], _WHOLE_NUMBERS[name])
             for check, wanted in checks:
                 check(*(given[name] for name in wanted))
             return function(*args, **kwargs)
@@ -59,8 +61,9 @@ def checked(function: Callable) -> Callable:
 
 def _checks() -> list[tuple[Callable, list[str]]]:
     functions = (
-        generator, word_list, vocabulary, spelling, split_seed, rate, temperature_above_zero, module, examples, logits,
-        trainable, optimizer_of, evaluations, fresh_models, next_char_model, word_start,
+        check_generator, check_word_list, check_vocabulary, check_spelling, check_split_seed, check_rate,
+        check_temperature, check_module, check_examples, check_logits, check_trainable, check_evaluations,
+        check_fresh_models, check_next_char_model, check_word_start,
     )  # fmt: skip
     return [(check, list(inspect.signature(check).parameters)) for check in functions]
 
@@ -68,10 +71,10 @@ def _checks() -> list[tuple[Callable, list[str]]]:
 # ---- numbers and generators ------------------------------------------------------------------------------------------
 
 
-def count(name: str, value: int, least: int = 1) -> int:
+def whole_number(name: str, value: int, least: int = 1) -> int:
     """The value as an int. Raises TypeError or ValueError unless it is a whole number of at least `least`.
 
-    >>> count("steps", 100)
+    >>> whole_number("steps", 100)
     100
     """
     if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -81,15 +84,15 @@ def count(name: str, value: int, least: int = 1) -> int:
     return int(value)
 
 
-def generator(g: torch.Generator) -> None:
+def check_generator(g: torch.Generator) -> None:
     """A `torch.Generator`, and not its seed or the global one."""
     if not isinstance(g, torch.Generator):
         raise TypeError(f"g must be a torch.Generator, got {g!r}: write g=torch.Generator().manual_seed(2147483647)")
 
 
-def rate(lr: float | Callable[[int], float] | None) -> None:
+def check_rate(lr: float | Callable[[int], float]) -> None:
     """A learning rate that can be used, or a function of the step's number."""
-    if lr is not None and not callable(lr):
+    if not callable(lr):
         rate_at(lr, None)
 
 
@@ -107,7 +110,7 @@ def rate_at(lr: float | Callable[[int], float], i: int | None) -> float:
     return float(value)
 
 
-def temperature_above_zero(temperature: float) -> None:
+def check_temperature(temperature: float) -> None:
     """A temperature that logits can be divided by."""
     if isinstance(temperature, (bool, str)) or not hasattr(temperature, "__float__"):
         raise TypeError(f"temperature must be a number above 0, got {temperature!r}")
@@ -118,7 +121,7 @@ def temperature_above_zero(temperature: float) -> None:
 # ---- words -----------------------------------------------------------------------------------------------------------
 
 
-def word_list(words: list[str]) -> None:
+def check_word_list(words: list[str]) -> None:
     """A list of words, none of which holds the boundary."""
     if not isinstance(words, (list, tuple)):
         got = f"the str {words[:20]!r}" if isinstance(words, str) else type(words).__name__
@@ -132,13 +135,13 @@ def word_list(words: list[str]) -> None:
             raise ValueError(f"the word {w!r} holds {BOUNDARY!r}, which marks the start and end of a word: remove it")
 
 
-def vocabulary(vocab: object) -> None:
-    """A `Vocab`: the lecture's `stoi` is often handed in."""
+def check_vocabulary(vocab: object) -> None:
+    """A `Vocab`, where people often pass the lecture's `stoi`."""
     if not hasattr(vocab, "stoi"):
         raise TypeError(f"vocab must be a Vocab, got {type(vocab).__name__}: make one with Vocab.from_words(words)")
 
 
-def spelling(words: list[str], vocab: object) -> None:
+def check_spelling(words: list[str], vocab: object) -> None:
     """Words of the vocabulary's symbols."""
     for c in sorted(set("".join(words)) - set(vocab.stoi)):
         raise unknown_symbol(c, next(w for w in words if c in w), vocab)
@@ -154,7 +157,7 @@ def unknown_symbol(c: str, text: str, vocab: object) -> ValueError:
     )
 
 
-def split_seed(words: list[str], seed: int) -> None:
+def check_split_seed(words: list[str], seed: int) -> None:
     """A seed that gives the same split at every call, and words enough for three parts."""
     if isinstance(seed, bool) or not hasattr(seed, "__index__"):
         raise TypeError(f"seed must be a whole number, got {seed!r}: without one every call splits differently")
@@ -165,13 +168,13 @@ def split_seed(words: list[str], seed: int) -> None:
 # ---- models and examples ---------------------------------------------------------------------------------------------
 
 
-def module(model: nn.Module) -> None:
+def check_module(model: nn.Module) -> None:
     """A model is a `torch.nn.Module`."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module that maps X to logits, got {type(model).__name__}")
 
 
-def examples(model: nn.Module, X: Tensor, Y: Tensor) -> None:
+def check_examples(model: nn.Module, X: Tensor, Y: Tensor) -> None:
     """X (N, block_size), Y (N,): indices that the model knows."""
     if isinstance(Y, Tensor) and Y.is_floating_point() and Y.ndim == 2:
         Y = Y.argmax(1)  # weights (N, vocab_size), as F.cross_entropy and fast_steps take them
@@ -188,7 +191,7 @@ def examples(model: nn.Module, X: Tensor, Y: Tensor) -> None:
     if len(X) == 0:
         raise ValueError("X and Y hold no examples: build them from at least one word")
     config = getattr(model, "config", None)
-    contexts(X, getattr(config, "block_size", X.shape[1]))
+    check_contexts(X, getattr(config, "block_size", X.shape[1]))
     lows, highs = zip(torch.aminmax(X), torch.aminmax(Y), strict=True)
     low, high = int(min(lows)), int(max(highs))
     vocab_size = getattr(config, "vocab_size", high + 1)
@@ -199,7 +202,7 @@ def examples(model: nn.Module, X: Tensor, Y: Tensor) -> None:
         )
 
 
-def contexts(X: Tensor, block_size: int) -> None:
+def check_contexts(X: Tensor, block_size: int) -> None:
     """X (B, block_size), what a model can look up."""
     if not isinstance(X, Tensor):
         raise TypeError(f"X must be a torch.Tensor, got {type(X).__name__}: write torch.tensor(X)")
@@ -213,8 +216,8 @@ def contexts(X: Tensor, block_size: int) -> None:
         raise TypeError(f"X holds {X.dtype}, but indices are torch.int64: call X.long()")
 
 
-def logits(model: nn.Module, X: Tensor, Y: Tensor) -> None:
-    """A model of one's own gives logits (B, vocab_size), tried on one example."""
+def check_logits(model: nn.Module, X: Tensor, Y: Tensor) -> None:
+    """A model of your own returns logits (B, vocab_size): it is called on one example."""
     out = _logits_of_one(model, X[:1])
     if out is not None and out.shape[1] <= Y.max():
         raise ValueError(
@@ -223,7 +226,7 @@ def logits(model: nn.Module, X: Tensor, Y: Tensor) -> None:
         )
 
 
-def next_char_model(model: nn.Module, vocab: object) -> None:
+def check_next_char_model(model: nn.Module, vocab: object) -> None:
     """A model that was trained with this vocabulary and says how much context it reads."""
     block_size = getattr(model, "block_size", None)
     if not hasattr(block_size, "__index__"):
@@ -239,8 +242,8 @@ def next_char_model(model: nn.Module, vocab: object) -> None:
         )
 
 
-def word_start(prefix: str, max_len: int) -> None:
-    """A start that leaves something to draw."""
+def check_word_start(prefix: str, max_len: int) -> None:
+    """A prefix without the boundary that leaves something to draw."""
     if BOUNDARY in prefix:
         raise ValueError(f"prefix {prefix!r} holds {BOUNDARY!r}, which ends a word: leave it out")
     if len(prefix) >= max_len:
@@ -248,7 +251,7 @@ def word_start(prefix: str, max_len: int) -> None:
 
 
 def _logits_of_one(model: nn.Module, X: Tensor) -> Tensor | None:
-    """What a model gives for X (1, block_size); None for the lecture's own, which needs no trial."""
+    """What a model gives for X (1, block_size); None for an `MLP`, which needs no test call."""
     from mlp_lib.model import MLP, device_of, eval_mode  # here, because model.py imports this file
 
     if isinstance(model, MLP):
@@ -265,8 +268,8 @@ def _logits_of_one(model: nn.Module, X: Tensor) -> Tensor | None:
     return out
 
 
-def trainable(model: nn.Module, X: Tensor, g: torch.Generator) -> None:
-    """A model to be trained has parameters that learn, and none that PyTorch does not know of."""
+def check_trainable(model: nn.Module, X: Tensor, g: torch.Generator) -> None:
+    """A model to train (where there is a `g`) has trainable parameters, and none that PyTorch does not know of."""
     known = {id(p) for p in model.parameters()}
     for part in model.modules():
         for name, value in vars(part).items():
@@ -293,19 +296,7 @@ def _tensors_in(value: object) -> Iterator[Tensor]:
             yield from _tensors_in(v)
 
 
-def optimizer_of(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
-    """An optimizer that was made for this model."""
-    if optimizer is None:
-        return
-    held = {id(p) for group in getattr(optimizer, "param_groups", ()) for p in group["params"]}
-    if not any(id(p) in held for p in model.parameters()):
-        raise ValueError(
-            "the optimizer holds no parameter of this model, so nothing would change: make one for it, such as "
-            "torch.optim.AdamW(model.parameters())"
-        )
-
-
-def evaluations(model: nn.Module, eval_on: Mapping[str, tuple[Tensor, Tensor]], eval_every: int | None) -> None:
+def check_evaluations(model: nn.Module, eval_on: Mapping[str, tuple[Tensor, Tensor]], eval_every: int | None) -> None:
     """`eval_on` maps names to examples of the model."""
     if not isinstance(eval_on, Mapping):
         raise TypeError(f"eval_on must be a dict, got {type(eval_on).__name__}: write eval_on={{'dev': (Xdev, Ydev)}}")
@@ -314,11 +305,11 @@ def evaluations(model: nn.Module, eval_on: Mapping[str, tuple[Tensor, Tensor]], 
     for name, pair in eval_on.items():
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise TypeError(f"eval_on[{name!r}] must be a pair (X, Y), got {type(pair).__name__}: write (Xdev, Ydev)")
-        examples(model, *pair)
+        check_examples(model, *pair)
 
 
-def fresh_models(model: nn.Module, fresh: bool) -> None:
-    """Only the lecture's own model can be drawn again."""
+def check_fresh_models(model: nn.Module, fresh: bool) -> None:
+    """Only an `MLP` can be recreated with new parameters."""
     if fresh and not hasattr(model, "config"):
         raise TypeError(
             f"fresh=True draws an MLP of the model's sizes, but {type(model).__name__} is not an MLP: pass one, or "

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -35,7 +36,8 @@ class Vocab:
         symbols = [BOUNDARY, *symbols]
         if len(symbols) == 1 or len(set(symbols)) < len(symbols) or any(len(s) != 1 for s in symbols):
             raise ValueError(
-                f"symbols must be distinct single characters, and {BOUNDARY!r} is added by itself: got {symbols[1:]}"
+                f"symbols must be distinct single characters, and {BOUNDARY!r} is added automatically: "
+                f"got {symbols[1:]}"
             )
         self.stoi: dict[str, int] = {s: i for i, s in enumerate(symbols)}
         self.itos: dict[int, str] = dict(enumerate(symbols))
@@ -74,10 +76,10 @@ class Vocab:
 def build_dataset(
     words: list[str], vocab: Vocab, block_size: int = 3
 ) -> tuple[Int[Tensor, "N {block_size}"], Int[Tensor, " N"]]:
-    """Every example of `words`: X, the `block_size` characters before; Y, the character that follows.
+    """Every example in `words`: X has the `block_size` preceding characters, Y the character that follows.
 
-    The rows and their order are those of the lecture's loop: word after word, character after character, the closing
-    "." of each word included, so N is the number of characters plus the number of words.
+    Same rows, same order as the lecture's loop: word by word, character by character, the closing "." of each word
+    included. So N is the number of characters plus the number of words.
     Raises ValueError for a character outside `vocab`. Source: lecture 00:09:03.
 
     >>> X, Y = build_dataset(["ava"], Vocab("av"), block_size=2)
@@ -87,9 +89,10 @@ def build_dataset(
     # One long row of symbols, with block_size boundaries before each word and one after it. Every example is a window
     # of block_size + 1 symbols; the windows that end inside the padding are not examples.
     pad = BOUNDARY * block_size
-    row = torch.tensor(vocab.encode("".join(pad + w + BOUNDARY for w in words)))
-    lengths = torch.tensor([[block_size, len(w) + 1] for w in words])
-    is_target = torch.tensor([False, True]).repeat(len(words)).repeat_interleave(lengths.flatten())
+    row = torch.from_numpy(np.array(vocab.encode("".join(pad + w + BOUNDARY for w in words)), dtype=np.int64))
+    lengths = torch.tensor([len(w) + 1 for w in words])
+    in_turn = torch.stack([torch.full_like(lengths, block_size), lengths], dim=1).flatten()
+    is_target = torch.tensor([False, True]).repeat(len(words)).repeat_interleave(in_turn)
     windows = row.unfold(0, block_size + 1, 1)[is_target[block_size:]]  # (N, block_size + 1)
     return windows[:, :block_size].contiguous(), windows[:, block_size].contiguous()
 
@@ -107,10 +110,10 @@ class Splits(NamedTuple):
 
 @checked
 def split_words(words: list[str], *, seed: int = 42) -> tuple[list[str], list[str], list[str]]:
-    """80 % of the words to train on, 10 % to choose with (dev), 10 % to report with (test), after one shuffle.
+    """Shuffle once, then split: 80 % to train on, 10 % to choose with (dev), 10 % to report (test).
 
     A copy is shuffled with `random.Random(seed)`, so calling twice gives the same split. (The lecture's cell shuffles
-    `words` in place and gives another split each time it is run.) Source: lecture 00:53:20.
+    `words` in place and gives a different split each time it is run.) Source: lecture 00:53:20.
 
     >>> [len(part) for part in split_words([str(n) for n in range(50)])]
     [40, 5, 5]
@@ -137,7 +140,7 @@ def make_splits(words: list[str], vocab: Vocab, block_size: int = 3, *, seed: in
 
 
 def distinct_contexts(X: Int[Tensor, "N block_size"]) -> tuple[Int[Tensor, "M block_size"], Int[Tensor, " N"]]:
-    """The distinct rows of X, sorted, and for each row of X which of them it is: a model need be asked only once each.
+    """The distinct rows of X, sorted, and the index of each row of X among them.
 
     >>> distinct_contexts(torch.tensor([[5, 1], [0, 2], [5, 1]]))
     (tensor([[0, 2],
@@ -146,7 +149,7 @@ def distinct_contexts(X: Int[Tensor, "N block_size"]) -> tuple[Int[Tensor, "M bl
     symbols = int(X.max()) + 1 if len(X) else 1
     if symbols ** X.shape[1] > torch.iinfo(torch.int64).max:
         return X.unique(dim=0, return_inverse=True)
-    # Read as the digits of one number, contexts are sorted much faster than column by column.
+    # Sorting contexts as numbers, their indices as digits, is much faster than column by column.
     place = symbols ** torch.arange(X.shape[1] - 1, -1, -1, device=X.device)
     numbers, which = (X * place).sum(1).unique(return_inverse=True)
     return numbers[:, None] // place % symbols, which

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mlp_lib.checks import checked, contexts, count
+from mlp_lib.checks import check_contexts, checked, whole_number
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class MLPConfig:
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "block_size", "n_embd", "n_hidden"):
-            object.__setattr__(self, name, count(name, getattr(self, name), least=2 if name == "vocab_size" else 1))
+            least = 2 if name == "vocab_size" else 1
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), least))
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -49,12 +50,12 @@ class MLPConfig:
 
     @property
     def n_parameters(self) -> int:
-        """How many numbers the five tensors hold together."""
+        """The total number of parameters in the five tensors."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
 
 class Trace(NamedTuple):
-    """What the forward pass computes on its way."""
+    """The intermediate results of a forward pass."""
 
     emb: Float[Tensor, "B block_size n_embd"]
     h: Float[Tensor, "B n_hidden"]
@@ -65,7 +66,7 @@ class MLP(nn.Module):
     """The lecture's network: look up, join, tanh, logits.
 
     The five tensors are drawn from the standard normal distribution, from `g`, in the lecture's order. They are plain
-    parameters: an `nn.Linear` would keep its weight transposed and start it differently.
+    parameters: an `nn.Linear` stores its weight transposed and initialises it differently.
     Source: lecture 00:12:19 to 00:32:17; Bengio et al. 2003, section 2.
 
     >>> g = torch.Generator().manual_seed(2147483647)
@@ -91,8 +92,8 @@ class MLP(nn.Module):
         self.b2 = randn("b2")  # (vocab_size,)
 
     def trace(self, X: Int[Tensor, "B block_size"]) -> Trace:
-        """The forward pass with everything it computes on the way."""
-        contexts(X, self.config.block_size)
+        """The forward pass, with its intermediate results."""
+        check_contexts(X, self.config.block_size)
         emb = self.C[X]  # (B, block_size, n_embd)
         h = torch.tanh(emb.view(len(X), self.W1.shape[0]) @ self.W1 + self.b1)  # (B, n_hidden)
         logits = h @ self.W2 + self.b2  # (B, vocab_size)
@@ -111,7 +112,7 @@ class MLP(nn.Module):
         W2: Float[Tensor, "n_hidden vocab_size"],
         b2: Float[Tensor, " vocab_size"],
     ) -> "MLP":
-        """A model over tensors you already have; it shares their storage, so training one trains the other.
+        """A model built from tensors you already have; it shares their storage, so training one trains the other.
 
         Raises ValueError if the shapes do not fit together.
         """
@@ -151,7 +152,7 @@ class MLP(nn.Module):
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards every part of the model is in the mode it was in before.
+    """Evaluation mode without gradients; the mode of every submodule is restored afterwards.
 
     >>> layer = nn.Dropout()
     >>> with eval_mode(layer):
@@ -171,5 +172,5 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the model's parameters are (the CPU for a model without any)."""
+    """The device of the model's parameters (the CPU if it has none)."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))

@@ -34,8 +34,8 @@ def sample_words(
     Each starts with `prefix` and grows by characters drawn from `g` until the model draws "."; a word that reaches
     `max_len` characters first, those of `prefix` included, is cut there, and a warning says how many were. Temperatures
     below 1 favour likely characters, above 1 unlikely ones. Words are drawn one after another, so that the same
-    generator gives the lecture's names; `batched=True` draws the next character of all words at once: faster, and with
-    other words.
+    generator gives the lecture's names; `batched=True` draws the next character of all words at once, which is
+    faster and gives different words.
 
     `model` is any module with `block_size` that maps X (B, block_size) to logits (B, vocab_size).
     Source: lecture 01:13:24.
@@ -47,11 +47,11 @@ def sample_words(
     ['ab', 'ab']
     """
     start = [0] * model.block_size + vocab.encode(prefix)
-    longest = model.block_size + max(max_len, len(prefix))
+    longest = model.block_size + max_len
     draw = _draw_together if batched else _draw_in_turn
     drawn: list[list[int]] = []  # the words, each behind block_size boundaries
     with eval_mode(model):
-        for first in range(0, n, 10_000):  # in parts: a million words at once would fill the memory
+        for first in range(0, n, 10_000):  # in chunks: a million words at once would fill the memory
             drawn += draw(model, start, min(10_000, n - first), longest, temperature, g)
     words = [vocab.decode(row[model.block_size :]) for row in drawn]
     cut = sum(not word.endswith(".") for word in words)
@@ -87,7 +87,7 @@ def _draw_together(
     rows = torch.tensor([start]).repeat(n, 1)  # (n, characters so far)
     growing = torch.arange(n)
     while len(growing) and rows.shape[1] < longest:
-        # Most words stand in the same few contexts, at first all in one: the model is asked once for each.
+        # Many words share a context, at first all of them: the model is called once per distinct context.
         contexts, which = distinct_contexts(rows[growing, -model.block_size :])
         probs = _probs(model, contexts, temperature)[which]  # (len(growing), vocab_size)
         ix = torch.multinomial(probs.to(g.device), num_samples=1, generator=g)[:, 0].cpu()
@@ -104,7 +104,7 @@ def next_char_probs(
 ) -> Float[Tensor, " vocab_size"]:
     """The model's probabilities for the character that follows `context`.
 
-    Only the last `model.block_size` characters count; a shorter context is filled with "." from the left, as at the
+    Only the last `model.block_size` characters count; a shorter context is padded with "." on the left, as at the
     start of a word. Draws nothing. `temperature` divides the logits.
 
     >>> from mlp_lib import MLP, MLPConfig

@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mlp_lib.checks import checked, count
+from mlp_lib.checks import checked, whole_number
 from mlp_lib.model import MLP
 from mlp_lib.train import Stepper, train_steps
 
-_BLOWN_UP = 4.0  # a run ends when its smoothed loss is this many times the lowest so far
+_DIVERGED = 4.0  # a run ends when its trailing mean is this many times the lowest so far
 
 
 @checked
@@ -34,35 +34,35 @@ def lr_sweep(
     hi: float = 1.0,
     steps: int = 1000,
     batch_size: int | None = 32,
-    seeds: int = 1,
+    runs: int = 1,
     fresh: bool = False,
     stepper: Stepper = train_steps,
     g: torch.Generator,
 ) -> "SweepResult":
-    """Train copies of `model` while the learning rate rises from `lo` to `hi`, a power of ten at an even pace.
+    """Train copies of `model` while the learning rate rises from `lo` to `hi`, evenly in its exponent.
 
     `lo` and `hi` are rates; step i uses `lrs[i]`, where `lre = torch.linspace(log10(lo), log10(hi), steps)` and
-    `lrs = 10**lre`: the lecture's at the defaults. `model` and `g` are not changed: every run trains a copy and draws
+    `lrs = 10**lre`: by default, the lecture's rates. `model` and `g` are not changed: every run trains a copy and draws
     from a generator of its own.
 
-    `seeds` runs are made. The first draws its minibatches from a copy of `g`, as a loop written by hand would; the
-    others draw from generators seeded, in turn, from another copy of `g`. All runs start from the parameters of
-    `model`, or, with `fresh=True`, each from an MLP of the same sizes drawn from the run's generator. A run ends early
-    at a loss that is not finite, or when its smoothed loss has risen to four times its lowest.
+    The first of the `runs` draws its minibatches from a copy of `g`, as a loop written by hand would; the others draw
+    from generators seeded from a second copy of `g`. All runs start from the parameters of `model`, or, with
+    `fresh=True`, each from an MLP of the same sizes drawn from the run's generator. A run ends early at a loss that is
+    not finite, or when the mean of its last `window` losses reaches four times its lowest value.
 
-    Raises ValueError for rates that are not 0 < lo < hi, and for a model that has blown up. Warns if the loss is lowest
-    at an end of the range.
+    Raises ValueError for rates that are not 0 < lo < hi, and for a model whose loss is not finite. Warns if the loss is
+    lowest at an end of the range.
     Source: lecture 00:45:40.
 
     >>> from mlp_lib import MLP, MLPConfig, Vocab, build_dataset
     >>> g = torch.Generator().manual_seed(2147483647)
     >>> X, Y = build_dataset(["emma", "olivia", "ava"], Vocab("aeilmov"))
     >>> model = MLP(MLPConfig(vocab_size=8, n_embd=2, n_hidden=10), g=g)
-    >>> lr_sweep(model, X, Y, lo=0.01, hi=10, steps=100, seeds=3, g=g).lossi.shape
+    >>> lr_sweep(model, X, Y, lo=0.01, hi=10, steps=100, runs=3, g=g).lossi.shape
     torch.Size([3, 100])
     """
-    count("steps", steps, least=2)
-    count("seeds", seeds)  # elsewhere seeds are a list
+    whole_number("steps", steps, least=2)
+    whole_number("runs", runs)
     if not 0 < lo < hi < math.inf:
         raise ValueError(
             f"lo and hi must be rates with 0 < lo < hi, got {lo} and {hi}: the lower first, and 0.001 rather than its "
@@ -70,19 +70,19 @@ def lr_sweep(
         )
     lre = torch.linspace(math.log10(lo), math.log10(hi), steps)
     lrs = 10**lre
-    window = steps // 20 // 2 * 2 + 1
+    window = steps // 20 // 2 * 2 + 1  # odd, a twentieth of the steps; `_smoothed` uses it
 
-    lossi = torch.full((seeds, steps), math.nan, dtype=torch.float64)
-    for k, own_g in enumerate(_generators(g, seeds)):
+    lossi, rates = torch.full((runs, steps), math.nan, dtype=torch.float64), lrs.tolist()
+    for k, own_g in enumerate(_generators(g, runs)):
         trained = MLP(model.config, g=own_g) if fresh else copy.deepcopy(model)
-        run = stepper(trained, X, Y, steps=steps, lr=lrs.tolist().__getitem__, batch_size=batch_size, g=own_g)
-        losses = _until_blown_up(run, window)
+        run = stepper(trained, X, Y, steps=steps, lr=lambda i: rates[i], batch_size=batch_size, g=own_g)
+        losses = _until_diverged(run, window)
         lossi[k, : len(losses)] = torch.tensor(losses, dtype=torch.float64)
 
     if not lossi[:, 0].isfinite().all():
         raise ValueError(
-            "the loss is not finite even before the first update, so there is nothing to measure: draw "
-            "the model's parameters again"
+            "the loss is not finite even before the first update, so there is nothing to measure: "
+            "recreate the model's parameters"
         )
     result = SweepResult(lre, lrs, lossi, window)
     if result.at_edge:
@@ -95,7 +95,7 @@ def lr_sweep(
 
 
 def _generators(g: torch.Generator, n: int) -> Iterator[torch.Generator]:
-    """The first goes on where `g` stands; the others are seeded from there. `g` itself draws nothing."""
+    """The first continues from the state of `g`, the others are seeded from it. `g` itself does not advance."""
     draw = torch.Generator(device=g.device)
     draw.set_state(g.get_state())
     yield draw.clone_state()
@@ -105,7 +105,7 @@ def _generators(g: torch.Generator, n: int) -> Iterator[torch.Generator]:
         )
 
 
-def _until_blown_up(run: Iterator, window: int) -> list[float]:
+def _until_diverged(run: Iterator, window: int) -> list[float]:
     """The losses of a run up to its end, or up to where it diverges."""
     losses: list[float] = []
     recent, lowest = 0.0, math.inf  # the sum of the last `window` losses, and the lowest such sum so far
@@ -115,7 +115,7 @@ def _until_blown_up(run: Iterator, window: int) -> list[float]:
             recent += step.loss - (losses[-window - 1] if len(losses) > window else 0.0)
             if len(losses) >= window:
                 lowest = min(lowest, recent)
-            if not math.isfinite(step.loss) or recent > _BLOWN_UP * lowest:
+            if not math.isfinite(step.loss) or recent > _DIVERGED * lowest:
                 break
     return losses
 
@@ -147,7 +147,7 @@ class SweepResult:
     def mean(self) -> Float[Tensor, " steps"]:
         """The smoothed mean loss of the runs in nats; nan from the first step that a run did not take.
 
-        (The mean of those still running would fall whenever a bad run drops out.)
+        (Averaging only the remaining runs would lower the mean whenever a bad one ends.)
         """
         return _smoothed(self.lossi.mean(0), self.window)
 
@@ -159,21 +159,21 @@ class SweepResult:
 
     @property
     def minima(self) -> Float[Tensor, " runs"]:
-        """The rate at which each run's smoothed loss is lowest: how far they lie apart is the error of the test."""
+        """The rate at which each run's smoothed loss is lowest: their spread is the error of the test."""
         return self.lrs[_lowest(self.curves)]
 
     @property
     def suggestion(self) -> float:
-        """The rate at which the smoothed mean loss is lowest: an order of magnitude, which notebook 06 measures.
+        """The rate at which the smoothed mean loss is lowest: an order of magnitude, whose spread page 06 measures.
 
-        The curve turns where the harm of long steps outweighs what the run still gains from going on, so the value
-        falls somewhat when the sweep takes more steps.
+        The curve turns up where the damage from large steps exceeds what further training gains, so the value is
+        somewhat lower when the sweep takes more steps.
         """
         return self.lrs[_lowest(self.mean)].item()
 
     @property
     def at_edge(self) -> bool:
-        """Whether the lowest point is the first or the last of the mean curve, so that nothing has turned."""
+        """Whether the lowest point is the first or the last of the mean curve, so that the loss never turned."""
         return int(_lowest(self.mean)) in (0, int(self.mean.isfinite().sum()) - 1)
 
     def __len__(self) -> int:
@@ -198,5 +198,5 @@ def _smoothed(lossi: Float[Tensor, " steps"], window: int) -> Float[Tensor, " st
 
 
 def _lowest(curves: Float[Tensor, "*runs steps"]) -> Int[Tensor, "*runs"]:
-    """Where each curve is lowest; what is nan does not count."""
+    """Where each curve is lowest; nan is ignored."""
     return torch.where(torch.isnan(curves), math.inf, curves).argmin(-1)

@@ -42,18 +42,16 @@ def train_steps(
     *,
     steps: int,
     start: int = 0,
-    lr: LearningRate | None = None,
+    lr: LearningRate = 0.1,
     batch_size: int | None = 32,
-    optimizer: torch.optim.Optimizer | None = None,
     g: torch.Generator,
 ) -> Iterator[Step]:
     """The lecture's training cell: take `steps` steps, numbered from `start`, and yield a `Step` after each.
 
     Each step draws `batch_size` rows from `g`; with `batch_size=None` it takes all rows and draws nothing. `lr` is a
-    number or a function of the step's number; None means the lecture's 0.1. An `optimizer`, if given, takes the step,
-    at the rate `lr` or, for None, at its own. The same `g` with `start=` carries on exactly where a run stopped.
+    number or a function of the step's number. The same `g` with `start=` carries on exactly where a run stopped.
 
-    Raises TypeError or ValueError at the call for arguments that do not fit, later for a rate that is negative or nan.
+    Raises TypeError or ValueError at the call for invalid arguments, at its step for a rate that is negative or nan.
     Source: lecture 00:37:56 and 00:41:25.
 
     >>> from mlp_lib import MLP, MLPConfig, Vocab, build_dataset
@@ -82,23 +80,17 @@ def train_steps(
         loss.backward()
 
         # update
-        if optimizer is None:
-            rate = rate_at(0.1 if lr is None else lr, i)
-            for p in parameters:
-                if p.grad is not None:
-                    p.data += -rate * p.grad
-        else:
-            rate = optimizer.param_groups[0]["lr"] if lr is None else rate_at(lr, i)
-            for group in optimizer.param_groups:
-                group["lr"] = group["lr"] if lr is None else rate
-            optimizer.step()
+        rate = rate_at(lr, i)
+        for p in parameters:
+            if p.grad is not None:  # a frozen parameter has none
+                p.data += -rate * p.grad
 
         yield Step(i, rate, loss.item())
 
 
-# What trains like `train_steps`, such as `fast_steps` in `mlp_lib.lab.fast`: a generator with the same arguments. After
-# the last yield, and after it is closed, the model and `g` are as the steps yielded so far left them; in between it may
-# have worked ahead.
+# A function that trains like `train_steps`, such as `fast_steps` in `mlp_lib.lab.fast`: a generator with the same
+# arguments. Once it is exhausted or closed, the model and `g` are as the yielded steps left them; in between it may
+# have run ahead.
 Stepper = Callable[..., Iterator[Step]]
 
 
@@ -122,10 +114,10 @@ class History:
         self._steps.extend(step)
 
     def evaluate(self, model: nn.Module, eval_on: Mapping[str, tuple[Tensor, Tensor]], updates: int) -> None:
-        """Append the exact loss of each split after so many updates."""
+        """Append the exact loss of each split after `updates` updates."""
         losses = {name: eval_loss(model, X, Y) for name, (X, Y) in eval_on.items()}
         if losses:
-            self._evals.append((updates, losses))  # at once, so that no interrupt comes between
+            self._evals.append((updates, losses))  # one append: an interrupt cannot separate the two
 
     @property
     def eval_stepi(self) -> list[int]:
@@ -173,9 +165,8 @@ def train(
     *,
     steps: int,
     start: int = 0,
-    lr: LearningRate | None = None,
+    lr: LearningRate = 0.1,
     batch_size: int | None = 32,
-    optimizer: torch.optim.Optimizer | None = None,
     g: torch.Generator,
     eval_on: Mapping[str, tuple[Tensor, Tensor]] = {},
     eval_every: int | None = None,
@@ -187,7 +178,7 @@ def train(
     The arguments up to `g` are those of `train_steps`. `eval_on={"dev": (Xdev, Ydev)}` names splits whose exact loss is
     measured before the first step, whenever the number of updates is a multiple of `eval_every`, and after the last.
     `progress=True` draws a bar on stderr. `stepper` takes the steps: `train_steps`, or `mlp_lib.lab.fast.fast_steps`
-    for the same run in an eighth of the time.
+    for the same run, several times as fast.
 
     Only the steps draw from `g`. A loss that is not finite stops the run; an interrupted kernel (KeyboardInterrupt)
     ends it early. Either way the record so far is returned, and `history.stopped` says in a sentence what happened.
@@ -201,14 +192,13 @@ def train(
     torch.Size([50])
     """
     history, step, i, end = History(), None, start, start + steps
-    options = {} if optimizer is None else {"optimizer": optimizer}
     try:
         history.evaluate(model, eval_on, i)
         with tqdm(total=steps, disable=not progress, unit=" steps", unit_scale=True, mininterval=0.2) as bar:
             while i < end:
-                # as many steps as nobody looks between
+                # up to the next evaluation
                 n = end - i if eval_every is None else min(end - i, eval_every - i % eval_every)
-                run = stepper(model, X, Y, steps=n, start=i, lr=lr, batch_size=batch_size, g=g, **options)
+                run = stepper(model, X, Y, steps=n, start=i, lr=lr, batch_size=batch_size, g=g)
                 begun = time.perf_counter()
                 try:
                     with closing(run):
@@ -227,7 +217,7 @@ def train(
                 history.evaluate(model, eval_on, i)
     except KeyboardInterrupt:
         if step is not None and len(history) <= step.i - start:
-            history.record(step)  # it was taken, and the interrupt came before its entry
+            history.record(step)  # the step was taken, but the interrupt came before it was recorded
         history.stopped = "interrupted before the first step" if step is None else f"interrupted after step {step.i}"
     return history
 
@@ -236,8 +226,8 @@ def train(
 def eval_loss(model: nn.Module, X: Int[Tensor, "N block_size"], Y: Int[Tensor, " N"]) -> float:
     """The mean loss in nats over every example: exact, not a minibatch's estimate.
 
-    Computed in pieces that fit any memory, summed in float64. Draws nothing and changes nothing in the model, not even
-    its mode. Source: lecture 00:53:20.
+    Computed in chunks of 16,384 examples, summed in float64. Draws nothing and leaves the model unchanged, its mode
+    included. Source: lecture 00:53:20.
 
     >>> from mlp_lib import MLP, MLPConfig
     >>> model = MLP(MLPConfig(), g=torch.Generator().manual_seed(2147483647))

@@ -43,8 +43,6 @@ def test_imports_follow_the_rings():
         if ring(path) == "lecture" and path.stem != "plots":
             banned.add("matplotlib")
         for name in imports(path):
-            if (path.stem, name) == ("sweep", "mlp_lib.lab.cores.usable_cores"):
-                continue  # until the sweep hands its threads to the caller
             assert not any(f"{name}.".startswith(f"{b}.") for b in banned), f"{path.relative_to(PACKAGE)}: {name}"
 
 

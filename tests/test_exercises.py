@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlp_lib.course.exercises import Mistake, all_exercises, told
+from mlp_lib.course.exercises import Refused, all_exercises, told
 from mlp_lib.course.exercises.answers import matching
 from mlp_lib.course.exercises.engine import Case, Exercise, Wrong
 from mlp_lib.course.exercises.kernel_state import SETTINGS, state
@@ -418,7 +418,7 @@ def test_answer_that_wants_to_leave_is_wrong_and_an_interrupt_passes():
 def test_judge_returns_the_sentence_or_raises_the_mistake():
     def judge(answer, reason=""):
         if answer != 1:
-            raise Mistake("it is not 1")
+            raise Refused("it is not 1")
         return "one." if reason else None
 
     q = Exercise("9.3", "judged", solution=lambda: 1, judge=judge, right="yes.", hints=["a", "b"])

@@ -70,7 +70,7 @@ def new_noise():
 
 def new_sweep(steps=200, seeds=3, **how):
     model, g = new_model()
-    result = lr_sweep(model, X, Y, steps=steps, seeds=seeds, fresh=True, stepper=fast_steps, g=g)
+    result = lr_sweep(model, X, Y, steps=steps, runs=seeds, fresh=True, stepper=fast_steps, g=g)
     return panels.sweep_panel(model, X, Y, g=g, result=result, train_for=300, **how)
 
 
@@ -700,7 +700,7 @@ def test_sweep_curve_band_and_rate_are_those_of_lr_sweep():
     assert panel.readout != first
     choose(panel, lo=-2.5, hi=0.5, seeds=4)
     model, g = new_model()
-    wanted = lr_sweep(model, X, Y, lo=10**-2.5, hi=10**0.5, steps=200, seeds=4, fresh=True, stepper=fast_steps, g=g)
+    wanted = lr_sweep(model, X, Y, lo=10**-2.5, hi=10**0.5, steps=200, runs=4, fresh=True, stepper=fast_steps, g=g)
     wanted = type(wanted)(wanted.lre, wanted.lrs, wanted.lossi, window=31)
     (ax,) = panel.figure.axes
     mean, lowest = ax.lines[:2]
@@ -716,7 +716,7 @@ def test_sweep_curve_band_and_rate_are_those_of_lr_sweep():
 def test_sweep_train_with_it_tells_the_exact_loss_after_the_sweep_under_way():
     model, g = new_model()
     kept, state = [p.clone() for p in model.tensors()], g.get_state()
-    result = lr_sweep(model, X, Y, steps=200, seeds=3, fresh=True, stepper=fast_steps, g=g)
+    result = lr_sweep(model, X, Y, steps=200, runs=3, fresh=True, stepper=fast_steps, g=g)
     panel = panels.sweep_panel(model, X, Y, g=g, result=result, train_for=300)
     panel.controls["seeds"].value = 16
     panel.controls["steps"].value = 2000

@@ -19,7 +19,7 @@ vocab = Vocab.from_words(words)
 X, Y = build_dataset(words, vocab)
 g = torch.Generator().manual_seed(2147483647)
 model = MLP(MLPConfig(len(vocab), 3, 2, 20), g=g)
-result = lr_sweep(model, X, Y, steps=200, seeds=2, fresh=True, stepper=fast_steps, g=g)
+result = lr_sweep(model, X, Y, steps=200, runs=2, fresh=True, stepper=fast_steps, g=g)
 """
 DATA = "model.config, X, Y, X, Y"
 # A panel, what is set in another cell, and what the panel says then.

@@ -353,7 +353,7 @@ X, Y = build_dataset(["emma", "ava", "mia"], Vocab("aeimv"))
 
 @for_any(
     quick=25, long=1000, seed=SEEDS, lo=st.floats(-6, 3), width=st.floats(0.01, 6), steps=st.integers(2, 40),
-    seeds=st.integers(1, 3), fresh=st.booleans(), batch_size=st.one_of(st.none(), st.integers(1, 40)),
+    runs=st.integers(1, 3), fresh=st.booleans(), batch_size=st.one_of(st.none(), st.integers(1, 40)),
     training=st.booleans(),
 )  # fmt: skip
 def test_a_sweep_leaves_model_and_generator_as_they_were(seed, lo, width, training, **settings):
@@ -371,7 +371,7 @@ def test_a_sweep_leaves_model_and_generator_as_they_were(seed, lo, width, traini
     assert torch.equal(torch.get_rng_state(), everywhere)
     assert model.training == training
     assert identical(result.lossi, again.lossi)
-    assert result.lossi.shape == (settings["seeds"], settings["steps"])
+    assert result.lossi.shape == (settings["runs"], settings["steps"])
     assert bool((result.lre.diff() >= 0).all())
     assert torch.equal(result.lrs, 10**result.lre)
     assert result.lrs[0].item() == pytest.approx(10**lo, rel=1e-4)

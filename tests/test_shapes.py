@@ -38,8 +38,8 @@ for words, block_size, n_embd, n_hidden in [
     for batch_size in (None, 4):
         history = train(model, X, Y, steps=3, batch_size=batch_size, eval_on={"all": (X, Y)}, g=g)
         history.stepi, history.lri, history.lossi
-        for seeds, fresh in ((1, False), (2, True)):
-            result = lr_sweep(model, X, Y, steps=25, batch_size=batch_size, seeds=seeds, fresh=fresh, g=g)
+        for runs, fresh in ((1, False), (2, True)):
+            result = lr_sweep(model, X, Y, steps=25, batch_size=batch_size, runs=runs, fresh=fresh, g=g)
             result.curves, result.mean, result.band, result.minima, result.suggestion, result.at_edge, repr(result)
     for batched in (False, True):
         sample_words(model, vocab, n=3, max_len=9, batched=batched, g=g)

@@ -95,7 +95,7 @@ def test_each_step_uses_its_own_rate():
 
 
 @both_steppers
-@pytest.mark.parametrize("options", [{}, {"seeds": 3, "fresh": True}, {"hi": 1e4}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"runs": 3, "fresh": True}, {"hi": 1e4}], ids=str)
 def test_model_and_generators_are_untouched(stepper, options):
     model, g = fresh()
     model.C.grad = torch.ones_like(model.C)
@@ -138,27 +138,27 @@ def test_any_module_and_all_rows():
 
 
 @both_steppers
-def test_more_seeds_only_add_runs(stepper):
+def test_more_runs_only_add_rows(stepper):
     def sweep(seed=SEED, steps=50, **options):
         model, _ = fresh()
         g = torch.Generator().manual_seed(seed)
         return lr_sweep(model, X, Y, hi=0.1, steps=steps, stepper=stepper, g=g, **options).lossi
 
-    three = sweep(seeds=3)
-    assert torch.equal(sweep(seeds=5)[:3], three)
+    three = sweep(runs=3)
+    assert torch.equal(sweep(runs=5)[:3], three)
     assert torch.equal(sweep(), three[:1])
-    assert torch.equal(sweep(seeds=3, steps=9)[:, 0], three[:, 0]), "the length of a run changes no seed"
+    assert torch.equal(sweep(runs=3, steps=9)[:, 0], three[:, 0]), "the length of a run changes no seed"
     assert len({tuple(run) for run in three.tolist()}) == 3
-    assert len({run[0] for run in [*three.tolist(), *sweep(seed=1, seeds=3).tolist()]}) == 6
+    assert len({run[0] for run in [*three.tolist(), *sweep(seed=1, runs=3).tolist()]}) == 6
     if stepper is fast_steps:
         model, _ = fresh()
-        plain = lr_sweep(model, X, Y, hi=0.1, steps=50, seeds=3, g=torch.Generator().manual_seed(SEED))
+        plain = lr_sweep(model, X, Y, hi=0.1, steps=50, runs=3, g=torch.Generator().manual_seed(SEED))
         assert torch.allclose(plain.lossi, three, rtol=1e-4)
 
 
 def test_fresh_models_are_drawn_before_the_minibatches():
     model, g = fresh()
-    result = lr_sweep(model, X, Y, steps=50, seeds=3, fresh=True, g=torch.Generator().manual_seed(SEED))
+    result = lr_sweep(model, X, Y, steps=50, runs=3, fresh=True, g=torch.Generator().manual_seed(SEED))
     # The first is what one generator gives that draws the parameters and then the minibatches: the lecture's order.
     assert torch.equal(result.lossi[0], lr_sweep(model, X, Y, steps=50, g=g).lossi[0])
     assert len({run[0].item() for run in result.lossi}) == 3
@@ -167,7 +167,7 @@ def test_fresh_models_are_drawn_before_the_minibatches():
 def test_the_suggestion_on_the_whole_list_is_near_the_lectures_tenth():
     g = torch.Generator().manual_seed(SEED)
     model = MLP(MLPConfig(n_embd=2, n_hidden=100), g=g)
-    result = lr_sweep(model, *build_dataset(load_words(), VOCAB), seeds=8, fresh=True, stepper=fast_steps, g=g)
+    result = lr_sweep(model, *build_dataset(load_words(), VOCAB), runs=8, fresh=True, stepper=fast_steps, g=g)
     assert 0.09 < result.suggestion < 0.18
     assert result.mean[0] > 10
     assert 3.0 < result.mean.nan_to_num(99).min() < 3.6
@@ -255,7 +255,7 @@ def test_a_run_ends_where_its_loss_has_risen_to_four_times_the_lowest():
 
 def test_a_real_run_blows_up_and_takes_no_further_step():
     model, g = fresh()
-    result = lr_sweep(model, X, Y, hi=1e4, steps=200, seeds=3, g=g)
+    result = lr_sweep(model, X, Y, hi=1e4, steps=200, runs=3, g=g)
     ends = result.lossi.isfinite().sum(1)
     assert bool((ends > 50).all())
     assert bool((ends < 200).all())
@@ -278,5 +278,5 @@ def test_a_model_that_has_blown_up_is_refused():
         lr_sweep(model, X, Y, steps=20, g=g)
     assert str(caught.value) == (
         "the loss is not finite even before the first update, so there is nothing to measure: "
-        "draw the model's parameters again"
+        "recreate the model's parameters"
     )

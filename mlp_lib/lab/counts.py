@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
-from mlp_lib.checks import count, examples
+from mlp_lib.checks import check_examples, whole_number
 from mlp_lib.data import distinct_contexts
 from mlp_lib.model import device_of, eval_mode
 
@@ -69,7 +69,7 @@ class _CountModel(nn.Module):
 
     def __init__(self, context: int) -> None:
         super().__init__()
-        self.context = count("context", context, least=0)
+        self.context = whole_number("context", context, least=0)
         self.vocab_size: int | None = None  # None until fit
         self._tables: list[_Table] = []
 
@@ -84,7 +84,7 @@ class _CountModel(nn.Module):
         Only the last `context` characters of each row are read, so one dataset with a long context serves all models.
         Raises ValueError for rows shorter than `context` or an index outside the vocabulary.
         """
-        examples(self, X, Y)
+        check_examples(self, X, Y)
         self._tables, self.vocab_size = [], vocab_size
         self._check(X, Y)
         X, Y = X.cpu(), Y.cpu()
@@ -110,7 +110,7 @@ class _CountModel(nn.Module):
 
     def loss(self, X: Int[Tensor, "N block_size"], Y: Int[Tensor, " N"]) -> float:
         """The mean loss in nats over all examples: that of `eval_loss`, sooner, as only Y is looked up."""
-        examples(self, X, Y)
+        check_examples(self, X, Y)
         self._check(X, Y)
         return -self._probs(X.cpu(), Y.cpu()[:, None]).log().mean().item()
 

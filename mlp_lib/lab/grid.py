@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from mlp_lib.checks import checked, evaluations, examples, rate_at
+from mlp_lib.checks import check_evaluations, check_examples, checked, rate_at
 from mlp_lib.lab.cores import usable_cores
 from mlp_lib.lab.fast import fast_steps
 from mlp_lib.lab.ladder import Ladder, fingerprint
@@ -59,7 +59,7 @@ def run_grid(
     X: Int[Tensor, "N block_size"],
     Y: Int[Tensor, " N"],
     steps: int,
-    lr: LearningRate | None = None,
+    lr: LearningRate = 0.1,
     batch_size: int | None = 32,
     eval_on: Mapping[str, tuple[Tensor, Tensor]] = {},
     eval_every: int | None = None,
@@ -108,11 +108,11 @@ def run_grid(
     configs, seeds, steps = list(configs), [operator.index(seed) for seed in seeds], int(steps)
     for config in configs:  # before hours are spent
         model = MLP(config, g=torch.Generator())
-        examples(model, X, Y)
-        evaluations(model, eval_on, eval_every)
+        check_examples(model, X, Y)
+        check_evaluations(model, eval_on, eval_every)
 
     runs = [(config, seed) for config in configs for seed in seeds]
-    rates = [] if ladder is None else [rate_at(0.1 if lr is None else lr, i) for i in range(steps)]
+    rates = [] if ladder is None else [rate_at(lr, i) for i in range(steps)]
     keys = [] if ladder is None else _keys(runs, name, rates, batch_size, stepper, X, Y, eval_on)
     results = {} if ladder is None else _found(ladder, runs, keys)
     if ladder is not None and len(results) < len(runs):

@@ -70,7 +70,7 @@ gradient_noise_panel({"before training": model_4, "after 2,000 steps": late}, X_
 """,
     "sweep": """
 model_5, g_5 = run(config)
-result = lr_sweep(model_5, X_more, Y_more, steps=200, seeds=2, fresh=True, stepper=fast_steps, g=g_5)
+result = lr_sweep(model_5, X_more, Y_more, steps=200, runs=2, fresh=True, stepper=fast_steps, g=g_5)
 sweep_panel(model_5, X_more, Y_more, g=g_5, result=result, train_for=500)
 """,
     "sizes": "sizes_panel(config, *make_splits(thousand, vocab)[:4], steps=1000, n_words=200)",

@@ -1,14 +1,17 @@
 """Exercises with checks that name the mistake, hints in steps, and tested solutions.
 
-One module per notebook: `from mlp_lib.course.exercises.nb03 import q1, q2`.
+One module per page: `from mlp_lib.course.exercises.nb03 import q1, q2`. To add an exercise to page 05, append
+`q4 = Exercise("5.4", ...)` to nb05.py; on the page, add `q4` to the imports, a heading
+`### Exercise 5.4 · title · 5 minutes` with the task, and a cell tagged `exercise` with an empty function and
+`q4.check(function)`. To add a mistake, add one `Wrong(...)` to the table of its exercise.
 """
 
 import importlib
 import pkgutil
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Verdict, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Verdict, Wrong
 
-__all__ = ["Case", "Exercise", "Mistake", "Verdict", "Wrong", "all_exercises"]
+__all__ = ["Case", "Exercise", "Refused", "Verdict", "Wrong", "all_exercises"]
 
 
 def all_exercises() -> list[Exercise]:

@@ -5,18 +5,18 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mlp_lib.course.exercises.engine import Mistake, Wrong
+from mlp_lib.course.exercises.engine import Refused, Wrong
 
 
 def number(value: object, what: str) -> float:
-    """The value as a float, whether it came as a number or as a tensor of one; `what` names it. Raises `Mistake`.
+    """The value as a float, whether it came as a number or as a tensor of one; `what` names it. Raises `Refused`.
 
     >>> number("2.17", "the dev loss")
     Traceback (most recent call last):
-    mlp_lib.course.exercises.engine.Mistake: expected one number, the dev loss, got '2.17'
+    mlp_lib.course.exercises.engine.Refused: expected one number, the dev loss, got '2.17'
     """
     if value is None:
-        raise Mistake(f"your function returned None: it should end with `return` and {what}")
+        raise Refused(f"your function returned None: it should end with `return` and {what}")
     if isinstance(value, Tensor):
         value = value.detach()
     try:
@@ -24,7 +24,7 @@ def number(value: object, what: str) -> float:
             raise TypeError
         return float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise Mistake(f"expected one number, {what}, got {brief(value)}") from None
+        raise Refused(f"expected one number, {what}, got {brief(value)}") from None
 
 
 def brief(value: object) -> str:
@@ -47,7 +47,7 @@ def close(a: float, b: float, rel: float = 1e-4) -> bool:
 
 
 def matched(answer: object, reports: Mapping[str, tuple[int, str]], statements: Mapping[int, str], wrong: str) -> None:
-    """Raise `Mistake` unless the answer gives each report its statement, and each statement once.
+    """Raise `Refused` unless the answer gives each report its statement, and each statement once.
 
     `reports` has for each name the number of the right statement and why; `wrong`, such as "run {} is not {}", begins
     the sentence about a wrong pair. The numbers may come as a list, a text or a mapping of names.
@@ -62,16 +62,16 @@ def matched(answer: object, reports: Mapping[str, tuple[int, str]], statements: 
         given = []
     if len(given) != len(reports) or any(n not in statements for n in given):
         *some, last = reports
-        raise Mistake(
+        raise Refused(
             f"expected {len(reports)} numbers from 1 to {len(statements)}, for {', '.join(some)} and {last}, such as "
             f"{list(statements)}, got {brief(answer)}"
         )
     if len(set(given)) < len(given):
         twice = next(n for n in given if given.count(n) > 1)
-        raise Mistake(f"number {twice} is given {given.count(twice)} times: each fits once")
+        raise Refused(f"number {twice} is given {given.count(twice)} times: each fits once")
     for (name, (right, why)), n in zip(reports.items(), given, strict=True):
         if n != right:
-            raise Mistake(f"{wrong.format(name, n)} ({statements[n]}): {why}")
+            raise Refused(f"{wrong.format(name, n)} ({statements[n]}): {why}")
 
 
 def matching(reports: Mapping[str, tuple[int, str]], statements: Mapping[int, str], wrong: str) -> dict[str, object]:

@@ -49,7 +49,7 @@ Status = Literal["open", "right", "wrong"]
 _MARKS: dict[Status, str] = {"open": "[ ]", "right": "[ok]", "wrong": "[no]"}
 
 
-class Mistake(Exception):
+class Refused(Exception):
     """Raised by an `observe` or a `judge`: the answer is wrong, and this sentence says how it shows."""
 
 
@@ -97,10 +97,10 @@ class Exercise:
 
     Without `cases` the answer is a value: a number, a word, a list; `solution()` returns it, and a wrong answer of the
     table is a value. `observe(answer, *arguments)` replaces the plain call: for answers that are called twice, iterated
-    or trained. It may raise Mistake. `may_change` has the positions of the arguments that an answer is to change.
+    or trained. It may raise Refused. `may_change` has the positions of the arguments that an answer is to change.
     `differentiable` compares gradients too, `forbid` names torch functions that an answer may not call.
     `judge(*answers)` replaces all this where any correct random draw is right, or a trained model is measured: it
-    returns the sentence for a right answer (None for `right`) or raises Mistake; the table then serves the tests only.
+    returns the sentence for a right answer (None for `right`) or raises Refused; the table then serves the tests only.
 
     >>> q = Exercise("1.0", "symbols", solution=lambda: 27, wrong=[Wrong(26, "count the boundary too")],
     ...              right="26 letters and the boundary.", hints=["Letters, and one more."])
@@ -180,41 +180,41 @@ class Exercise:
         try:
             with kept_kernel() as kernel:
                 return self._judged(answers, kernel)
-        except Mistake as mistake:
+        except Refused as mistake:
             return self._verdict("wrong", str(mistake))
         except (Exception, SystemExit) as error:
             return self._verdict("wrong", raised(error))
 
     def _judged(self, answers: Sequence[object], kernel: Kernel) -> Verdict:
-        """The verdict on a right answer, or on none; raises Mistake for a wrong one."""
+        """The verdict on a right answer, or on none; raises Refused for a wrong one."""
         taken = inspect.signature(self._judge).parameters.values() if self._judge else [None]
         needed = sum(p is None or p.default is p.empty for p in taken)
         if not answers or any(not_attempted(a) for a in answers[:needed]):
             return self._verdict("open", "not attempted yet")
         if not needed <= len(answers) <= len(taken):
             told = f"check takes {len(taken)} answer{'s' * (len(taken) > 1)}, got {len(answers)}"
-            raise Mistake(f"{told}: see the call on the page (several values go into one list)")
+            raise Refused(f"{told}: see the call on the page (several values go into one list)")
         if self._judge is None:
             self._compare(answers[0], kernel)
             return self._verdict("right", self.right)
         said = self._judge(*answers) or self.right
         if kernel.changed():
-            raise Mistake(kernel.changed())
+            raise Refused(kernel.changed())
         return self._verdict("right", said)
 
     def _verdict(self, status: Status, message: str) -> Verdict:
         return Verdict(status, f"{_MARKS[status]} {self.number} {message}")
 
     def _compare(self, answer: object, kernel: Kernel) -> None:
-        """Raise Mistake unless the answer is as good as the solution."""
+        """Raise Refused unless the answer is as good as the solution."""
         if not self.asks_for_value and (not callable(answer) or isinstance(answer, types.BuiltinFunctionType)):
-            raise Mistake(f"hand over your own function, without calling it: {self._call}")
+            raise Refused(f"hand over your own function, without calling it: {self._call}")
         expected = self._expected
         seen = [self._see(answer, case, kernel) for case in self.cases]
         for fault in (s.fault for s in seen if s.fault):
-            raise Mistake(fault)
+            raise Refused(fault)
         differing = [k for k in range(len(seen)) if not self._agree(seen[k], expected[k])]
-        mistakes = [s.error for s in seen if isinstance(s.error, Mistake)]
+        mistakes = [s.error for s in seen if isinstance(s.error, Refused)]
         forbidden = [name for name in self._forbid if any(name in used for used in seen[0].called)]
         if differing:
             k = differing[0]
@@ -223,9 +223,9 @@ class Exercise:
                 raise mistakes[0]
             if sentence or not forbidden:
                 sentence = sentence or _about_chance(seen[k], expected[k])
-                raise Mistake(self._told(self.cases[k], seen[k], expected[k], sentence))
+                raise Refused(self._told(self.cases[k], seen[k], expected[k], sentence))
         if forbidden:
-            raise Mistake(f"your answer calls {forbidden[0]}: here you write what stands inside it")
+            raise Refused(f"your answer calls {forbidden[0]}: here you write what stands inside it")
         self._look_at_gradients(answer)
 
     # ---- what an answer does on one case ----
@@ -325,19 +325,19 @@ class Exercise:
         return self._names[k] if k < len(self._names) else ""
 
     def _look_at_gradients(self, answer: object) -> None:
-        """Raise Mistake if the exercise is differentiable and the gradients are not those of the solution."""
+        """Raise Refused if the exercise is differentiable and the gradients are not those of the solution."""
         for case in self.cases if self._differentiable else ():
             got, expected = self._gradients(answer, case), self._gradients(self.solve, case)
             names = [self._name(k) for k, a in enumerate(case.arguments) if _can_carry_gradient(a)]
             if got is None:
-                raise Mistake(
+                raise Refused(
                     f"the numbers are right, but no gradient reaches {names[0]} (detach, item, numpy, a new tensor, "
                     "no_grad?): nothing could be trained through the result"
                 )
             for name, a, b in zip(names, got, expected, strict=True):
                 if not same(a, b, **self._tolerances):
                     place, wanted, found = difference(a, b, **self._tolerances)
-                    raise Mistake(
+                    raise Refused(
                         f"{self._at(case)} the result is right, but its gradient with respect to {name}"
                         f"{', ' * bool(place)}{place} is {show(found)}, expected {show(wanted)}"
                     )

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 
 # ---- 2.1 the lookup as a product -------------------------------------------------------------------------------------
 
@@ -49,9 +49,9 @@ def _without_lookup(answer: Callable[..., object], X: Tensor, C: Tensor) -> obje
     with _Lookups(C) as watched:
         got = answer(X, C)
     if watched.seen:
-        raise Mistake("C was indexed: the exercise is to reach its rows by a product with C")
+        raise Refused("C was indexed: the exercise is to reach its rows by a product with C")
     if watched.apart:
-        raise Mistake("C was taken apart into its rows, and they were picked: a product with C picks them as well")
+        raise Refused("C was taken apart into its rows, and they were picked: a product with C picks them as well")
     return got
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 from mlp_lib.data import Vocab, build_dataset
 from mlp_lib.model import MLP, MLPConfig
 
@@ -251,11 +251,11 @@ def _named_tensors(answer: Callable[..., object], g: torch.Generator, *sizes: in
     out = answer(g, *sizes)
     out = list(out) if isinstance(out, torch.nn.ParameterList) else out
     if not isinstance(out, tuple | list) or len(out) != 5 or not all(isinstance(t, Tensor) for t in out):
-        raise Mistake("return the five tensors in the lecture's order: `return C, W1, b1, W2, b2`")
+        raise Refused("return the five tensors in the lecture's order: `return C, W1, b1, W2, b2`")
     tensors = dict(zip(_NAMES, out, strict=True))
     for name, shape in MLPConfig(*sizes).shapes.items():
         if tensors[name].shape != shape:
-            raise Mistake(
+            raise Refused(
                 f"for vocab_size {sizes[0]}, block_size {sizes[1]}, n_embd {sizes[2]} and n_hidden {sizes[3]} {name} "
                 f"has shape {tuple(tensors[name].shape)}, expected {shape}"
             )

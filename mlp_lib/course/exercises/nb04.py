@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 from mlp_lib.model import MLPConfig
 
 _NAMES = ("C", "W1", "b1", "W2", "b2")
@@ -176,7 +176,7 @@ def _trained(answer: Callable[..., object], forward: Forward, parameters: list[T
     tensors = dict(zip(_NAMES, parameters, strict=True))
     lossi = answer(forward, parameters, *others)
     if lossi is None:
-        raise Mistake("your function returned None: return the list of the losses")
+        raise Refused("your function returned None: return the list of the losses")
     flags = [name for name, p in tensors.items() if p.requires_grad and p.is_leaf]
     return {"losses": lossi, **tensors, "tensors that require a gradient": flags}
 
@@ -517,18 +517,18 @@ def _made(answer: Callable[..., object], g: torch.Generator, *sizes: int) -> obj
     made = answer(g, *sizes)
     made = list(made) if isinstance(made, torch.nn.ParameterList) else made
     if isinstance(made, Tensor) or not isinstance(made, Sequence) or len(made) != 5:
-        raise Mistake("expected a list of the five tensors C, W1, b1, W2, b2")
+        raise Refused("expected a list of the five tensors C, W1, b1, W2, b2")
     if not all(isinstance(t, Tensor) for t in made):
-        raise Mistake("expected five tensors, got " + ", ".join(type(t).__name__ for t in made))
+        raise Refused("expected five tensors, got " + ", ".join(type(t).__name__ for t in made))
     tensors = dict(zip(_NAMES, made, strict=True))
     for name, shape in MLPConfig(*sizes).shapes.items():
         if tuple(tensors[name].shape) not in (shape, (1, *shape[-1:])):  # a bias may be a row
-            raise Mistake(
+            raise Refused(
                 f"for vocab_size {sizes[0]}, block_size {sizes[1]}, n_embd {sizes[2]} and n_hidden {sizes[3]} {name} "
                 f"has shape {tuple(tensors[name].shape)}, expected {shape}"
             )
     if not any(t.requires_grad for t in made):
-        raise Mistake("none of the five requires a gradient: loss.backward() would raise")
+        raise Refused("none of the five requires a gradient: loss.backward() would raise")
     flags = [name for name, t in tensors.items() if t.requires_grad]
     if all(t.dtype == torch.float32 for t in made):
         X, Y = torch.zeros((1, sizes[1]), dtype=torch.int64), torch.zeros(1, dtype=torch.int64)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlp_lib.course.exercises.answers import number
-from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 
 # ---- 5.1 a minibatch from g ------------------------------------------------------------------------------------------
 
@@ -24,17 +24,17 @@ def _rows(answer: Callable[..., object], X: Tensor, Y: Tensor, batch_size: int, 
     """The rows that one call took: row r holds r and r + 1000 in X, and r + 5000 in Y."""
     out = answer(X, Y, batch_size, g)
     if not isinstance(out, tuple | list) or len(out) != 2 or not all(isinstance(t, Tensor) for t in out):
-        raise Mistake("expected two tensors: end with `return Xb, Yb`")
+        raise Refused("expected two tensors: end with `return Xb, Yb`")
     shapes, wanted = [tuple(t.shape) for t in out], [(batch_size, 2), (batch_size,)]
     if shapes != wanted:
         given = f"Xb of shape {shapes[0]} and Yb of shape {shapes[1]}"
         few = ". A permutation and a slice give no more rows than there are; torch.randint may give a row twice"
         short = len(X) < batch_size and shapes == [(len(X), 2), (len(X),)]
-        raise Mistake(f"for {batch_size} of {len(X)} rows: {given}, expected {wanted[0]} and {wanted[1]}{few * short}")
+        raise Refused(f"for {batch_size} of {len(X)} rows: {given}, expected {wanted[0]} and {wanted[1]}{few * short}")
     Xb, Yb = out
     apart = (Yb - 5000 != Xb[:, 0]).nonzero().flatten().tolist()
     if apart:
-        raise Mistake(
+        raise Refused(
             f"for {batch_size} of {len(X)} rows: example {apart[0]} has row {int(Xb[apart[0], 0])} of X and row "
             f"{int(Yb[apart[0]]) - 5000} of Y. Draw the row numbers once, and use them for both"
         )
@@ -42,7 +42,7 @@ def _rows(answer: Callable[..., object], X: Tensor, Y: Tensor, batch_size: int, 
 
 
 def _watched(answer: Callable[..., object], X: Tensor, Y: Tensor, batch_size: int, g: torch.Generator) -> bool:
-    """Raise Mistake unless each row is as likely as any other, in each place, and g alone decides."""
+    """Raise Refused unless each row is as likely as any other, in each place, and g alone decides."""
     N, twin = len(X), torch.Generator()
     twin.set_state(g.get_state())
     draw = partial(_rows, answer, X, Y, batch_size)
@@ -50,40 +50,40 @@ def _watched(answer: Callable[..., object], X: Tensor, Y: Tensor, batch_size: in
     batches = torch.stack([draw(g) for _ in range(200 * N // batch_size + 1)])
     case = f"for {batch_size} of {N} rows"
     if bool((batches == batches[0]).all()):
-        raise Mistake(
+        raise Refused(
             f"{case}: every call returns the same rows, {batches[0, :5].tolist()}: draw them in each call, from the g "
             "that is handed in, without seeding it again"
         )
     again = torch.stack([draw(twin) for _ in range(20)])
     if not torch.equal(again, batches[:20]):
-        raise Mistake(
+        raise Refused(
             f"{case}: two generators in the same state gave different rows, so something else than g decides (a global "
             "generator, or rows kept from an earlier call?): pass generator=g, and keep nothing between calls"
         )
     if batch_size > 1 and bool((batches == batches[:, :1]).all()):
-        raise Mistake(
+        raise Refused(
             f"{case}: rows {batches[0, :3].tolist()} and so on. One draw was repeated: draw each row by itself"
         )
     if batch_size > 2 and bool((batches.diff() % N == 1).all()):
-        raise Mistake(
+        raise Refused(
             f"{case}: rows {batches[0, :3].tolist()} and so on. Only the start was drawn: draw each row by itself"
         )
     counts = torch.bincount(batches.flatten(), minlength=N)
     missing = (counts == 0).nonzero().flatten().tolist()
     seen = f"{case}: in {batches.numel():,} draws"
     if missing == [N - 1]:
-        raise Mistake(f"{seen} the last row, {N - 1}, never comes. torch.randint leaves out its upper end by itself")
+        raise Refused(f"{seen} the last row, {N - 1}, never comes. torch.randint leaves out its upper end by itself")
     if missing == [0]:
-        raise Mistake(f"{seen} the first row, 0, never comes. Where does your range start?")
+        raise Refused(f"{seen} the first row, 0, never comes. Where does your range start?")
     if missing:
         came = counts.nonzero().flatten().tolist()
-        raise Mistake(
+        raise Refused(
             f"{seen} only {len(came)} rows come, from {came[0]} to {came[-1]}: the range is 0 to X.shape[0], whatever "
             "the batch size is"
         )
     mean = batches.numel() / N
     if counts.max() > 1.5 * mean or counts.min() < 0.5 * mean:
-        raise Mistake(
+        raise Refused(
             f"{seen} row {int(counts.argmax())} came {int(counts.max())} times and row {int(counts.argmin())} "
             f"{int(counts.min())} times: all should be equally likely"
         )
@@ -213,12 +213,12 @@ def _asked(answer: Callable[..., object], model: _Table, X: Tensor, Y: Tensor, c
     loss = number(value, "the mean loss")
     case = f"for {len(X)} examples in pieces of {chunk}"
     if max(model.asked, default=0) > chunk:
-        raise Mistake(
+        raise Refused(
             f"{case} the model was given {max(model.asked)} rows at once: ask it for at most chunk rows at a time"
         )
     again = number(answer(model, X, Y, chunk), "the mean loss")
     if not math.isclose(loss, again, rel_tol=1e-5) and not (math.isnan(loss) and math.isnan(again)):
-        raise Mistake(
+        raise Refused(
             f"{case} two calls gave {loss:.4f} and {again:.4f}: an exact loss looks at each example once and draws "
             "nothing"
         )

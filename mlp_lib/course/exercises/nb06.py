@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 from mlp_lib.model import MLP, MLPConfig
 
 # ---- 6.1 rates in powers of ten --------------------------------------------------------------------------------------
@@ -190,9 +190,9 @@ def _twice(
     counted.__qualname__ = "make_model"  # what Python calls it if it is called in another way
     losses = answer(counted, X, Y, lrs, g)
     if not made:
-        raise Mistake("make_model was never called: your loop trains some other model, in whatever state that one is")
+        raise Refused("make_model was never called: your loop trains some other model, in whatever state that one is")
     if len(made) >= len(lrs):
-        raise Mistake(
+        raise Refused(
             f"make_model was called {len(made)} times, once for each rate, so no step goes on from the last: call it "
             "before the loop"
         )

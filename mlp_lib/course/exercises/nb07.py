@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mlp_lib.course.exercises.answers import brief, matching
-from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 from mlp_lib.course.exercises.kernel_state import Kernel
 
 # ---- 7.1 a split that stays ------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def _process(answer: Callable[..., object], salt: int) -> Iterator[None]:
 
 
 def _checked(answer: Callable[..., object], words: Sequence[str], seed: int) -> bool:
-    """Raise Mistake unless this is a split, the same for the same seed, and without a trace."""
+    """Raise Refused unless this is a split, the same for the same seed, and without a trace."""
     case = f"for {len(words)} names"
 
     def parts(seed: int = seed, salt: int = 0) -> list[list[str]]:
@@ -64,12 +64,12 @@ def _checked(answer: Callable[..., object], words: Sequence[str], seed: int) -> 
         with _process(answer, salt):
             out = answer(given, seed)
         if given != words:
-            raise Mistake(
+            raise Refused(
                 f"{case}: the list that was handed in is changed afterwards, and the caller still needs it. Shuffled "
                 "in place, the same seed gives another split in the next call: work on a copy"
             )
         if isinstance(out, Sequence) and any(isinstance(part, set | frozenset) for part in out):
-            raise Mistake(
+            raise Refused(
                 f"{case}: expected three lists, got a set. A set keeps a name that stands in the list twice only once, "
                 "and its order is another in each process"
             )
@@ -77,7 +77,7 @@ def _checked(answer: Callable[..., object], words: Sequence[str], seed: int) -> 
             train, dev, test = out if isinstance(out, Sequence | np.ndarray) else ()
             return [[str(w) for w in part] for part in (train, dev, test)]
         except (TypeError, ValueError):
-            raise Mistake(f"{case}: expected three lists, train, dev and test, got {brief(out)}") from None
+            raise Refused(f"{case}: expected three lists, train, dev and test, got {brief(out)}") from None
 
     kernel = Kernel()
     kernel.start()
@@ -86,34 +86,34 @@ def _checked(answer: Callable[..., object], words: Sequence[str], seed: int) -> 
     _each_line_once(got, words, case)
     sizes = [len(part) for part in got]
     if any(abs(size - share * len(words)) >= 2 for size, share in zip(sizes, (0.8, 0.1, 0.1), strict=True)):
-        raise Mistake(
+        raise Refused(
             f"{case}: train, dev and test have {sizes[0]}, {sizes[1]} and {sizes[2]}, expected about 80, 10 and 10 per "
             "cent, in this order"
         )
     if [w for part in got for w in part] == words:
-        raise Mistake(
+        raise Refused(
             f"{case}: nothing was shuffled. Our list has girls before boys, and frequent names before rare ones: dev "
             "and test would be rare boys' names only"
         )
     again = parts()
     if again != got:
-        raise Mistake(
+        raise Refused(
             f"{case}: two calls with seed {seed} gave two splits, dev {brief(got[1][:2])} and dev "
             f"{brief(again[1][:2])}: shuffle with a generator that is made from the seed, inside"
         )
     for other in (seed + 1, seed + 2):
         if parts(other) == got:
-            raise Mistake(
+            raise Refused(
                 f"{case}: seeds {seed} and {other} give the same split: is the seed used, or a number typed in?"
             )
     _each_line_everywhere([parts(seed + k) for k in range(200)], words, case)
     if parts(salt=12345) != got:
-        raise Mistake(
+        raise Refused(
             f"{case}: in another process this gives another split. hash() of a text, and the order of a set of texts, "
             "change with each start of Python: let nothing depend on them"
         )
     if moved:
-        raise Mistake(
+        raise Refused(
             f"the split is right, but {moved} global generator was seeded or drawn from: all that draws from it later "
             "gives other numbers. Make a generator of your own, such as random.Random(seed)"
         )
@@ -125,31 +125,31 @@ def _each_line_once(parts: Sequence[Sequence[str]], words: Sequence[str], case: 
     lost, extra = Counter(words) - together, together - Counter(words)
     foreign = [w for w in together if w not in words]
     if foreign:
-        raise Mistake(
+        raise Refused(
             f"{case}: {brief(foreign[0])} came back, which is not in the list that was handed in. Is a split kept from "
             "an earlier call, for its seed alone, or taken from a list outside? Split the words that come in"
         )
     if set(together) == set(words) and max(together.values()) == 1:
-        raise Mistake(
+        raise Refused(
             f"{case}: {words[0]!r} stands in the list twice and came back once. To drop duplicates is another "
             "question (and the order of a set is another in each process): split the list as it is"
         )
     where = "Where does one slice end, and where does the next begin?"
     if lost and extra:
-        raise Mistake(f"{case}: {brief(next(iter(lost)))} is lost and {brief(next(iter(extra)))} is in twice")
+        raise Refused(f"{case}: {brief(next(iter(lost)))} is lost and {brief(next(iter(extra)))} is in twice")
     if lost:
-        raise Mistake(f"{case}: lines in no split: {lost.total()}, {next(iter(lost))!r} for instance. {where}")
+        raise Refused(f"{case}: lines in no split: {lost.total()}, {next(iter(lost))!r} for instance. {where}")
     if extra:
-        raise Mistake(f"{case}: lines in two splits: {extra.total()}, {next(iter(extra))!r} for instance. {where}")
+        raise Refused(f"{case}: lines in two splits: {extra.total()}, {next(iter(extra))!r} for instance. {where}")
 
 
 def _each_line_everywhere(splits: Sequence[list[list[str]]], words: Sequence[str], case: str) -> None:
-    """Raise Mistake unless each line comes into each part, over many seeds, and dev is no piece of the list."""
+    """Raise Refused unless each line comes into each part, over many seeds, and dev is no piece of the list."""
     for name, k in (("dev", 1), ("test", 2), ("train", 0)):
         reached = {w for parts in splits for w in parts[k]}
         never = [w for w in words if w not in reached]
         if never:
-            raise Mistake(
+            raise Refused(
                 f"{case}: lines never in {name} for any of {len(splits)} seeds: {len(never)}, {never[0]!r} for "
                 "instance. Only a part of the list was shuffled, or its pieces one by one: shuffle the whole copy, "
                 "then cut it"
@@ -158,7 +158,7 @@ def _each_line_everywhere(splits: Sequence[list[list[str]]], words: Sequence[str
     devs = [dev for _, dev, _ in splits]
     pairs = sum(a in dev and b in dev for dev in devs for a, b in neighbours)
     if pairs > 0.5 * sum(len(dev) - 1 for dev in devs):
-        raise Mistake(
+        raise Refused(
             f"{case}: dev is a piece of the list as it stands, {brief(devs[0])}. The seed decides only where it "
             "begins: shuffle the copy"
         )
@@ -364,21 +364,21 @@ def _opened(answer: Callable[..., object], results: Results, test: Mapping[str, 
 
     def open_test(name: str = "") -> float:
         if name is None:
-            raise Mistake(
+            raise Refused(
                 f"for {_dev_losses(results)} nothing was chosen. If your loop starts from a number as the lowest loss, "
                 "start from math.inf"
             )
         if name not in test:
-            raise Mistake(f"open_test wants the name of one candidate, of {list(test)}, got {brief(name)}")
+            raise Refused(f"open_test wants the name of one candidate, of {list(test)}, got {brief(name)}")
         opened.append(name)
         return test[name]
 
     out = answer(results, open_test)
     if not isinstance(out, Sequence) or isinstance(out, str) or len(out) != 2:
-        raise Mistake(f"expected two things, the chosen name and its test loss, got {brief(out)}")
+        raise Refused(f"expected two things, the chosen name and its test loss, got {brief(out)}")
     name, loss = out
     if isinstance(loss, str):
-        raise Mistake(f"expected the name first and its test loss second, got {brief(out)}")
+        raise Refused(f"expected the name first and its test loss second, got {brief(out)}")
     return {
         "candidates opened": len(set(opened)),
         "chosen": name,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mlp_lib.course.exercises.answers import brief, close, matching
-from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 from mlp_lib.model import MLP, MLPConfig
 
 Pairs = Sequence[tuple[float, float]]
@@ -141,7 +141,7 @@ def _compared(answer: Callable[..., object], small: Pairs, large: Pairs) -> dict
         gain, error = out
         right = close(float(gain), compare(small, large)[0])
     except (TypeError, ValueError, RuntimeError):
-        raise Mistake(f"expected two numbers, the gain and its standard error, got {brief(out)}") from None
+        raise Refused(f"expected two numbers, the gain and its standard error, got {brief(out)}") from None
     return {"gain": gain, "standard error": error if right else None}
 
 

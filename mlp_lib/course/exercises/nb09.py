@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mlp_lib.course.exercises.answers import brief
-from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 from mlp_lib.course.exercises.values import numbers, plain, same, show
 from mlp_lib.data import Vocab
 
@@ -27,7 +27,7 @@ def neighbours(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
 
 
 def _characters(answer: Callable[..., object], C: Tensor, vocab: Vocab, c: str, k: int) -> object:
-    """The characters that were found; raises Mistake for anything else, and where `c` is among them."""
+    """The characters that were found; raises Refused for anything else, and where `c` is among them."""
     out = plain(answer(C, vocab, c, k))
     found = list(out) if isinstance(out, str | list | np.ndarray | Tensor) else out
     if found is None:
@@ -36,14 +36,14 @@ def _characters(answer: Callable[..., object], C: Tensor, vocab: Vocab, c: str, 
     if values is not None and len(found):
         whole = values.ndim == 1 and all(float(v) == int(v) and 0 <= int(v) < len(vocab) for v in values)
         what = f"indices {[int(v) for v in values]}" if whole else f"numbers {show(values)}"
-        raise Mistake(f"got the {what}. Characters are asked for: vocab.itos turns an index into one")
+        raise Refused(f"got the {what}. Characters are asked for: vocab.itos turns an index into one")
     if not isinstance(found, list) or not all(isinstance(x, str) and x in vocab.stoi for x in found):
-        raise Mistake(f"expected a list of characters, got {brief(found)}")
+        raise Refused(f"expected a list of characters, got {brief(found)}")
     if c in found:
         twin = ", although another row is equal to its own: take out its own index, not the first place"
         alone = ", at distance 0: ask for the others"
         several = (C - C[vocab.stoi[c]] == 0).all(1).sum() > 1
-        raise Mistake(f"the neighbours of {c!r} are {found}, with {c!r} itself{twin if several else alone}")
+        raise Refused(f"the neighbours of {c!r} are {found}, with {c!r} itself{twin if several else alone}")
     return found
 
 
@@ -236,14 +236,14 @@ def _mapped(answer: Callable[..., object], C: Tensor, k: int) -> object:
     if found is None:
         if out is None:
             return None
-        raise Mistake(f"expected one table of coordinates, got {brief(out)}")
+        raise Refused(f"expected one table of coordinates, got {brief(out)}")
     wanted = pca(C, k).double()
     if found.shape != wanted.shape:
         return found
     turned = _turned(found.double(), wanted)
     moved = _turned(turned - turned.mean(0), wanted)
     if k > 1 and not _alike(turned, wanted) and _alike(moved, wanted):
-        raise Mistake(
+        raise Refused(
             "the directions are right, but the middle of the map is not 0: project the centred rows, whose mean is 0"
         )
     return turned

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mlp_lib.course.exercises.answers import brief, close
-from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 from mlp_lib.course.exercises.values import numbers, plain
 from mlp_lib.model import MLPConfig
 
@@ -262,10 +262,10 @@ def _two_numbers(first: str, solve: Answer, answer: Callable[..., object], *give
         return None
     values = numbers(out)
     if values is None or values.shape not in {(2,), (2, 1)} or values.dtype == torch.bool:
-        raise Mistake(f"expected two numbers, {first} and its standard error, got {brief(out)}")
+        raise Refused(f"expected two numbers, {first} and its standard error, got {brief(out)}")
     got, wanted = values.flatten().tolist(), solve(*given)
     if close(got[0], wanted[1]) and close(got[1], wanted[0]) and not close(*wanted):
-        raise Mistake(f"both numbers are right, in the other order: {first} first, then its standard error")
+        raise Refused(f"both numbers are right, in the other order: {first} first, then its standard error")
     return {first: got[0], "its standard error": got[1] if close(got[0], wanted[0]) else None}
 
 

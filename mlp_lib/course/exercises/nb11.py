@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlp_lib.course.exercises.answers import brief, matching
-from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 from mlp_lib.course.exercises.values import numbers, plain, same, show
 
 # ---- 11.1 a smooth curve of any length -------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def _rates(answer: Callable[..., object], steps: int) -> dict[str, object]:
     """The rates of a few steps, asked again in reverse, after another schedule has been made."""
     lr = answer(steps)
     if not callable(lr):
-        raise Mistake(f"expected a function of the step's number, got {brief(lr)}: return the function itself")
+        raise Refused(f"expected a function of the step's number, got {brief(lr)}: return the function itself")
     half, last = steps // 2, steps - 1
     asked = sorted({0, 1, half - 1, half, half + 1, (half + last) // 2, last - 1, last})
     rates = {i: plain(lr(i)) for i in asked}
@@ -192,7 +192,7 @@ def _rates(answer: Callable[..., object], steps: int) -> dict[str, object]:
     for i in reversed(asked):
         again = plain(lr(i))
         if numbers(rates[i]) is not None and not same(again, rates[i], rtol=1e-4, atol=1e-9):
-            raise Mistake(
+            raise Refused(
                 f"for {steps:,} steps lr({i}) was {show(rates[i])}, and {show(again)} when asked again: the function "
                 "remembers something, or counts its calls. A run that is carried on with start= needs the same rate "
                 "for the same step"

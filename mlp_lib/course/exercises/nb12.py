@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mlp_lib.course.exercises.answers import brief
-from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 
 # ---- 12.1 repair a sampling loop -------------------------------------------------------------------------------------
 
@@ -38,13 +38,13 @@ def _context(given: object, block_size: int) -> tuple[int, ...]:
             raise TypeError  # the page's own makes the tensor, and the batch of one
         context = tuple(int(i) for i in given)
     except (TypeError, ValueError, RuntimeError):
-        raise Mistake(
+        raise Refused(
             f"next_probs was called with {brief(given)}: it takes the context itself, a list of {block_size} indices"
         ) from None
     if len(context) != block_size:
         length = "it keeps its length, one symbol in and the oldest one out"
         start = f"it starts as {[0] * block_size}, as many zeros as block_size"
-        raise Mistake(
+        raise Refused(
             f"with block_size {block_size} next_probs was called with the context {list(context[:8])}, of "
             f"{len(context)} symbols: {length if any(context) else start}"
         )
@@ -53,7 +53,7 @@ def _context(given: object, block_size: int) -> tuple[int, ...]:
 
 def _starts_from_zeros(context: tuple[int, ...], before: list[tuple[int, ...]]) -> None:
     if not before and any(context):
-        raise Mistake(f"a word began with the context {list(context)}: each one starts from zeros, no letters yet")
+        raise Refused(f"a word began with the context {list(context)}: each one starts from zeros, no letters yet")
 
 
 def _chain(word: list[int], block_size: int) -> NextProbs:
@@ -65,18 +65,18 @@ def _chain(word: list[int], block_size: int) -> NextProbs:
     def next_probs(given: list[int]) -> Tensor:
         context = _context(given, block_size)
         if before and before[-1] == windows[-1]:
-            raise Mistake(
+            raise Refused(
                 f"the model spells {word} and then gives 0 probability 1; your loop asked on, with the context "
                 f"{list(context)}: a word ends when 0 is drawn, and without `break` the loop is endless"
             )
         _starts_from_zeros(context, before)
         if before and context == before[-1]:
-            raise Mistake(
+            raise Refused(
                 f"the context was {list(context)} twice in a row, although a symbol was drawn in between: the window "
                 "did not slide, and every symbol is drawn as if it were the first"
             )
         if context != windows[len(before)]:
-            raise Mistake(
+            raise Refused(
                 f"after {nexts[before[-1]]} was drawn from the context {list(before[-1])} the next one is "
                 f"{list(windows[len(before)])}, yours is {list(context)}: drop the oldest on the left, add the new one "
                 "on the right"
@@ -97,7 +97,7 @@ def _steady(probs: list[float], block_size: int, asked: list[object], endless: s
         _starts_from_zeros(context, asked)
         asked.append(context)
         if len(asked) > _ENOUGH:
-            raise Mistake(f"no end after {_ENOUGH} symbols, although 0 has probability {probs[0]}: {endless}")
+            raise Refused(f"no end after {_ENOUGH} symbols, although 0 has probability {probs[0]}: {endless}")
         return table.clone()
 
     return next_probs
@@ -106,22 +106,22 @@ def _steady(probs: list[float], block_size: int, asked: list[object], endless: s
 def _word(out: object) -> list[int]:
     """The word that came back, as a list of int."""
     if out is None:
-        raise Mistake("your function returned None: does it end with `return`?")
+        raise Refused("your function returned None: does it end with `return`?")
     if isinstance(out, Tensor | np.ndarray):
         out = out.flatten().tolist()
     if isinstance(out, str) or not isinstance(out, Iterable):
-        raise Mistake(f"your function returned {brief(out)}: return the list of the indices drawn")
+        raise Refused(f"your function returned {brief(out)}: return the list of the indices drawn")
     out = list(out)
     try:
         return [int(i) for i in out]
     except (TypeError, ValueError, RuntimeError):
-        raise Mistake(f"your list holds {brief(out)}: it should hold the indices drawn, as int") from None
+        raise Refused(f"your list holds {brief(out)}: it should hold the indices drawn, as int") from None
 
 
 def _judge_sample(answer: object) -> None:
-    """Raise Mistake unless the answer samples: any way to draw from g is right."""
+    """Raise Refused unless the answer samples: any way to draw from g is right."""
     if not callable(answer) or isinstance(answer, types.BuiltinFunctionType):
-        raise Mistake("hand over your own function, without calling it: q1.check(sample_name)")
+        raise Refused("hand over your own function, without calling it: q1.check(sample_name)")
     _asked_for_each_symbol(answer)
     for word, block_size in (([1, 2, 3], 2), ([4, 1, 2, 3, 1, 4, 2, 4, 3, 3, 2, 2], 3), ([2, 3, 1], 1), ([], 2)):
         _spelled(_word(answer(_chain(word, block_size), block_size, _seeded(1))), word, block_size)
@@ -138,7 +138,7 @@ def _asked_for_each_symbol(answer: Callable[..., object]) -> None:
         word = _word(answer(_steady([0.6, 0.1, 0.1, 0.1, 0.1], 2, asked, endless), 2, _seeded(seed)))
         drawn = sum(ix > 0 for ix in word)
         if len(asked) <= 1 < drawn:
-            raise Mistake(
+            raise Refused(
                 f"{drawn} symbols were drawn, and next_probs was asked {len(asked)} time: ask it in the loop, since "
                 "each symbol changes the context"
             )
@@ -149,10 +149,10 @@ def _spelled(got: list[int], word: list[int], block_size: int) -> None:
     if got == word:
         return
     if got == [*word, 0]:
-        raise Mistake(f"{said}: the 0 ends the word and is no part of it")
+        raise Refused(f"{said}: the 0 ends the word and is no part of it")
     if got == [0] * block_size + word:
-        raise Mistake(f"{said}: the zeros of the first context are no part of it")
-    raise Mistake(f"{said}, with block_size {block_size}, and every symbol has probability 1")
+        raise Refused(f"{said}: the zeros of the first context are no part of it")
+    raise Refused(f"{said}, with block_size {block_size}, and every symbol has probability 1")
 
 
 def _seeded(seed: int) -> torch.Generator:
@@ -174,41 +174,41 @@ def _drawn_from_g(answer: Callable[..., object]) -> None:
     first = _words(answer, g, 12)
     used = not torch.equal(g.get_state(), untouched)
     if not used and not torch.equal(torch.get_rng_state(), world):
-        raise Mistake(
+        raise Refused(
             "the symbols were drawn from the global generator, so that no seed of g repeats them: pass generator=g to "
             "torch.multinomial"
         )
     if all(word == first[0] for word in first):
         if not used:
-            raise Mistake(
+            raise Refused(
                 f"12 words from a model that is never sure, and all are {first[0]}: the likeliest symbol was taken, or "
                 "a generator is made in your function; draw with torch.multinomial and generator=g"
             )
-        raise Mistake(
+        raise Refused(
             f"12 words from a model that is never sure, and all are {first[0]}: is g seeded in your function?"
         )
     if not used:
-        raise Mistake("g was not used: 12 words were drawn, and its state is as before")
+        raise Refused("g was not used: 12 words were drawn, and its state is as before")
     if first != _words(answer, _seeded(7), 12):
-        raise Mistake("the same seed of g gave other words the second time: draw from g and from nothing else")
+        raise Refused("the same seed of g gave other words the second time: draw from g and from nothing else")
     if not torch.equal(torch.get_rng_state(), world):
-        raise Mistake("the global generator was drawn from or seeded: leave it alone, and draw from g")
+        raise Refused("the global generator was drawn from or seeded: leave it alone, and draw from g")
     if first == _words(answer, _seeded(8), 12):
-        raise Mistake("two different seeds of g gave the same 12 words: draw from the g that is passed")
+        raise Refused("two different seeds of g gave the same 12 words: draw from the g that is passed")
 
 
 def _as_likely_as_told(answer: Callable[..., object]) -> None:
     drawn = _words(answer, _seeded(5), 1000)
     total, empty = sum(len(word) + 1 for word in drawn), drawn.count([])
     if abs(empty - _PROBS[0] * len(drawn)) > 5 * math.sqrt(len(drawn) * _PROBS[0] * (1 - _PROBS[0])):
-        raise Mistake(
+        raise Refused(
             f"0 has probability {_PROBS[0]}, and {empty} of {len(drawn)} words are empty: the first symbol is drawn "
             "like all others, and 0 ends the word there too"
         )
     for symbol, p in enumerate(_PROBS):
         count = len(drawn) if symbol == 0 else sum(word.count(symbol) for word in drawn)
         if abs(count - p * total) > 5 * math.sqrt(total * p * (1 - p)):
-            raise Mistake(
+            raise Refused(
                 f"symbol {symbol} has probability {p} and was drawn in {100 * count / total:.0f} of 100 cases: give "
                 "torch.multinomial the probabilities as they are"
             )

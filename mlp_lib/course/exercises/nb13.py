@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 from mlp_lib.course.exercises.submitted_models import handed_in
 from mlp_lib.data import Vocab, make_splits
 from mlp_lib.lab.fast import fast_steps
@@ -28,7 +28,7 @@ def log_uniform(n: int, low: float, high: float, g: torch.Generator) -> Tensor:
 def _log_uniform_judge(answer: object) -> None:
     """Any way to draw them is right, so their distribution is looked at, in three ranges."""
     if not callable(answer) or isinstance(answer, types.BuiltinFunctionType):
-        raise Mistake("hand over your own function, without calling it: q1.check(log_uniform)")
+        raise Refused("hand over your own function, without calling it: q1.check(log_uniform)")
     for n, low, high in ((4000, 0.001, 10.0), (2000, 0.03, 3.0), (2000, 2e-5, 5e-5)):
         rates = _drawn_twice(answer, n, low, high)
         _look_at_distribution(rates, low, high, f"for {n} rates from {low:g} to {high:g}")
@@ -42,10 +42,10 @@ def _drawn(answer: Callable, n: int, low: float, high: float, g: torch.Generator
             rates = [float(rate) for rate in rates]
         rates = torch.as_tensor(rates, dtype=torch.float64).detach().clone()
     except (TypeError, ValueError, RuntimeError):
-        raise Mistake(f"expected a tensor of {n} rates, got {type(rates).__name__}") from None
+        raise Refused(f"expected a tensor of {n} rates, got {type(rates).__name__}") from None
     if rates.shape != (n,):
         got = f"{len(rates)} numbers" if rates.ndim == 1 else f"shape {tuple(rates.shape)}"
-        raise Mistake(f"expected {n} rates, shape ({n},), got {got}")
+        raise Refused(f"expected {n} rates, shape ({n},), got {got}")
     return rates
 
 
@@ -55,42 +55,42 @@ def _drawn_twice(answer: Callable, n: int, low: float, high: float) -> Tensor:
     before, outside = g.get_state(), torch.get_rng_state()
     first = _drawn(answer, n, low, high, g)
     if not first.isfinite().all():
-        raise Mistake(f"{case}: some are nan or inf. Is the logarithm taken of a number that is not above 0?")
+        raise Refused(f"{case}: some are nan or inf. Is the logarithm taken of a number that is not above 0?")
     if not torch.equal(outside, torch.get_rng_state()):
-        raise Mistake(f"{case}: the numbers came from torch's global generator: pass generator=g")
+        raise Refused(f"{case}: the numbers came from torch's global generator: pass generator=g")
     drew = not torch.equal(before, g.get_state())
     second = _drawn(answer, n, low, high, g)
     if torch.equal(first, second) and (first.diff() > 0).all():
-        raise Mistake(f"{case}: the same rates each time, from low to high: that is a grid. Random search draws")
+        raise Refused(f"{case}: the same rates each time, from low to high: that is a grid. Random search draws")
     if not drew:
-        raise Mistake(f"{case}: g has not moved: the numbers come from somewhere else, and the seed decides nothing")
+        raise Refused(f"{case}: g has not moved: the numbers come from somewhere else, and the seed decides nothing")
     if torch.equal(first, second):
-        raise Mistake(f"{case}: called twice with the same g, the same rates: is g seeded inside, or a result kept?")
+        raise Refused(f"{case}: called twice with the same g, the same rates: is g seeded inside, or a result kept?")
     if torch.equal(first.sort().values, second.sort().values):
-        raise Mistake(f"{case}: called twice, the same rates in another order: a shuffled grid. Random search draws")
+        raise Refused(f"{case}: called twice, the same rates in another order: a shuffled grid. Random search draws")
     if not torch.equal(_drawn(answer, n, low, high, same_seed), first):
-        raise Mistake(f"{case}: two generators with the same seed gave different rates: what else was drawn from?")
+        raise Refused(f"{case}: two generators with the same seed gave different rates: what else was drawn from?")
     return first
 
 
 def _look_at_distribution(rates: Tensor, low: float, high: float, case: str) -> None:
     if rates.min() < 0:
-        raise Mistake(
+        raise Refused(
             f"{case}: the first is {rates[0]:.4f}, and some are below 0: these are exponents. A rate is 10 to that"
         )
     if rates.min() < 0.999 * low or rates.max() > 1.001 * high:
-        raise Mistake(f"{case}: they run from {rates.min():.3g} to {rates.max():.3g}, outside of what was asked for")
+        raise Refused(f"{case}: they run from {rates.min():.3g} to {rates.max():.3g}, outside of what was asked for")
     if len(rates.unique()) < len(rates) / 10:
-        raise Mistake(f"{case}: only {len(rates.unique())} different values: what lies between them never comes")
+        raise Refused(f"{case}: only {len(rates.unique())} different values: what lies between them never comes")
     if (rates.diff() >= 0).all() or (rates.diff() <= 0).all():
-        raise Mistake(f"{case}: they are sorted, so the first is always the lowest or highest: leave them as drawn")
+        raise Refused(f"{case}: they are sorted, so the first is always the lowest or highest: leave them as drawn")
     if _is_even((rates - low) / (high - low)):
         above = (rates > high / 10).double().mean()
-        raise Mistake(f"{case}: {above:.0%} are above {high / 10:.3g}: drawn evenly by size, not by exponent")
+        raise Refused(f"{case}: {above:.0%} are above {high / 10:.3g}: drawn evenly by size, not by exponent")
     if not _is_even((rates / low).log() / math.log(high / low)):
         quarters = [low * (high / low) ** (k / 4) for k in range(5)]
         shares = torch.histogram(rates, torch.tensor(quarters, dtype=torch.float64)).hist / len(rates)
-        raise Mistake(
+        raise Refused(
             f"{case}: the four quarters of the exponents, ending at {', '.join(f'{q:.3g}' for q in quarters[1:])}, get "
             f"{', '.join(f'{100 * share:.0f} %' for share in shares)} of them. Each should get a quarter"
         )

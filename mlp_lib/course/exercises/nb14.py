@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlp_lib.course.exercises.answers import matching
-from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 from mlp_lib.course.exercises.submitted_models import handed_in
 from mlp_lib.course.exercises.values import show
 from mlp_lib.data import Vocab, build_dataset, split_words
@@ -218,16 +218,16 @@ def _named(names: Iterable[str]) -> str:
 def _judge_no_gradient(answer: object) -> None:
     """Each of the 32 sets, small ones first, so that a message can say of the first tensor that is wrong why it is."""
     if not callable(answer) or isinstance(answer, types.BuiltinFunctionType):
-        raise Mistake("hand over your own function, without calling it: q3.check(no_gradient)")
+        raise Refused("hand over your own function, without calling it: q3.check(no_gradient)")
     cases = [set(c) for many in range(len(_NAMES) + 1) for c in combinations(_NAMES, many)]
     answers = [_as_names(answer(set(zeroed))) for zeroed in cases]
     if answers == cases:
-        raise Mistake(
+        raise Refused(
             "you return the tensors that are 0. A tensor at 0 may well have a gradient: with W2 at 0 it is h.T @ "
             "dlogits, and neither of these is 0. Which others are affected?"
         )
     if not any(answers):
-        raise Mistake(
+        raise Refused(
             "you find a gradient everywhere. With C and W1 both at 0, C's gradient has W1 as a factor and W1's has C: "
             "they hold each other at 0, and no step gets them away"
         )
@@ -238,17 +238,17 @@ def _judge_no_gradient(answer: object) -> None:
                 says = (
                     "has a gradient of 0, and you leave it out" if name in right else "has a gradient, and you list it"
                 )
-                raise Mistake(f"with {_named(zeroed)} at 0: {name} {says}. {_WHY[name, name in right]}")
+                raise Refused(f"with {_named(zeroed)} at 0: {name} {says}. {_WHY[name, name in right]}")
 
 
 def _as_names(got: object) -> set[str]:
     if got is None:
-        raise Mistake("your function returned None: it should end with `return` and a set, which may be empty: set()")
+        raise Refused("your function returned None: it should end with `return` and a set, which may be empty: set()")
     if isinstance(got, str) or not isinstance(got, Iterable):
-        raise Mistake(f"expected a set of names such as {{'C', 'W1'}}, got {show(got)}")
+        raise Refused(f"expected a set of names such as {{'C', 'W1'}}, got {show(got)}")
     got = list(got)
     if any(name not in _NAMES for name in got):
-        raise Mistake(f"expected names among C, W1, b1, W2, b2, got {show(got)}")
+        raise Refused(f"expected names among C, W1, b1, W2, b2, got {show(got)}")
     return set(got)
 
 
@@ -346,7 +346,7 @@ def _judge_e02(answer: object, model: object = None, reason: object = None) -> s
 
 def _check_init(answer: object) -> str:
     if not callable(answer) or isinstance(answer, types.BuiltinFunctionType):
-        raise Mistake("hand over your own function, without calling it: q4.check(init)")
+        raise Refused("hand over your own function, without calling it: q4.check(init)")
     global_before = torch.get_rng_state()
     try:
         model = _made(answer, _CONFIG, seed=1)
@@ -357,16 +357,16 @@ def _check_init(answer: object) -> str:
     first = _check_start(model)
     saturated = _saturated(other)
     if saturated > _MOST:
-        raise Mistake(_too_saturated(saturated, "with another seed"))
+        raise Refused(_too_saturated(saturated, "with another seed"))
     if drew:
-        raise Mistake(
+        raise Refused(
             "your init draws from the global generator, so the same seed gives another start each time: hand "
             "generator=g to every torch.randn"
         )
     if not _equal(model, again):
-        raise Mistake("called twice with generators of one seed, your init gives two different starts: draw from g")
+        raise Refused("called twice with generators of one seed, your init gives two different starts: draw from g")
     if _equal(model, other):
-        raise Mistake("generators of seeds 1 and 2 give the same start: draw from the g that is handed in")
+        raise Refused("generators of seeds 1 and 2 give the same start: draw from the g that is handed in")
     _check_size(_made(answer, _OTHER, seed=1))
     reached = _trained(model)
     return f"first loss {first:.2f}, {_saturated(model):.0%} beyond .99, {reached:.1f} after 1,000 steps. That is E02."
@@ -374,7 +374,7 @@ def _check_init(answer: object) -> str:
 
 def _check_model(model: nn.Module) -> str:
     if not isinstance(model, MLP) or model.config != _CONFIG:
-        raise Mistake("hand over your function init, or an MLP of the lecture's last sizes: 27 symbols, 3, 10, 200")
+        raise Refused("hand over your function init, or an MLP of the lecture's last sizes: 27 symbols, 3, 10, 200")
     model = copy.deepcopy(model)  # trained below, and yours is left alone
     first = _check_start(model)
     reached = _trained(model)
@@ -387,18 +387,18 @@ def _made(init: Callable, config: MLPConfig, seed: int) -> MLP:
         tensors = made.tensors()
     else:
         if isinstance(made, (str, Tensor)) or not isinstance(made, Sequence) or len(made) != len(_NAMES):
-            raise Mistake(f"expected the five tensors [C, W1, b1, W2, b2], got {show(made)}")
+            raise Refused(f"expected the five tensors [C, W1, b1, W2, b2], got {show(made)}")
         tensors = list(made)
     for name, p in zip(_NAMES, tensors, strict=True):
         if not isinstance(p, Tensor) or p.dtype != torch.float32:
-            raise Mistake(f"{name} should be a float32 tensor, got {show(p)}")
+            raise Refused(f"{name} should be a float32 tensor, got {show(p)}")
     fan_in, V = config.block_size * config.n_embd, config.vocab_size
     wanted = ((V, config.n_embd), (fan_in, config.n_hidden), (config.n_hidden,), (config.n_hidden, V), (V,))
     for name, p, shape in zip(_NAMES, tensors, wanted, strict=True):
         if tuple(p.shape) != shape:
-            raise Mistake(f"{name} has shape {tuple(p.shape)}, expected {shape} for {config}")
+            raise Refused(f"{name} has shape {tuple(p.shape)}, expected {shape} for {config}")
         if not p.isfinite().all():
-            raise Mistake(f"{name} holds numbers that are not finite")
+            raise Refused(f"{name} holds numbers that are not finite")
     return MLP.from_tensors(*(p.detach().clone() for p in tensors))
 
 
@@ -409,24 +409,24 @@ def _check_start(model: MLP) -> float:
     uniform = math.log(model.config.vocab_size)
     _, _, _, W2, b2 = (p.detach() for p in model.tensors())
     if first < uniform - _WITHIN:
-        raise Mistake(
+        raise Refused(
             f"the first loss on dev is {first:.4f}, lower than uniform guessing at {uniform:.4f}. Is it trained "
             "already, or are the letters' frequencies in b2? Not wrong, but here the start should know nothing"
         )
     if first > 10:
-        raise Mistake(
+        raise Refused(
             f"the first loss on dev is {first:.2f} where uniform guessing costs {uniform:.4f}: the logits are sums of "
             f"{model.config.n_hidden} terms and far from 0. Which tensor scales them?"
         )
     if first > uniform + _WITHIN:
         alone = " b2 by itself has a standard deviation of 1." if b2.std() > 0.5 and W2.std() < 0.1 else ""
-        raise Mistake(
+        raise Refused(
             f"the first loss on dev is {first:.4f}, still {first - uniform:.2f} from uniform guessing at "
             f"{uniform:.4f}: the logits are not near enough to 0.{alone}"
         )
     saturated = _saturated(model)
     if saturated > _MOST:
-        raise Mistake(_too_saturated(saturated, f"although the first loss is right, {first:.4f}"))
+        raise Refused(_too_saturated(saturated, f"although the first loss is right, {first:.4f}"))
     _check_gradients(copy.deepcopy(model))
     return first
 
@@ -453,14 +453,14 @@ def _check_gradients(model: MLP) -> None:
     dead = [name for name, d in zip(_NAMES, gradients, strict=True) if not d.any()]
     if dead:
         is_zero = [name for name, p in zip(_NAMES, model.tensors(), strict=True) if not p.any()]
-        raise Mistake(
+        raise Refused(
             f"the first loss is right, but after ten steps the gradient of {_named(dead)} is still exactly 0: with "
             f"{_named(is_zero)} at 0 nothing gets through. Which of them did you have to zero for the loss?"
         )
     with torch.no_grad():
         h = model.trace(X[:1000]).h
     if h.shape[1] > 1 and (h - h[:, :1]).abs().max() < 1e-5:
-        raise Mistake(
+        raise Refused(
             f"all {h.shape[1]} hidden units are alike: they started with the same numbers, get the same gradients, and "
             "stay one unit. Draw W1 at random"
         )
@@ -475,13 +475,13 @@ def _check_size(large: MLP) -> None:
     sizes = f"block_size {_OTHER.block_size}, n_embd {_OTHER.n_embd}, n_hidden {_OTHER.n_hidden}"
     saturated = _saturated(large)
     if saturated > _MOST:
-        raise Mistake(
+        raise Refused(
             f"right for the lecture's sizes; with {sizes}, {saturated:.0%} of the tanh outputs are beyond .99: is the "
             "scale of W1 a number typed in? There a sum has 192 products in place of 30"
         )
     first = eval_loss(large, *_examples(_OTHER.block_size)[1])
     if abs(first - math.log(_OTHER.vocab_size)) > 2 * _WITHIN:
-        raise Mistake(f"right for the lecture's sizes; with {sizes} the first loss is {first:.2f}")
+        raise Refused(f"right for the lecture's sizes; with {sizes} the first loss is {first:.2f}")
 
 
 def _trained(model: MLP) -> float:
@@ -491,7 +491,7 @@ def _trained(model: MLP) -> float:
         pass
     reached = eval_loss(model, *dev)
     if not reached < _REACHED:
-        raise Mistake(
+        raise Refused(
             f"the start looks right, but after {_SHORT:,} steps at a rate of 0.1 the dev loss is {reached:.2f}, where "
             "the page's fix is at 2.4: is a tensor scaled so far down that barely any gradient gets through it?"
         )

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Mistake, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 
 # ---- 16.1 multiply-adds of a step ------------------------------------------------------------------------------------
 
@@ -377,11 +377,11 @@ def _differentiated(answer: Callable[..., object], *given: Tensor) -> dict[str, 
             raise
         for t in given:
             t.requires_grad_(False)
-        raise Mistake("no autograd here: write the three products out") from None
+        raise Refused("no autograd here: write the three products out") from None
     if got is None:
-        raise Mistake("your function returned None: return demb, dW1, db1")
+        raise Refused("your function returned None: return demb, dW1, db1")
     if not isinstance(got, tuple | list) or len(got) != 3:
-        raise Mistake(f"expected three tensors, demb, dW1, db1, got {type(got).__name__}: return demb, dW1, db1")
+        raise Refused(f"expected three tensors, demb, dW1, db1, got {type(got).__name__}: return demb, dW1, db1")
     return dict(zip(("demb", "dW1", "db1"), got, strict=True))
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mlp_lib.course.exercises.engine import Mistake
+from mlp_lib.course.exercises.engine import Refused
 from mlp_lib.course.exercises.values import show
 from mlp_lib.data import Vocab, build_dataset, split_words
 from mlp_lib.lab.counts import Interpolated, ProbabilityModel, char_probs, entropy_floor, target_probs
@@ -32,11 +32,11 @@ def handed_in(model: ProbabilityModel, reason: object, *, exercise: str, asked: 
     """The sentence for a model whose dev loss is under `asked` nats: its losses, and what dev beats on the ladder.
 
     With a `reason`, a text, the test set is opened, once for each `exercise` ("E01"), which begins the reason in the
-    vault's record. Raises Mistake for what cannot be evaluated, for a leak, and for a loss that is not under `asked`.
+    vault's record. Raises Refused for what cannot be evaluated, for a leak, and for a loss that is not under `asked`.
     """
     _check_is_model(model)
     if reason is not None and not (isinstance(reason, str) and reason.strip()):
-        raise Mistake(f"the reason for opening the test set is a text, got {show(reason)}")
+        raise Refused(f"the reason for opening the test set is a text, got {show(reason)}")
     words, on_ladder = _page_words()
     vocab, train, dev, test = _data(tuple(words), _context_of(model))
     _check_vocabulary(model, len(vocab))
@@ -47,9 +47,9 @@ def handed_in(model: ProbabilityModel, reason: object, *, exercise: str, asked: 
             _check_values(model, dev.X[:64])
     except (TypeError, ValueError) as error:
         _check_values(model, dev.X[:64])
-        raise Mistake(" ".join(str(error).split())) from None
+        raise Refused(" ".join(str(error).split())) from None
     except IndexError:
-        raise Mistake(
+        raise Refused(
             f"the model knows fewer symbols than the {len(vocab)} of this page's list: it was made for a different "
             "vocabulary"
         ) from None
@@ -59,7 +59,7 @@ def handed_in(model: ProbabilityModel, reason: object, *, exercise: str, asked: 
     if not seen and _gap(train_losses, dev_losses, train, dev, len(vocab)) < _LEAST_GAP:
         seen = "it predicts them as well as the train names"
     if seen:
-        raise Mistake(
+        raise Refused(
             f"dev {loss:.4f}, train {train_losses.mean():.4f}: this model has seen the dev names, since {seen}. Was it "
             "trained on all names, or on a different split? Train on train alone, "
             "make_splits(words, vocab, block_size)[:2]"
@@ -110,22 +110,22 @@ def _data(words: tuple[str, ...], block_size: int) -> tuple[Vocab, _Part, _Part,
 
 def _check_is_model(model: object) -> None:
     if isinstance(model, list | tuple) and len(model) == 5 and all(isinstance(t, Tensor) for t in model):
-        raise Mistake("these are five tensors: MLP.from_tensors(C, W1, b1, W2, b2) makes a model of them")
+        raise Refused("these are five tensors: MLP.from_tensors(C, W1, b1, W2, b2) makes a model of them")
     if hasattr(model, "model") and hasattr(model, "losses"):
-        raise Mistake("this is a result of run_grid: hand over its .model (None if the run was found on a ladder)")
+        raise Refused("this is a result of run_grid: hand over its .model (None if the run was found on a ladder)")
     if isinstance(model, type):
-        raise Mistake(f"{model.__name__} is a class: hand over a trained model, an object of it")
+        raise Refused(f"{model.__name__} is a class: hand over a trained model, an object of it")
     if isinstance(model, int | float):
-        raise Mistake(f"{model} is a number: hand over the model itself, the check measures its loss")
+        raise Refused(f"{model} is a number: hand over the model itself, the check measures its loss")
     if not callable(model):
-        raise Mistake(f"hand over a trained model, such as a torch.nn.Module that gives logits, got {show(model)}")
+        raise Refused(f"hand over a trained model, such as a torch.nn.Module that gives logits, got {show(model)}")
 
 
 def _context_of(model: object) -> int:
-    """How many characters of context a model says that it reads. Raises Mistake unless they are from 1 to 64."""
+    """How many characters of context a model says that it reads. Raises Refused unless they are from 1 to 64."""
     size = getattr(model, "block_size", getattr(getattr(model, "config", None), "block_size", None))
     if size is None:
-        raise Mistake(
+        raise Refused(
             f"how many characters of context does this {type(model).__name__} read? Set my_model.block_size to it, "
             "a whole number"
         )
@@ -133,14 +133,14 @@ def _context_of(model: object) -> int:
         if isinstance(size, bool) or not 1 <= operator.index(size) <= 64:
             raise TypeError
     except TypeError:
-        raise Mistake(f"block_size must be a whole number from 1 to 64, got {show(size)}") from None
+        raise Refused(f"block_size must be a whole number from 1 to 64, got {show(size)}") from None
     return operator.index(size)
 
 
 def _check_vocabulary(model: object, vocab_size: int) -> None:
     theirs = getattr(getattr(model, "config", None), "vocab_size", getattr(model, "vocab_size", None))
     if theirs not in (None, vocab_size):
-        raise Mistake(
+        raise Refused(
             f"this model has {theirs} symbols, and this page's list has {vocab_size}: it was trained on a different "
             "list, so its losses cannot be compared here"
         )
@@ -158,21 +158,21 @@ def _check_values(model: ProbabilityModel, X: Tensor) -> None:
     values = values.cpu().double()
     ones = torch.ones(len(values), dtype=torch.float64)
     if not is_module and (values <= 0).all():
-        raise Mistake("your function gives log-probabilities: a function is asked for probabilities, take .exp()")
+        raise Refused("your function gives log-probabilities: a function is asked for probabilities, take .exp()")
     if is_module and (values >= 0).all() and torch.allclose(values.sum(1), ones, atol=1e-4):
-        raise Mistake(
+        raise Refused(
             "your module gives probabilities (no value below 0, rows that sum to 1) where logits are expected: the "
             "softmax would be taken twice. Return what comes before it, or the log"
         )
     if is_module and torch.allclose((10**values).sum(1), ones, atol=1e-4):
-        raise Mistake("your module gives log10 of its probabilities: use log, whose exp is the probability")
+        raise Refused("your module gives log10 of its probabilities: use log, whose exp is the probability")
 
 
 # ---- its losses ------------------------------------------------------------------------------------------------------
 
 
 def _losses(model: ProbabilityModel, train: _Part, dev: _Part, vocab_size: int) -> tuple[Tensor, Tensor]:
-    """The loss of each example of train and of dev. Raises Mistake for a model that reads more than its row."""
+    """The loss of each example of train and of dev. Raises Refused for a model that reads more than its row."""
     X, Y = torch.cat([dev.X, train.X]), torch.cat([dev.Y, train.Y])
     order = torch.randperm(len(X), generator=torch.Generator().manual_seed(2147483647))
     X_asked, Y_asked = torch.cat([dev.X[:_STRETCH], X[order]]), torch.cat([dev.Y[:_STRETCH], Y[order]])
@@ -183,17 +183,17 @@ def _losses(model: ProbabilityModel, train: _Part, dev: _Part, vocab_size: int) 
     if not torch.allclose(in_order, again, atol=1e-3):
         one, other = (char_probs(model, dev.X[:64]) for _ in range(2))
         if not torch.allclose(one, other, atol=1e-3):
-            raise Mistake(
+            raise Refused(
                 "two answers to the same question differ: something is drawn at evaluation, too. F.dropout needs "
                 "training=self.training"
             )
         losses = [-p.log().mean().item() for p in (in_order, again)]
         if losses[0] < losses[1] - 0.05:
-            raise Mistake(
+            raise Refused(
                 f"dev {losses[0]:.4f} in the order of the dataset, {losses[1]:.4f} for the same rows in another order: "
                 "the answers leak in. The next row ends in this row's answer, and a model may read its own row only"
             )
-        raise Mistake(
+        raise Refused(
             "the probabilities of a row change with the rows beside it, as when the mean of a batch is taken at "
             "evaluation: a model may read its own row only"
         )
@@ -203,19 +203,19 @@ def _losses(model: ProbabilityModel, train: _Part, dev: _Part, vocab_size: int) 
 
 def _check_loss(dev: float, place: str, uniform: float, floor: float, asked: float) -> None:
     if not math.isfinite(dev):
-        raise Mistake(
+        raise Refused(
             f"the loss is {dev}: at least one character that occurs has the probability 0. A table of counts needs "
             "something added to each count"
         )
     if dev > uniform:
-        raise Mistake(
+        raise Refused(
             f"dev {dev:.4f} is worse than uniform guessing, {uniform:.4f}: untrained, or a different order of symbols "
             "than Vocab.from_words gives"
         )
     if not dev < asked:
-        raise Mistake(f"{place}. The exercise asks for a dev loss under {asked:g}")
+        raise Refused(f"{place}. The exercise asks for a dev loss under {asked:g}")
     if dev < floor:
-        raise Mistake(
+        raise Refused(
             f"dev {dev:.4f} is below the entropy of dev itself, {floor:.4f} for this context. Nothing that reads only "
             "the context gets there: the answers leak in"
         )
@@ -257,7 +257,7 @@ def _opened_once(
 ) -> str:
     """Open the vault for this exercise if that has not been done before, and say what was seen.
 
-    Raises Mistake where the opening cannot be recorded, and for a model that has seen the test names.
+    Raises Refused where the opening cannot be recorded, and for a model that has seen the test names.
     """
     try:
         vault = TestVault(test.X, test.Y)
@@ -268,12 +268,12 @@ def _opened_once(
             return f"The test set was opened for {begins[:-2]} on {then.at:%Y-%m-%d}{said}: it stays closed now"
         loss = vault.loss(_Logits(model), reason=begins + reason)
     except (OSError, ValueError) as error:
-        raise Mistake(f"the test set stays sealed: {' '.join(str(error).split())}") from None
+        raise Refused(f"the test set stays sealed: {' '.join(str(error).split())}") from None
     if vault.path is None:
         _of_this_process.append(vault.openings[-1])
     test_losses = -target_probs(model, test.X, test.Y).log()
     if _gap(losses, test_losses, train, test, vocab_size) < _LEAST_GAP:
-        raise Mistake(
+        raise Refused(
             f"test {loss:.4f}, written down. This model has seen the test names, since it predicts them as well as the "
             "train names: its test loss says nothing"
         )

@@ -61,7 +61,7 @@ def sweep_panel(
         nonlocal result, swept
         silence("the smoothed loss is lowest at lr")  # an end of the range: the readout says so
         result = lr_sweep(
-            model, X, Y, lo=10**lo, hi=10**hi, steps=steps, seeds=seeds, batch_size=batch_size, fresh=True, g=own_g(),
+            model, X, Y, lo=10**lo, hi=10**hi, steps=steps, runs=seeds, batch_size=batch_size, fresh=True, g=own_g(),
             stepper=worker.counted(fast_steps, seeds * steps),
         )  # fmt: skip
         swept = lo, hi, steps, seeds
