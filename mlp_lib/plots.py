@@ -26,7 +26,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#666666",
 )  # fmt: skip
 COLORS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY)
-DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 4)))
 _MOST_BARS, _MOST_LABELS = 50, 150  # more cannot be told apart in one figure
 _JOINERS = ("\u200c", "\u200d")
 
