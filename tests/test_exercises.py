@@ -244,7 +244,7 @@ LEFT = [
     (_change_numpy, ""),
     (lambda x: warnings.simplefilter("error"), ""),
     (lambda x: x.mul_(2), "changed its argument x"),
-    (lambda x: x.requires_grad_(), "changed its argument x"),
+    (lambda x: x.requires_grad_(), "changed its argument x, which the caller still needs: its requires_grad is not"),
     (lambda x: x.unsqueeze_(0), "changed its argument x"),
     (lambda x: setattr(x, "grad", torch.ones(2)), "changed its argument x"),
 ]  # fmt: skip
@@ -284,15 +284,16 @@ def test_state_of_arguments_in_lists_and_modules_is_kept():
     with torch.random.fork_rng():
         model = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Dropout(0.0))
     q = _exercise(solution=total, cases=[Case(model, [torch.ones(2)])])
-    for change in (
-        lambda model, tensors: model.eval(),
-        lambda model, tensors: model.requires_grad_(False),
-        lambda model, tensors: model[0].weight.data.zero_(),
-        lambda model, tensors: total(model, tensors).backward(),
+    back = "its {} is not what it was, so set it back before you return"
+    for change, how in (
+        (lambda model, tensors: model.eval(), back.format("mode (train or eval)")),
+        (lambda model, tensors: model.requires_grad_(False), back.format("requires_grad")),
+        (lambda model, tensors: model[0].weight.data.zero_(), "work on a copy"),
+        (lambda model, tensors: total(model, tensors).backward(), "work on a copy"),
     ):
         answer = lambda model, tensors, change=change: total(model, tensors) + 0 * bool(change(model, tensors))  # noqa: E731
         said = q.evaluate(answer).message
-        assert said.endswith("changed its argument model, which the caller still needs: work on a copy"), said
+        assert said.endswith(f"changed its argument model, which the caller still needs: {how}"), said
     assert "changed its argument tensors" in q.evaluate(lambda m, t: total(m, [t.pop()])).message
     assert model.training
     assert model[0].weight.requires_grad
@@ -324,6 +325,8 @@ def test_unforeseen_answer_gets_the_smallest_case_and_no_guess():
 def test_numbers_that_look_the_same_are_shown_apart():
     q = _exercise(solution=lambda x, g: x[0].item(), rtol=0, atol=0)
     assert q.evaluate(lambda x, g: x[0].item() + 1e-7).message.endswith("expected 1, got 1.0000001")
+    table = _exercise(atol=0, rtol=0).evaluate(lambda x, g: 2 * x.double() + 1e-7)
+    assert table.message.endswith("entry [0] expected 2, got 2.0000001")
 
 
 def test_sentence_with_fields_stands_alone():
@@ -340,7 +343,7 @@ def test_draws_from_elsewhere_are_told():
     )
     assert "from NumPy's global generator" in q.evaluate(lambda x, g: np.random.randn(2)).message  # noqa: NPY002
     assert "from Python's global generator" in q.evaluate(lambda x, g: [random.random()] * 2).message
-    assert "nothing was drawn from the g" in q.evaluate(lambda x, g: x).message
+    assert "the g that was handed in has not moved on" in q.evaluate(lambda x, g: x).message
     assert q.evaluate(lambda x, g: torch.randn(2, generator=g) + 1).message.count(":") == 0
 
 

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from mlp_lib.course.exercises.kernel_state import Kernel, fresh, kept_kernel, state
+from mlp_lib.course.exercises.kernel_state import Kernel, flags, fresh, kept_kernel, state
 from mlp_lib.course.exercises.told import (
     first_line,
     joined,
@@ -234,7 +234,7 @@ class Exercise:
         """Call the answer on copies of the arguments, and take down what comes of it."""
         arguments = fresh(case.arguments)
         kept = [k for k in range(len(arguments)) if k not in self._may_change]
-        before = {k: state(arguments[k]) for k in kept}
+        before = {k: (state(arguments[k]), flags(arguments[k])) for k in kept}
         generators = [(a, a.get_state()) for a in arguments if isinstance(a, torch.Generator)]
         kernel.start()
         seen = Seen()
@@ -246,13 +246,14 @@ class Exercise:
         seen.fault = kernel.changed()
         seen.drew_from = kernel.drawn()
         seen.used_generator = any(not torch.equal(g.get_state(), start) for g, start in generators)
-        changed = next((k for k in kept if state(arguments[k]) != before[k]), None)
+        changed = next((k for k in kept if state(arguments[k]) != before[k][0]), None)
         if changed is not None and not seen.fault:
-            how = ", and write `x = x - m`, not `x -= m`, `exp()`, not `exp_()`"
-            seen.fault = (
-                f"your answer changed its argument {self._name(changed)}, which the caller still needs: work on a copy"
-                + how * isinstance(arguments[changed], Tensor)
-            )
+            now, how = flags(arguments[changed]), "work on a copy"
+            if isinstance(arguments[changed], Tensor):
+                how += ", and write `x = x - m`, not `x -= m`, `exp()`, not `exp_()`"
+            flag = next((name for name, was in before[changed][1].items() if now[name] != was), "")
+            how = f"its {flag} is not what it was, so set it back before you return" if flag else how
+            seen.fault = f"your answer changed its argument {self._name(changed)}, which the caller still needs: {how}"
         kernel.start()
         return seen
 
@@ -378,5 +379,5 @@ def _about_chance(seen: Seen, expected: Seen) -> str:
     if expected.used_generator and seen.drew_from:
         return f"something was drawn from {seen.drew_from} global generator, which g does not govern: pass generator=g"
     if expected.used_generator and not seen.used_generator:
-        return "nothing was drawn from the g that was handed in"
+        return "the g that was handed in has not moved on: draw from it, not from a copy, and do not set it back"
     return ""

@@ -136,6 +136,14 @@ def fresh(arguments: Sequence[object]) -> list[object]:
     return copy.deepcopy(list(arguments), clones)
 
 
+def flags(value: object) -> dict[str, object]:
+    """The flags of a tensor or a model by name: what an answer can set back."""
+    if isinstance(value, nn.Module):
+        modes = [m.training for m in value.modules()]
+        return {"mode (train or eval)": modes, "requires_grad": [p.requires_grad for p in value.parameters()]}
+    return {"requires_grad": value.requires_grad} if isinstance(value, Tensor) else {}
+
+
 def state(value: object, _seen: frozenset[int] = frozenset()) -> object:
     """All that a caller would notice if it changed: numbers, shapes, gradients, flags, modes, entries of lists.
 

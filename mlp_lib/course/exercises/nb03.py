@@ -77,7 +77,7 @@ q1 = Exercise(
     cases=[
         _case([[0.0, 1.0]], [0]),
         Case(_COUNTS.log(), torch.tensor([1, 0, 0]), label="for right characters with the probabilities 1/2, 1/8, 3/5"),
-        _case([[1.0, 2.0, 0.0], [3.0, 0.0, 1.0]], [2, 2]),
+        _case([[1.0, 2.0, 0.0], [30.0, 0.0, 1.0]], [2, 2]),
         _case([[4.0]], [0]),
         _random(5, 27),
         _random(27, 27),
@@ -247,7 +247,7 @@ def init(g: torch.Generator, vocab_size: int, block_size: int, n_embd: int, n_hi
 
 
 def _named_tensors(answer: Callable[..., object], g: torch.Generator, *sizes: int) -> dict[str, object]:
-    """The five by name, and for the lecture's sizes their loss on the 32 examples first."""
+    """The five by name, for the lecture's sizes their loss on the 32 examples first, and what g gives next."""
     out = answer(g, *sizes)
     out = list(out) if isinstance(out, torch.nn.ParameterList) else out
     if not isinstance(out, tuple | list) or len(out) != 5 or not all(isinstance(t, Tensor) for t in out):
@@ -259,6 +259,7 @@ def _named_tensors(answer: Callable[..., object], g: torch.Generator, *sizes: in
                 f"for vocab_size {sizes[0]}, block_size {sizes[1]}, n_embd {sizes[2]} and n_hidden {sizes[3]} {name} "
                 f"has shape {tuple(tensors[name].shape)}, expected {shape}"
             )
+    tensors["what g gives next"] = torch.randint(1000, (4,), generator=g.clone_state())
     if sizes != (27, 3, 2, 100):
         return tensors
     model = MLP.from_tensors(*(t.detach().float() for t in out))
@@ -340,8 +341,12 @@ q3 = Exercise(
             "something was drawn from torch's global generator, which g does not govern: pass generator=g",
         ),
         Wrong(
-            lambda g, *sizes: init(torch.Generator().manual_seed(2147483647), *sizes),
+            lambda g, *sizes: init(g.manual_seed(2147483647), *sizes),
             "the seed is written in your function: draw from the g that is handed in",
+        ),
+        Wrong(
+            lambda g, *sizes: init(g.clone_state(), *sizes),
+            "the g that was handed in has not moved on: draw from it, not from a copy, and do not set it back",
         ),
         Wrong(
             lambda g, v, b, d, h: _drawn(g, v, 6 // d, d, h),

@@ -20,9 +20,9 @@ Forward = Callable[[list[Tensor], Tensor], Tensor]
 Update = Callable[[list[Tensor], float], None]
 
 
-def _forward(parameters: Sequence[Tensor], X: Tensor) -> Tensor:
+def _forward(parameters: Sequence[Tensor], X: Tensor, squash: Callable[[Tensor], Tensor] = torch.tanh) -> Tensor:
     C, W1, b1, W2, b2 = parameters
-    return torch.tanh(C[X].flatten(1) @ W1 + b1) @ W2 + b2
+    return squash(C[X].flatten(1) @ W1 + b1) @ W2 + b2
 
 
 # ---- 4.1 somebody's loop ---------------------------------------------------------------------------------------------
@@ -181,18 +181,18 @@ def _trained(answer: Callable[..., object], forward: Forward, parameters: list[T
     return {"losses": lossi, **tensors, "tensors that require a gradient": flags}
 
 
-def _training(steps: int, lr: float, examples: int = 6, used: bool = False) -> Case:
-    """Five symbols, three characters of context, and examples of two words; `used` parameters have gradients."""
+def _training(steps: int, lr: float, used: bool = False, relu: bool = False) -> Case:
+    """Five symbols, contexts of three; `used` parameters have gradients, `relu` is another network with more rows."""
     g = torch.Generator().manual_seed(_SEED)
     parameters = [torch.randn(shape, generator=g) for shape in ((5, 2), (6, 4), (4,), (4, 5), (5,))]
     for p in parameters:
         p.requires_grad = True
         p.grad = torch.ones_like(p) if used else None
-    X = torch.tensor([[0, 0, 0], [0, 0, 1], [0, 1, 2], [0, 0, 0], [0, 0, 3], [0, 3, 4]])[:examples]
-    Y = torch.tensor([1, 2, 0, 3, 4, 0])[:examples]
+    X = torch.tensor([[0, 0, 0], [0, 0, 1], [0, 1, 2], [0, 0, 0], [0, 0, 3], [0, 3, 4]]).repeat(1 + 6 * relu, 1)
+    Y = torch.tensor([1, 2, 0, 3, 4, 0]).repeat(1 + 6 * relu)
     label = f"after {steps} step{'s' * (steps > 1)} at rate {lr:g}"
-    label += " from parameters that come with gradients" if used else ""
-    return Case(_forward, parameters, X, Y, steps, lr, label=label)
+    label += " from parameters that come with gradients" * used + " of a network with relu on 42 examples" * relu
+    return Case(partial(_forward, squash=torch.relu) if relu else _forward, parameters, X, Y, steps, lr, label=label)
 
 
 q1 = Exercise(
@@ -203,10 +203,10 @@ q1 = Exercise(
     cases=[
         _training(1, 0.5),
         _training(2, 0.5),
-        _training(3, 0.5, examples=3),
         _training(3, 0.5, used=True),
         _training(2, 100.0),
         _training(12, 4.0),
+        _training(30, 0.7, relu=True),
     ],
     may_change=(1,),
     rtol=1e-3,
@@ -392,8 +392,8 @@ q2 = Exercise(
     wrong=[
         Wrong(
             lambda X, Y: 0.0,
-            "a context with two different followers cannot be right both times. (If you counted in a dictionary: a "
-            "tensor as its key never equals another row, a tuple does)",
+            "a context with two different followers cannot be right both times. Is every context counted, and does "
+            "it equal itself? (As a key of a dictionary a tensor never equals another, a tuple does)",
         ),
         Wrong(
             lambda X, Y: _entropy(Counter(Y.tolist())),
@@ -429,15 +429,12 @@ q2 = Exercise(
         ),
         Wrong(
             partial(_floor, key=lambda x: tuple(x[-3:])),
-            "only the last three characters were used: the context is the whole row, of any length",
+            "only the last few characters make a difference: the context is the whole row, of any length (and "
+            "one float32 number for it is rounded)",
         ),
         Wrong(
             partial(_floor, key=lambda x: tuple(x[:3])),
             "only the first few characters were used: the context is the whole row, of any length",
-        ),
-        Wrong(
-            partial(_floor, key=lambda x: tuple(x[-4:])),
-            "only the last few characters were used: the context is the whole row, of any length",
         ),
         Wrong(partial(_floor, key=sum), "the sum of a context does not tell [1, 2] from [2, 1]: use tuple(row)"),
         Wrong(partial(_floor, key=frozenset), "a set forgets the order of a context: use tuple(row)"),
@@ -539,6 +536,7 @@ def _made(answer: Callable[..., object], g: torch.Generator, *sizes: int) -> obj
         "tensors that require a gradient": flags,
         "tensors with a gradient after backward()": [n for n, t in tensors.items() if _gradient(t) is not None],
         "leaves": [name for name, t in tensors.items() if t.is_leaf],
+        "what g gives next": torch.randint(1000, (4,), generator=g.clone_state()),
     }
 
 
@@ -635,8 +633,12 @@ q3 = Exercise(
             "drawn from torch's global generator, which g does not govern: pass generator=g",
         ),
         Wrong(
-            lambda g, *sizes: make_parameters(torch.Generator().manual_seed(_SEED), *sizes),
+            lambda g, *sizes: make_parameters(g.manual_seed(_SEED), *sizes),
             "the seed is written in your function: draw from the g that is handed in",
+        ),
+        Wrong(
+            lambda g, *sizes: make_parameters(g.clone_state(), *sizes),
+            "the g that was handed in has not moved on: draw from it, not from a copy, and do not set it back",
         ),
         Wrong(
             lambda g, *sizes: _flagged([p.double() for p in make_parameters(g, *sizes)]),

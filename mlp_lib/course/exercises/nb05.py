@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from weakref import ref
 
 import torch
 import torch.nn.functional as F
@@ -25,18 +26,18 @@ def _rows(answer: Callable[..., object], X: Tensor, Y: Tensor, batch_size: int, 
     out = answer(X, Y, batch_size, g)
     if not isinstance(out, tuple | list) or len(out) != 2 or not all(isinstance(t, Tensor) for t in out):
         raise Refused("expected two tensors: end with `return Xb, Yb`")
-    shapes, wanted = [tuple(t.shape) for t in out], [(batch_size, 2), (batch_size,)]
-    if shapes != wanted:
-        given = f"Xb of shape {shapes[0]} and Yb of shape {shapes[1]}"
-        few = ". A permutation and a slice give no more rows than there are; torch.randint may give a row twice"
-        short = len(X) < batch_size and shapes == [(len(X), 2), (len(X),)]
-        raise Refused(f"for {batch_size} of {len(X)} rows: {given}, expected {wanted[0]} and {wanted[1]}{few * short}")
     Xb, Yb = out
+    case, shapes, wanted = f"for {batch_size} of {len(X)} rows", (Xb.shape, Yb.shape), ((batch_size, 2), (batch_size,))
+    if shapes != wanted:
+        given = f"Xb of shape {tuple(Xb.shape)} and Yb of shape {tuple(Yb.shape)}"
+        raise Refused(f"{case}: {given}, expected {wanted[0]} and {wanted[1]}")
+    if (Xb.dtype, Yb.dtype) != (X.dtype, Y.dtype):
+        raise Refused(f"{case}: Xb is of {Xb.dtype} and Yb of {Yb.dtype}: leave both as X and Y are, {X.dtype}")
     apart = (Yb - 5000 != Xb[:, 0]).nonzero().flatten().tolist()
     if apart:
         raise Refused(
-            f"for {batch_size} of {len(X)} rows: example {apart[0]} has row {int(Xb[apart[0], 0])} of X and row "
-            f"{int(Yb[apart[0]]) - 5000} of Y. Draw the row numbers once, and use them for both"
+            f"{case}: example {apart[0]} has row {int(Xb[apart[0], 0])} of X and row {int(Yb[apart[0]]) - 5000} of Y. "
+            "Take both with the same row numbers, drawn once and in one order"
         )
     return Xb[:, 0]
 
@@ -68,6 +69,8 @@ def _watched(answer: Callable[..., object], X: Tensor, Y: Tensor, batch_size: in
         raise Refused(
             f"{case}: rows {batches[0, :3].tolist()} and so on. Only the start was drawn: draw each row by itself"
         )
+    if 1 < batch_size <= N and bool((batches.sort().values.diff() > 0).all()):
+        raise Refused(f"{case}: no row came twice in {len(batches)} batches: draw each among all, by torch.randint")
     counts = torch.bincount(batches.flatten(), minlength=N)
     missing = (counts == 0).nonzero().flatten().tolist()
     seen = f"{case}: in {batches.numel():,} draws"
@@ -109,16 +112,6 @@ def _slice(X: Tensor, n: int, g: torch.Generator) -> Tensor:
     return torch.arange(start, min(start + n, len(X)))
 
 
-_left: list[int] = []
-
-
-def _kept_permutation(X: Tensor, Y: Tensor, n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
-    if len(_left) < n:
-        _left[:] = [r for _ in range(n // len(X) + 1) for r in torch.randperm(len(X), generator=g).tolist()]
-    ix, _left[:] = torch.tensor(_left[:n]), _left[n:]
-    return X[ix], Y[ix]
-
-
 def _two_draws(X: Tensor, Y: Tensor, n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
     return X[_between(0, len(X), n, g)], Y[_between(0, len(X), n, g)]
 
@@ -137,9 +130,8 @@ q1 = Exercise(
     cases=[_numbered(11, 7, 2147483647), _numbered(50, 20, 1, drawn=100), _numbered(5, 1, 2), _numbered(11, 20, 3)],
     wrong=[
         Wrong(_indexed(lambda X, n, g: _between(0, len(X), n, None)), "in the same state gave different rows"),
-        Wrong(_kept_permutation, "for 20 of 50 rows: two generators in the same state gave different rows"),
         Wrong(_indexed(lambda X, n, g: _between(0, len(X), 1, g).expand(n)), "One draw was repeated"),
-        Wrong(_two_draws, "Draw the row numbers once, and use them for both"),
+        Wrong(_two_draws, "Take both with the same row numbers"),
         Wrong(_indexed(lambda X, n, g: _between(0, len(X) - 1, n, g)), "leaves out its upper end by itself"),
         Wrong(_indexed(lambda X, n, g: _between(1, len(X), n, g)), "Where does your range start?"),
         Wrong(
@@ -157,7 +149,7 @@ q1 = Exercise(
         ),
         Wrong(_indexed(lambda X, n, g: (_between(0, len(X), 1, g) + torch.arange(n)) % len(X)), "rows [7, 8, 9]"),
         Wrong(_indexed(_slice), "rows [1, 2, 3] and so on. Only the start was drawn"),
-        Wrong(_indexed(lambda X, n, g: torch.randperm(len(X), generator=g)[:n]), "A permutation and a slice give no"),
+        Wrong(_indexed(lambda X, n, g: torch.cat([torch.randperm(len(X), generator=g)] * n)[:n]), "no row came twice"),
         Wrong(_indexed(lambda X, n, g: int(_between(0, len(X), n, g)[0])), "Xb of shape (2,) and Yb of shape ()"),
         Wrong(lambda X, Y, n, g: X[_between(0, len(X), n, g)], "expected two tensors"),
         Wrong(
@@ -169,7 +161,6 @@ q1 = Exercise(
         _indexed(lambda X, n, g: torch.multinomial(torch.ones(len(X)), n, replacement=True, generator=g)),
         _indexed(lambda X, n, g: (torch.rand(n, generator=g) * len(X)).long()),
         _indexed(lambda X, n, g: [int(torch.randint(len(X), (), generator=g)) for _ in range(n)]),
-        _indexed(lambda X, n, g: torch.cat([torch.randperm(len(X), generator=g) for _ in range(n)])[:n]),
         lambda X, Y, n, g: [t.index_select(0, ix) for ix in [_between(0, len(Y), n, g)] for t in (X, Y)],
     ],
     right="the same g gives the same rows, every row gets its turn, and X and Y stay together.",
@@ -194,21 +185,30 @@ def exact_loss(model: Callable[[Tensor], Tensor], X: Tensor, Y: Tensor, chunk: i
 
 
 class _Table(nn.Module):
-    """A model that looks its logits up by the last character, and notes how many rows it was asked for."""
+    """A model that looks its logits up by the last character, and notes the rows of each call, and records kept."""
 
     def __init__(self) -> None:
         super().__init__()
         rows = [[2.0, 0.0, -1.0], [0.0, 1.0, 3.0], [-2.0, 0.5, 0.0], [1.0, 1.0, 1.0]]
         self.table = nn.Parameter(torch.tensor(rows))
         self.asked: list[int] = []
+        self.records: list[ref] = []
+        self.most_records = 0  # at a call; one may be that of the piece before, which still has a name
 
     def forward(self, X: Tensor) -> Tensor:
         self.asked.append(len(X))
-        return self.table[X[:, -1]]
+        self.records = [record for record in self.records if record()]
+        self.most_records = max(self.most_records, len(self.records))
+        logits = self.table[X[:, -1]]
+        if logits.requires_grad:
+            hook = partial(lambda gradient: None)  # lives as long as the record
+            self.records.append(ref(hook))
+            logits.register_hook(hook)
+        return logits
 
 
 def _asked(answer: Callable[..., object], model: _Table, X: Tensor, Y: Tensor, chunk: int) -> dict[str, object]:
-    """The mean loss and whether it drags a record along, after a look at what the model was asked."""
+    """The mean loss, and where it is right whether records were kept, after a look at what the model was asked."""
     value = answer(model, X, Y, chunk)
     loss = number(value, "the mean loss")
     case = f"for {len(X)} examples in pieces of {chunk}"
@@ -222,7 +222,8 @@ def _asked(answer: Callable[..., object], model: _Table, X: Tensor, Y: Tensor, c
             f"{case} two calls gave {loss:.4f} and {again:.4f}: an exact loss looks at each example once and draws "
             "nothing"
         )
-    return {"loss": loss, "record for a backward pass": isinstance(value, Tensor) and value.requires_grad}
+    kept, right = model.most_records > 1, math.isclose(loss, exact_loss(model, X, Y, chunk), rel_tol=1e-4)
+    return {"loss": loss, "records of several pieces at once": kept and right}
 
 
 def _pieces(model: nn.Module, X: Tensor, Y: Tensor, chunk: int) -> list[Tensor]:
@@ -232,7 +233,7 @@ def _pieces(model: nn.Module, X: Tensor, Y: Tensor, chunk: int) -> list[Tensor]:
 
 def _of_pieces(loss: Callable[[list[Tensor], int], Tensor]) -> Callable[..., float]:
     """An answer that makes a loss of the pieces in a way of its own; it gets chunk too."""
-    return lambda model, X, Y, chunk: float(loss(_pieces(model, X, Y, chunk), chunk))
+    return torch.no_grad()(lambda model, X, Y, chunk: float(loss(_pieces(model, X, Y, chunk), chunk)))
 
 
 def _total(pieces: Sequence[Tensor]) -> Tensor:
@@ -271,7 +272,7 @@ q2 = Exercise(
         Case(_Table(), _X, _Y, 4, label="for 10 examples in pieces of 4, 4 and 2"),
         Case(_Table(), _X, _Y, 1, label="for 10 examples one by one"),
         Case(_Table(), _X, _Y, 5, label="for 10 examples in two pieces of 5"),
-        Case(_Table(), _X, _Y, 3, label="for 10 examples in pieces of 3, 3, 3 and 1"),
+        Case(_Table(), *(t.repeat_interleave(320, 0) for t in (_X, _Y)), 600, label="for 3,200 examples and chunk 600"),
         Case(_Table(), _X, _Y, 100, label="for 10 examples and chunk 100"),
     ],
     wrong=[
@@ -353,7 +354,7 @@ q2 = Exercise(
         _of_pieces(lambda pieces, chunk: sum(p.mean().item() * len(p) for p in pieces) / sum(map(len, pieces))),
         torch.no_grad()(lambda model, X, Y, chunk: torch.cat(_pieces(model, X, Y, chunk)).mean()[None]),
         torch.inference_mode()(lambda model, X, Y, chunk: torch.cat(_pieces(model, X, Y, chunk)).double().mean()),
-        lambda model, X, Y, chunk: torch.cat(_pieces(model, X, Y, min(chunk, 2))).detach().numpy().mean(),
+        lambda model, X, Y, chunk: sum(_pieces(model, X[[k]], Y[[k]], 1)[0].item() for k in range(len(X))) / len(X),
     ],
     right="exact for pieces of any size, the last one shorter or not.",
     hints=[

@@ -228,7 +228,8 @@ def _over(lrs: Tensor, seed: int, drawn: int = 0) -> Case:
     g, examples = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(6)
     torch.randn(drawn, generator=g)
     X = torch.randint(0, 5, (60, 2), generator=examples)
-    return Case(_small_model, X, (X[:, 0] + X[:, 1]) % 5, lrs, g, label=f"for {len(lrs)} rates")
+    label = f"for {len(lrs)} rates, {lrs[0]:.2g} to {lrs[-1]:.2g}"
+    return Case(_small_model, X, (X[:, 0] + X[:, 1]) % 5, lrs, g, label=label)
 
 
 q2 = Exercise(
@@ -237,8 +238,8 @@ q2 = Exercise(
     solution=sweep,
     observe=_twice,
     cases=[
-        _over(torch.tensor([0.02, 0.2, 2.0]), 8),
-        _over(10 ** torch.linspace(-1.5, 0.8, 12), 1, drawn=100),  # the loss goes up at the end
+        _over(torch.tensor([2.0, 0.2, 0.2, 0.2]), 8),
+        _over(torch.tensor([*10 ** torch.linspace(-1.5, 0.8, 12), 50.0, 0.1, 0.1]), 1, drawn=100),  # it explodes
     ],
     wrong=[
         *[_with(faults) for n in (3, 2, 1) for faults in combinations(_FAULTS, n)],
@@ -262,10 +263,7 @@ q2 = Exercise(
         ),
         Wrong(_with_rates(lambda lrs: 10**lrs), "lrs holds rates already, not their exponents"),
         Wrong(_with_rates(lambda lrs: lrs.log10()), "the exponents were used in place of the rates: lrs holds rates"),
-        Wrong(
-            _with_rates(lambda lrs: lrs.flip(0)),
-            "you went through lrs from its end: the highest rate comes last, else it wrecks the network at once",
-        ),
+        Wrong(_with_rates(lambda lrs: lrs.flip(0)), "you went through lrs from its end: step i uses lrs[i]"),
         Wrong(
             _with_rates(lambda lrs: 0 * lrs),
             "the parameters never change. Does your update make a new tensor (`p = p - ...`), or are the gradients 0?",

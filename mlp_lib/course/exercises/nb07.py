@@ -84,12 +84,7 @@ def _checked(answer: Callable[..., object], words: Sequence[str], seed: int) -> 
     got = parts()
     moved = kernel.drawn()
     _each_line_once(got, words, case)
-    sizes = [len(part) for part in got]
-    if any(abs(size - share * len(words)) >= 2 for size, share in zip(sizes, (0.8, 0.1, 0.1), strict=True)):
-        raise Refused(
-            f"{case}: train, dev and test have {sizes[0]}, {sizes[1]} and {sizes[2]}, expected about 80, 10 and 10 per "
-            "cent, in this order"
-        )
+    _in_shares(got, len(words), case)
     if [w for part in got for w in part] == words:
         raise Refused(
             f"{case}: nothing was shuffled. Our list has girls before boys, and frequent names before rare ones: dev "
@@ -101,11 +96,6 @@ def _checked(answer: Callable[..., object], words: Sequence[str], seed: int) -> 
             f"{case}: two calls with seed {seed} gave two splits, dev {brief(got[1][:2])} and dev "
             f"{brief(again[1][:2])}: shuffle with a generator that is made from the seed, inside"
         )
-    for other in (seed + 1, seed + 2):
-        if parts(other) == got:
-            raise Refused(
-                f"{case}: seeds {seed} and {other} give the same split: is the seed used, or a number typed in?"
-            )
     _each_line_everywhere([parts(seed + k) for k in range(200)], words, case)
     if parts(salt=12345) != got:
         raise Refused(
@@ -118,6 +108,15 @@ def _checked(answer: Callable[..., object], words: Sequence[str], seed: int) -> 
             "gives other numbers. Make a generator of your own, such as random.Random(seed)"
         )
     return True
+
+
+def _in_shares(parts: Sequence[Sequence[str]], n: int, case: str) -> None:
+    sizes = [len(part) for part in parts]
+    if any(abs(size - share * n) >= 2 for size, share in zip(sizes, (0.8, 0.1, 0.1), strict=True)):
+        raise Refused(
+            f"{case}: train, dev and test have {sizes[0]}, {sizes[1]} and {sizes[2]}, expected about 80, 10 and 10 per "
+            "cent, in this order"
+        )
 
 
 def _each_line_once(parts: Sequence[Sequence[str]], words: Sequence[str], case: str) -> None:
@@ -134,17 +133,28 @@ def _each_line_once(parts: Sequence[Sequence[str]], words: Sequence[str], case: 
             f"{case}: {words[0]!r} stands in the list twice and came back once. To drop duplicates is another "
             "question (and the order of a set is another in each process): split the list as it is"
         )
-    where = "Where does one slice end, and where does the next begin?"
     if lost and extra:
         raise Refused(f"{case}: {brief(next(iter(lost)))} is lost and {brief(next(iter(extra)))} is in twice")
     if lost:
-        raise Refused(f"{case}: lines in no split: {lost.total()}, {next(iter(lost))!r} for instance. {where}")
+        raise Refused(
+            f"{case}: lines in no split: {lost.total()}, {next(iter(lost))!r} for instance. Does one slice begin where "
+            "the other ends? Is a line left out because its name is known, or an order kept from an earlier call?"
+        )
     if extra:
+        where = "Where does one slice end, and where does the next begin?"
         raise Refused(f"{case}: lines in two splits: {extra.total()}, {next(iter(extra))!r} for instance. {where}")
 
 
 def _each_line_everywhere(splits: Sequence[list[list[str]]], words: Sequence[str], case: str) -> None:
-    """Raise Refused unless each line comes into each part, over many seeds, and dev is no piece of the list."""
+    """Raise Refused unless other seeds give other splits, of the same sizes, and each line comes into each part."""
+    different = len(set(map(repr, splits)))
+    if different < 0.9 * len(splits):
+        raise Refused(
+            f"{case}: different splits for {len(splits)} seeds: {different}. Hand all of the seed to a generator, and "
+            "let that shuffle the copy"
+        )
+    for parts in splits:
+        _in_shares(parts, len(words), case)
     for name, k in (("dev", 1), ("test", 2), ("train", 0)):
         reached = {w for parts in splits for w in parts[k]}
         never = [w for w in words if w not in reached]
@@ -154,14 +164,6 @@ def _each_line_everywhere(splits: Sequence[list[list[str]]], words: Sequence[str
                 "instance. Only a part of the list was shuffled, or its pieces one by one: shuffle the whole copy, "
                 "then cut it"
             )
-    neighbours = set(zip(words, [*words[1:], words[0]], strict=True))
-    devs = [dev for _, dev, _ in splits]
-    pairs = sum(a in dev and b in dev for dev in devs for a, b in neighbours)
-    if pairs > 0.5 * sum(len(dev) - 1 for dev in devs):
-        raise Refused(
-            f"{case}: dev is a piece of the list as it stands, {brief(devs[0])}. The seed decides only where it "
-            "begins: shuffle the copy"
-        )
 
 
 def _names(n: int, last: str) -> Case:
@@ -226,16 +228,6 @@ def _pieces_shuffled(words: Sequence[str], seed: int) -> list[Sequence[str]]:
     return [_shuffled(piece, seed) for piece in _cut(words)]
 
 
-def _last_fifth_shuffled(words: Sequence[str], seed: int) -> tuple[Sequence[str], ...]:
-    n1 = int(0.8 * len(words))
-    return _cut([*words[:n1], *_shuffled(words[n1:], seed)])
-
-
-def _rotated(words: Sequence[str], seed: int) -> tuple[Sequence[str], ...]:
-    k = seed % len(words)
-    return _cut([*words[k:], *words[:k]])
-
-
 _cache: dict[int, tuple[list[str], ...]] = {}
 
 
@@ -269,13 +261,11 @@ q1 = Exercise(
         Wrong(lambda words, seed: _cut(_shuffled(words, seed, np.random)), "but NumPy's global generator was seeded"),
         Wrong(_by_torch, "but torch's global generator was seeded"),
         Wrong(_unseeded, "two calls with seed 42 gave two splits"),
-        Wrong(lambda words, seed: split(words, 42), "seeds 42 and 43 give the same split"),
-        Wrong(lambda words, seed: split(words, seed % 2), "seeds 42 and 44 give the same split"),
+        Wrong(lambda words, seed: split(words, 42), "different splits for 200 seeds: 1."),
+        Wrong(lambda words, seed: split(words, seed % 100), "different splits for 200 seeds: 100."),
         Wrong(lambda words, seed: split(words, hash((tuple(words), seed))), "in another process this gives another"),
         Wrong(lambda words, seed: _cut(words), "nothing was shuffled"),
         Wrong(_pieces_shuffled, "lines never in dev for any of 200 seeds: 17, 'ela' for instance"),
-        Wrong(_last_fifth_shuffled, "lines never in dev for any of 200 seeds: 13, 'jola' for instance"),
-        Wrong(_rotated, "dev is a piece of the list as it stands"),
         Wrong(_cached, "came back, which is not in the list"),
         Wrong(lambda words, seed: tuple(map(set, split(words, seed))), "A set keeps a name"),
         Wrong(lambda words, seed: split(words, seed)[:2], "expected three lists, train, dev and test"),
@@ -432,12 +422,13 @@ def _popped(results: dict[str, tuple[float, float]], open_test: Callable[[str], 
 
 # (train, dev) and test of each: train, dev and test would choose three different names.
 _FIRST = {"wide": (1.36, 3.49), "plain": (2.42, 2.43), "deeper": (2.20, 2.29), "longer": (2.25, 2.30)}
-_SECOND = {"alpha": (1.90, 2.60), "base": (2.31, 2.20), "cut": (2.05, 2.65), "deep": (2.02, 2.30)}
+_SECOND = {"alpha": (1.90, 2.60), "base": (2.31, 2.291), "cut": (2.05, 2.65), "deep": (2.02, 2.294)}
 _HIGH = {"first": (101.0, 104.75), "second": (98.0, 1020.0), "third": (120.0, 104.25)}
 _TESTS = (
     {"wide": 3.51, "plain": 2.42, "deeper": 2.33, "longer": 2.28},
     {"alpha": 2.65, "base": 2.24, "cut": 2.66, "deep": 2.19},
     {"first": 103.25, "second": 1019.0, "third": 103.5},
+    {"base": 2.24},
 )
 
 q3 = Exercise(
@@ -447,7 +438,7 @@ q3 = Exercise(
     observe=_opened,
     cases=[
         Case(results, test, label=f"for {_dev_losses(results)}")
-        for table, test in zip((_FIRST, _SECOND, _HIGH), _TESTS, strict=True)
+        for table, test in zip((_FIRST, _SECOND, _HIGH, {"base": (2.31, 2.2)}), _TESTS, strict=True)
         for results in (table, dict(reversed(table.items())))  # the first or the last of them is no choice
     ],
     wrong=[
@@ -557,6 +548,11 @@ q4 = Exercise(
         _lines("ann ann ann bo", "ann bo cleo"),
         _lines("william", "liam will"),
         _lines("Ann bo", "ann bo cleo"),
+        Case(
+            ["ann ", "zoë", "st  john", "christopher"],
+            ["ann", "zoe", "zoe\u0308", "st john", "christophe", "li"],
+            label="for names that differ in a space, in an accent or its encoding, or at their end",
+        ),
         _lines("emma ava emma mia william eva leo zoe ben", "emma emma ava mia liam noah"),
     ],
     wrong=[
