@@ -64,7 +64,7 @@ def matched(answer: object, reports: Mapping[str, tuple[int, str]], statements: 
         *some, last = reports
         raise Refused(
             f"expected {len(reports)} numbers from 1 to {len(statements)}, for {', '.join(some)} and {last}, such as "
-            f"{list(statements)}, got {brief(answer)}"
+            f"{list(statements)[: len(reports)]}, got {brief(answer)}"
         )
     if len(set(given)) < len(given):
         twice = next(n for n in given if given.count(n) > 1)

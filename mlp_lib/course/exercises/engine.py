@@ -311,7 +311,7 @@ class Exercise:
                 return f"expected {shape_of(expected.value)}, got {got}"
             return f"{got}: {sentence or 'that is not it; hint() helps in steps'}"
         if seen.value is None:
-            return f"{at} your function returned None: it should end with `return`"
+            return f"{at} your function returned None where {wanted} is expected: is a `return` missing?"
         return joined(f"{at} expected {wanted}, got {got}".lstrip(), sentence)
 
     def _at(self, case: Case) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ def neighbours(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
 
 
 def _characters(answer: Callable[..., object], C: Tensor, vocab: Vocab, c: str, k: int) -> object:
-    """The characters that were found; raises Refused for anything else, and where `c` is among them."""
+    """The characters found, equally near ones sorted; raises Refused for anything else, and where `c` is among them."""
     out = plain(answer(C, vocab, c, k))
     found = list(out) if isinstance(out, str | list | np.ndarray | Tensor) else out
     if found is None:
@@ -37,14 +38,18 @@ def _characters(answer: Callable[..., object], C: Tensor, vocab: Vocab, c: str, 
         whole = values.ndim == 1 and all(float(v) == int(v) and 0 <= int(v) < len(vocab) for v in values)
         what = f"indices {[int(v) for v in values]}" if whole else f"numbers {show(values)}"
         raise Refused(f"got the {what}. Characters are asked for: vocab.itos turns an index into one")
-    if not isinstance(found, list) or not all(isinstance(x, str) and x in vocab.stoi for x in found):
+    if not isinstance(found, list) or not all(isinstance(x, str) for x in found):
         raise Refused(f"expected a list of characters, got {brief(found)}")
+    for x in found:
+        if x not in vocab.stoi:
+            raise Refused(f"got {brief(found)}: {x!r} is not in this vocabulary. vocab.itos has its characters")
     if c in found:
         twin = ", although another row is equal to its own: take out its own index, not the first place"
         alone = ", at distance 0: ask for the others"
         several = (C - C[vocab.stoi[c]] == 0).all(1).sum() > 1
         raise Refused(f"the neighbours of {c!r} are {found}, with {c!r} itself{twin if several else alone}")
-    return found
+    distance = dict(zip(vocab.stoi, (C - C[vocab.stoi[c]]).norm(dim=1).tolist(), strict=True))
+    return [x for _, equal in groupby(found, distance.get) for x in sorted(equal)]
 
 
 def _nearest(
@@ -141,8 +146,9 @@ q1 = Exercise(
         _among(_ROWS, _FEW, "a", 3),
         _among(_ROWS, _FEW, "a", 1),
         _among(_ROWS, _FEW, "b", 5),
-        *[_among(_TWINS, _FEW, c, 2) for c in "ca"],
+        *[_among(_TWINS, _FEW, c, 2) for c in "cab"],  # a and c are equally near to b
         *[_among(_TABLE, _MANY, c, 4) for c in "q.7"],
+        _among(_TABLE.flip(0), _MANY, "q", 4),
         _among(_TABLE[:, :1], _MANY, "q", 8),
     ],
     wrong=[
@@ -318,7 +324,7 @@ q2 = Exercise(
     cases=[
         _to_map(_LINE, 1, "4 rows that lie on a line in 3 dimensions"),
         _to_map(_a_table(27, 10), 2),
-        _to_map(_a_table(27, 10), 3),
+        _to_map(_a_table(27, 10).flip(1), 2),
         _to_map(_a_table(40, 5), 2),
         _to_map(_a_table(6, 12), 2),
         _to_map(_a_table(27, 10), 10),
@@ -455,7 +461,7 @@ q3 = Exercise(
     atol=1e-4,
     cases=[
         Case(_CROSS),
-        Case(_CROSS.flip(1)),
+        Case(_CROSS.flip(1) * torch.tensor([1.0, 2.0])),
         Case(_LINE, label="for 4 rows that lie on a line in 3 dimensions"),
         Case(_a_table(27, 10), label="for a table of 27 rows and 10 columns"),
         Case(_a_table(40, 5), label="for a table of 40 rows and 5 columns"),

@@ -79,6 +79,7 @@ q1 = Exercise(
     solution=smooth_any,
     cases=[
         _smoothed(8, 4, 3, 5, 2, 1, block=2),
+        _smoothed(1, 5, 2, 4, 3, 7, block=2),
         _smoothed(6, 2, 1, 3, 5, block=3),
         _smoothed(8, 4, 3, 5, 2, 1, 6, 2, 4, block=4),
         _smoothed(2, 4, 9, block=5),

@@ -17,7 +17,8 @@ from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 
 NextProbs = Callable[[list[int]], Tensor]
 _SYMBOLS = 5
-_ENOUGH = 200  # calls of next_probs within one word; the longest word asked for here has 12
+_ENOUGH = 200  # calls of next_probs within one word
+_LONG = [symbol for symbol in (1, 2, 3, 4, 1) for _ in range(10)]
 
 
 def sample_name(next_probs: NextProbs, block_size: int, g: torch.Generator) -> list[int]:
@@ -97,7 +98,10 @@ def _steady(probs: list[float], block_size: int, asked: list[object], endless: s
         _starts_from_zeros(context, asked)
         asked.append(context)
         if len(asked) > _ENOUGH:
-            raise Refused(f"no end after {_ENOUGH} symbols, although 0 has probability {probs[0]}: {endless}")
+            why = endless
+            if len(set(asked[block_size:])) == 1:
+                why = f"each was {context[-1]}. Is the likeliest symbol taken, or a generator seeded before each draw?"
+            raise Refused(f"no end after {_ENOUGH} symbols, although 0 has probability {probs[0]}: {why}")
         return table.clone()
 
     return next_probs
@@ -123,7 +127,7 @@ def _judge_sample(answer: object) -> None:
     if not callable(answer) or isinstance(answer, types.BuiltinFunctionType):
         raise Refused("hand over your own function, without calling it: q1.check(sample_name)")
     _asked_for_each_symbol(answer)
-    for word, block_size in (([1, 2, 3], 2), ([4, 1, 2, 3, 1, 4, 2, 4, 3, 3, 2, 2], 3), ([2, 3, 1], 1), ([], 2)):
+    for word, block_size in (([1, 2, 3], 2), ([4, 1, 2, 3, 1, 4, 4, 3], 3), ([2, 3, 1], 1), ([], 2), (_LONG, 11)):
         _spelled(_word(answer(_chain(word, block_size), block_size, _seeded(1))), word, block_size)
     _drawn_from_g(answer)
     _as_likely_as_told(answer)
@@ -152,6 +156,11 @@ def _spelled(got: list[int], word: list[int], block_size: int) -> None:
         raise Refused(f"{said}: the 0 ends the word and is no part of it")
     if got == [0] * block_size + word:
         raise Refused(f"{said}: the zeros of the first context are no part of it")
+    if got == word[: len(got)]:
+        raise Refused(
+            f"the model spells a word of {len(word)} symbols, and yours ends after {len(got)}, where 0, the end, has "
+            "probability 0"
+        )
     raise Refused(f"{said}, with block_size {block_size}, and every symbol has probability 1")
 
 
@@ -159,7 +168,7 @@ def _seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-_PROBS = [0.1, 0.3, 0.2, 0.2, 0.2]
+_PROBS = [0.1, 0.3, 0.2, 0.39, 0.01]
 
 
 def _words(answer: Callable[..., object], g: torch.Generator, n: int) -> list[list[int]]:
@@ -181,8 +190,8 @@ def _drawn_from_g(answer: Callable[..., object]) -> None:
     if all(word == first[0] for word in first):
         if not used:
             raise Refused(
-                f"12 words from a model that is never sure, and all are {first[0]}: the likeliest symbol was taken, or "
-                "a generator is made in your function; draw with torch.multinomial and generator=g"
+                f"12 words from a model that is never sure, and all are {first[0]}: is a generator made in your "
+                "function? Draw with torch.multinomial and generator=g"
             )
         raise Refused(
             f"12 words from a model that is never sure, and all are {first[0]}: is g seeded in your function?"
@@ -200,11 +209,6 @@ def _drawn_from_g(answer: Callable[..., object]) -> None:
 def _as_likely_as_told(answer: Callable[..., object]) -> None:
     drawn = _words(answer, _seeded(5), 1000)
     total, empty = sum(len(word) + 1 for word in drawn), drawn.count([])
-    if abs(empty - _PROBS[0] * len(drawn)) > 5 * math.sqrt(len(drawn) * _PROBS[0] * (1 - _PROBS[0])):
-        raise Refused(
-            f"0 has probability {_PROBS[0]}, and {empty} of {len(drawn)} words are empty: the first symbol is drawn "
-            "like all others, and 0 ends the word there too"
-        )
     for symbol, p in enumerate(_PROBS):
         count = len(drawn) if symbol == 0 else sum(word.count(symbol) for word in drawn)
         if abs(count - p * total) > 5 * math.sqrt(total * p * (1 - p)):
@@ -212,6 +216,11 @@ def _as_likely_as_told(answer: Callable[..., object]) -> None:
                 f"symbol {symbol} has probability {p} and was drawn in {100 * count / total:.0f} of 100 cases: give "
                 "torch.multinomial the probabilities as they are"
             )
+    if abs(empty - _PROBS[0] * len(drawn)) > 5 * math.sqrt(len(drawn) * _PROBS[0] * (1 - _PROBS[0])):
+        raise Refused(
+            f"0 has probability {_PROBS[0]}, and {empty} of {len(drawn)} words are empty: the first symbol is drawn "
+            "like all others, and 0 ends the word there too"
+        )
 
 
 def _loop(
@@ -357,13 +366,15 @@ q1 = Exercise(
             lambda next_probs, block_size, g: _loop(lambda context: next_probs(torch.tensor(context)), block_size, g),
             "called with tensor([0, 0]): it takes the context itself",
         ),
-        Wrong(_own_generator, "a generator is made in your function"),
+        Wrong(_own_generator, "is a generator made in your function?"),
         Wrong(_seeds_g, "is g seeded in your function?"),
         Wrong(lambda *given: [0] * given[1] + _loop(*given), "the zeros of the first context are no part of it"),
         Wrong(_returns_nothing, "returned None: does it end with `return`?"),
         Wrong(_with(draw=partial(_powered, 1.25)), "give torch.multinomial the probabilities as they are"),
         Wrong(_with(draw=partial(_top, 3)), "are the probabilities changed before the draw, or is a symbol left out?"),
-        Wrong(_with(most=10), "and every symbol has probability 1"),
+        Wrong(_with(most=20), "where 0, the end, has probability 0"),
+        Wrong(lambda *given: _loop(*given)[::-1], "and every symbol has probability 1"),
+        Wrong(_with(draw=lambda probs, g: probs.argmax().item()), "Is the likeliest symbol taken"),
         Wrong(_with(draw=_two_generators), "the same seed of g gave other words the second time"),
         Wrong(_keeps_the_context, "each one starts from zeros, no letters yet"),
         Wrong(_never_empty, "the first symbol is drawn like all others, and 0 ends the word there too"),
@@ -454,14 +465,14 @@ q2 = Exercise(
         _at([2.0, 0.0, 1.0], 1),
         _at([[2.0, 0.0], [0.0, 5.0]], 2.0),
         _at([[2.0, 0.0, 1.0], [0.0, 5.0, 3.0]], 0.5),
-        _at([1.5, 1.5, 1.5], 0.7),
-        _at([0.0, 0.1], 0.01),
+        _at([[1.5, 1.5, 1.5]], 0.7),
+        _at([0.0, 1e-7], 1e-7),
         _at([-5.0, -3.0, 0.0, 100.0], 1.0),
         _at([0.0, 8.0], 0.01),
         _at([-2000.0, -2001.0], 1.0),
         _at([[0.0, 1.0], [2000.0, 2001.0]], 1.0),
         _at([0.0, 2000.0], 1000.0),
-        _at([0.0, 8.0], 0.001),
+        _at([0.0, 8.0], 1e-7),
     ],
     wrong=[
         Wrong(lambda z, T: _softmax(z * T), "T multiplied: a high temperature must flatten, so divide by it"),
@@ -494,6 +505,10 @@ q2 = Exercise(
             "what was subtracted is the maximum before the division by T: subtract first, or take that of logits / T",
         ),
         Wrong(
+            lambda z, T: _over_sum(((z - z.mean(-1, keepdim=True)) / T).exp()),
+            "the mean was subtracted, and exp may overflow for what lies above it: subtract the row's largest logit",
+        ),
+        Wrong(
             lambda z, T: _over_sum(((z - z.max()) / T).exp()),
             "one maximum was subtracted from all rows: subtract each row's own (keepdim)",
         ),
@@ -514,7 +529,7 @@ q2 = Exercise(
         ),
         Wrong(lambda z, T: (z / T).log_softmax(-1), "these are logarithms of probabilities: exp is missing"),
         Wrong(lambda z, T: _softmax(z / T**2), "the logits were divided by the square of T"),
-        Wrong(lambda z, T: _softmax(z / max(T, 0.1)), "T is kept from going below 0.1: any T above 0 is asked for"),
+        Wrong(lambda z, T: _softmax(z / max(T, 0.1)), "T is kept from going below 0.1: lower ones are asked for, too"),
         Wrong(
             lambda z, T: _softmax((z / T).clamp(-50, 50)),
             "the logits are clamped, which makes large ones equal: subtract the row's maximum",

@@ -30,8 +30,8 @@ def _log_uniform_judge(answer: object) -> None:
     if not callable(answer) or isinstance(answer, types.BuiltinFunctionType):
         raise Refused("hand over your own function, without calling it: q1.check(log_uniform)")
     for n, low, high in ((4000, 0.001, 10.0), (2000, 0.03, 3.0), (2000, 2e-5, 5e-5)):
-        rates = _drawn_twice(answer, n, low, high)
-        _look_at_distribution(rates, low, high, f"for {n} rates from {low:g} to {high:g}")
+        case = f"for {n} rates from {low:g} to {high:g}"
+        _look_at_distribution(_drawn_twice(answer, n, low, high, case), low, high, case)
     _drawn(answer, 1, 0.01, 1.0, torch.Generator())
 
 
@@ -49,13 +49,13 @@ def _drawn(answer: Callable, n: int, low: float, high: float, g: torch.Generator
     return rates
 
 
-def _drawn_twice(answer: Callable, n: int, low: float, high: float) -> Tensor:
-    case = f"for {n} rates from {low:g} to {high:g}"
+def _drawn_twice(answer: Callable, n: int, low: float, high: float, case: str) -> Tensor:
     g, same_seed = (torch.Generator().manual_seed(2147483647) for _ in range(2))
     before, outside = g.get_state(), torch.get_rng_state()
     first = _drawn(answer, n, low, high, g)
     if not first.isfinite().all():
         raise Refused(f"{case}: some are nan or inf. Is the logarithm taken of a number that is not above 0?")
+    _look_at_values(first, low, high, case)
     if not torch.equal(outside, torch.get_rng_state()):
         raise Refused(f"{case}: the numbers came from torch's global generator: pass generator=g")
     drew = not torch.equal(before, g.get_state())
@@ -73,7 +73,7 @@ def _drawn_twice(answer: Callable, n: int, low: float, high: float) -> Tensor:
     return first
 
 
-def _look_at_distribution(rates: Tensor, low: float, high: float, case: str) -> None:
+def _look_at_values(rates: Tensor, low: float, high: float, case: str) -> None:
     if rates.min() < 0:
         raise Refused(
             f"{case}: the first is {rates[0]:.4f}, and some are below 0: these are exponents. A rate is 10 to that"
@@ -82,24 +82,28 @@ def _look_at_distribution(rates: Tensor, low: float, high: float, case: str) -> 
         raise Refused(f"{case}: they run from {rates.min():.3g} to {rates.max():.3g}, outside of what was asked for")
     if len(rates.unique()) < len(rates) / 10:
         raise Refused(f"{case}: only {len(rates.unique())} different values: what lies between them never comes")
+
+
+def _look_at_distribution(rates: Tensor, low: float, high: float, case: str) -> None:
     if (rates.diff() >= 0).all() or (rates.diff() <= 0).all():
         raise Refused(f"{case}: they are sorted, so the first is always the lowest or highest: leave them as drawn")
-    if _is_even((rates - low) / (high - low)):
+    most = 2.5 / math.sqrt(len(rates))  # Kolmogorov-Smirnov: by chance more once in 100,000 times
+    if abs(_unevenness((rates - low) / (high - low))[1]) < most:
         above = (rates > high / 10).double().mean()
         raise Refused(f"{case}: {above:.0%} are above {high / 10:.3g}: drawn evenly by size, not by exponent")
-    if not _is_even((rates / low).log() / math.log(high / low)):
-        quarters = [low * (high / low) ** (k / 4) for k in range(5)]
-        shares = torch.histogram(rates, torch.tensor(quarters, dtype=torch.float64)).hist / len(rates)
+    rate, gap = _unevenness((rates / low).log() / math.log(high / low))
+    if abs(gap) > most:
         raise Refused(
-            f"{case}: the four quarters of the exponents, ending at {', '.join(f'{q:.3g}' for q in quarters[1:])}, get "
-            f"{', '.join(f'{100 * share:.0f} %' for share in shares)} of them. Each should get a quarter"
+            f"{case}: {rate + gap:.0%} of them are below {low * (high / low) ** rate:.3g}, where by the exponent "
+            f"{rate:.0%} belong"
         )
 
 
-def _is_even(share: Tensor) -> bool:
-    """Whether numbers are spread evenly from 0 to 1 (Kolmogorov-Smirnov; by chance not so once in 100,000 times)."""
-    even = (torch.arange(len(share)) + 0.5) / len(share)
-    return bool((share.sort().values - even).abs().max() < 2.5 / math.sqrt(len(share)))
+def _unevenness(share: Tensor) -> tuple[float, float]:
+    """Where numbers from 0 to 1 are furthest from being spread evenly, and by how much too many are below."""
+    excess = (torch.arange(len(share)) + 0.5) / len(share) - share.sort().values
+    k = excess.abs().argmax()
+    return share.sort().values[k].item(), excess[k].item()
 
 
 def _exponents(n: int, low: float, high: float, g: torch.Generator | None, log: Callable = math.log10) -> Tensor:
@@ -144,7 +148,7 @@ q1 = Exercise(
         Wrong(lambda n, low, high, g: log_uniform(1, low, high, g), "got 1 numbers"),
         Wrong(lambda n, low, high, g: log_uniform(n, low, high, g)[:, None], "got shape (4000, 1)"),
         Wrong(lambda n, low, high, g: torch.log(torch.rand(n, generator=g) - 0.5), "some are nan or inf"),
-        Wrong(_bell, "Each should get a quarter"),
+        Wrong(_bell, "where by the exponent"),
         Wrong(lambda n, low, high, g: log_uniform(n, low, high, g).sort().values, "they are sorted"),
     ],
     also_right=[
@@ -269,6 +273,8 @@ q3 = Exercise(
         _search([math.nan, 2.30, 2.21, 2.22], [[2.26, 2.28], [2.225, 2.235]]),
         # The first row has the lowest single run, the second the lowest mean, the third the lowest median.
         _search([2.26, 2.30, math.nan, 2.21, 2.22], [[2.2, 2.3, 2.31], [2.225, 2.245, 2.24], [2.29, 2.225, 2.23]]),
+        _search([2.18, 2.10, 2.12], [[2.17, 2.19], [2.12, 2.16]]),
+        _search([2 + k / 10 for k in range(8)], [[2.3]] * 6 + [[2.25]], "for a search of eight, and seven new runs"),
         # More seeds than rows, and the first run of the second row would decide if it were counted.
         _search(
             [2.4, math.nan, 2.0, 2.1, math.nan, 2.5, 2.6],
@@ -299,8 +305,16 @@ q3 = Exercise(
         ),
         Wrong(partial(_chosen, score=lambda again: again.median(1).values), "chosen by the median: use the mean"),
         Wrong(
+            partial(_chosen, score=lambda again: again.median(1).values, report=lambda mine, found: mine.median()),
+            "chosen by the median, which is reported, too: use the mean",
+        ),
+        Wrong(
             lambda search, again: (again.mean(1).argmin().item(), again.mean(1).min().item()),
             "this is the row of `again`: which configuration of `search` stands in that row?",
+        ),
+        Wrong(
+            lambda search, again: choose(search.nan_to_num(0.0), again),
+            "nan_to_num(0) makes the runs that blew up the best ones: they come last",
         ),
         Wrong(
             _blown_up_left_out,

@@ -96,9 +96,10 @@ q1 = Exercise(
     cases=[
         _followers([3.0, 0.0], [0.25, 0.75], 1.0),
         _followers([6.0, 3.0, 0.0, 0.0], [0.4, 0.3, 0.2, 0.1], 3.0),
-        _followers([0.0, 0.0], [0.25, 0.75], 2.0),
+        _followers([0.0, 0.0], [0.25, 0.75], 1.0),
         _followers([1.0, 1.0, 1.0, 7.0], [0.4, 0.3, 0.2, 0.1], 0.5),
         _followers([0.0, 900.0, 20.0, 0.0, 1.0], [0.6, 0.0, 0.1, 0.1, 0.2], 4.0),
+        _followers([1.0, 0.0, 2.0, 0.0] * 10, [0.04, 0.01] * 20, 1.0),
     ],
     wrong=[
         Wrong(_exchanged, "the weights of the counts and of the shorter context are exchanged"),
@@ -219,8 +220,8 @@ def _with_numpy(*tensors: Tensor) -> object:
     return np.tanh(x @ W1 + b1) @ W2 + b2 + x @ W
 
 
-def _sizes(V: int, block_size: int, n_embd: int, n_hidden: int, N: int = 4) -> Case:
-    g = torch.Generator().manual_seed(2147483647)
+def _sizes(V: int, block_size: int, n_embd: int, n_hidden: int, N: int = 4, seed: int = 2147483647) -> Case:
+    g = torch.Generator().manual_seed(seed)
     width = block_size * n_embd
     shapes = ((V, n_embd), (width, n_hidden), (n_hidden,), (n_hidden, V), (V,), (width, V))
     X = torch.randint(0, V, (N, block_size), generator=g)
@@ -234,6 +235,7 @@ q2 = Exercise(
     solution=direct_logits,
     cases=[
         _sizes(5, 3, 2, 6),  # n_hidden is block_size * n_embd
+        _sizes(5, 3, 2, 6, seed=1),
         _sizes(7, 2, 5, 4),
         _sizes(6, 1, 6, 6, N=6),  # all sizes alike
         _sizes(30, 8, 4, 50, N=1),
@@ -241,8 +243,7 @@ q2 = Exercise(
     wrong=[
         Wrong(
             partial(_direct, direct=lambda x, h, W: h @ W),
-            "W is applied to h, which fits only while n_hidden is block_size * n_embd: direct means past the hidden "
-            "layer, from the embeddings",
+            "W is applied to h: direct means past the hidden layer, from the embeddings",
         ),
         Wrong(
             partial(_direct, direct=lambda x, h, W: 0), "these are the logits of the lecture's network: W is not used"
@@ -296,6 +297,16 @@ def mix_loss(p: Tensor, q: Tensor, Y: Tensor, weight: float | Tensor) -> Tensor:
     return -(weight * p_y + (1 - weight) * q_y).log().mean()
 
 
+def _nats(answer: Callable[..., object], *given: object) -> object:
+    """The loss; torch's log of 0 is -inf, and math.log raises."""
+    try:
+        return answer(*given)
+    except ValueError as error:
+        if "math domain" not in str(error):
+            raise
+        return math.inf
+
+
 def _of_targets(
     loss: Callable[[Tensor, Tensor, float | Tensor], Tensor],
 ) -> Callable[[Tensor, Tensor, Tensor, float | Tensor], Tensor]:
@@ -334,11 +345,12 @@ class _MixLoss(nn.Module):
 
 
 def _mixed(N: int, V: int, weight: float | list[float], label: str = "") -> Case:
-    """Random probabilities, with a 0 for the target in the last row of p."""
+    """Random probabilities: p and q give nearly 0 to the target in the first row, and p 0 to that in the last."""
     g = torch.Generator().manual_seed(N)
     p, q = (torch.rand((N, V), generator=g, dtype=torch.float64) for _ in range(2))
     Y = torch.randint(0, V, (N,), generator=g)
     p[-1, Y[-1]] = 0.0
+    p[0, Y[0]] = q[0, Y[0]] = 1e-6
     weight = torch.tensor(weight, dtype=torch.float64) if isinstance(weight, list) else weight
     return Case(p / p.sum(1, keepdim=True), q / q.sum(1, keepdim=True), Y, weight, label=label)
 
@@ -349,13 +361,16 @@ q3 = Exercise(
     "15.3",
     "the loss of a mixture",
     solution=mix_loss,
+    observe=_nats,
     cases=[
         Case(_TWO[0][:1], _TWO[1][:1], torch.tensor([2]), 0.75),
         Case(*_TWO, torch.tensor([2, 1]), 0.75, label="for two examples and weight 0.75"),
+        Case(*_TWO[::-1], torch.tensor([2, 0]), 0.75, label="for two other examples and weight 0.75"),
         Case(*_TWO, torch.tensor([2, 1]), torch.tensor([1.0, 0.25]), label="for two examples, each with a weight"),
         _mixed(3, 3, [1.0, 0.0, 0.5], "for three examples of three symbols, each with a weight"),
         _mixed(40, 60, 0.3, "for 40 examples of 60 symbols and weight 0.3, where p gives one target the probability 0"),
-        _mixed(5, 4, 0.0, "for weight 0"),
+        _mixed(5, 4, 0, "for weight 0"),
+        Case(torch.eye(2), torch.eye(2), torch.tensor([1, 1]), 0.5),
     ],
     wrong=[
         Wrong(

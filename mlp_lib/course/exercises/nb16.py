@@ -41,11 +41,11 @@ q1 = Exercise(
     solution=multiply_adds,
     cases=[
         Case([5, 4], 2),
-        Case([4, 7, 3], 5),
+        Case([4, 7, 3], 32),
         Case([30, 200, 27], 32),
         Case([6, 10, 20, 10, 8], 3),
         Case([3, 3, 3, 3], 1),
-        Case([512, 4096, 4096, 50_257], 4096),  # more than 32 bits
+        Case([511, 4097, 4099, 50_257], 4095),  # odd, and more than 32 bits: float32 rounds them
     ],
     wrong=[
         Wrong(_counted(times=1), "that is the forward pass alone: the way back has products, too"),
@@ -210,7 +210,7 @@ q2 = Exercise(
     solution=embedding_backward,
     cases=[
         Case(np.array([[2, 1]]), np.array([[1.0, 2.0, 10.0, 20.0]]), 4),  # no symbol twice: order and shape
-        Case(np.array([[1, 1]]), np.array([[10.0, 2.0, 1.0, 20.0]]), 3),  # twice in one context
+        Case(np.array([[1, 1]]), np.array([[10.0, 2.0, 1.0, 20.0]]), 4),  # twice in one context
         Case(np.array([[0], [2], [0]]), np.array([[1.0], [10.0], [4.0]]), 3),  # in two contexts
         Case(np.array([[0, 2], [2, 1]]), np.array([[1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 30.0, 40.0]]), 3),
         _looked_up(40, 3, 4, 6, symbols=5),
@@ -403,6 +403,7 @@ q3 = Exercise(
         _layer(8, 4, 4),  # W1 square: a forgotten transpose shows as wrong numbers, not as an error
         _layer(12, 3, 5, bias=-0.5),
         _layer(5, 5, 5, bias=1.0),  # all sizes alike
+        _layer(5, 5, 5, bias=-1.0),
         # z is exactly 0 in both rows of the first unit: a unit that gave 0 passes nothing back.
         Case(
             torch.ones(2, 2),

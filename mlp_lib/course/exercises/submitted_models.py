@@ -184,8 +184,8 @@ def _losses(model: ProbabilityModel, train: _Part, dev: _Part, vocab_size: int) 
         one, other = (char_probs(model, dev.X[:64]) for _ in range(2))
         if not torch.allclose(one, other, atol=1e-3):
             raise Refused(
-                "two answers to the same question differ: something is drawn at evaluation, too. F.dropout needs "
-                "training=self.training"
+                "two answers to the same question differ: is something drawn at evaluation, too (F.dropout needs "
+                "training=self.training), or kept from one call to the next?"
             )
         losses = [-p.log().mean().item() for p in (in_order, again)]
         if losses[0] < losses[1] - 0.05:
@@ -209,8 +209,8 @@ def _check_loss(dev: float, place: str, uniform: float, floor: float, asked: flo
         )
     if dev > uniform:
         raise Refused(
-            f"dev {dev:.4f} is worse than uniform guessing, {uniform:.4f}: untrained, or a different order of symbols "
-            "than Vocab.from_words gives"
+            f"dev {dev:.4f} is worse than uniform guessing, {uniform:.4f}: untrained, trained too briefly, or with a "
+            "different order of symbols than Vocab.from_words gives"
         )
     if not dev < asked:
         raise Refused(f"{place}. The exercise asks for a dev loss under {asked:g}")
