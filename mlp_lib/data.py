@@ -4,7 +4,7 @@
     vocab = Vocab.from_words(words)
     Xtr, Ytr, Xdev, Ydev, Xte, Yte = make_splits(words, vocab, block_size=3)
 
-Taught in: notebook 01 (the dataset) and notebook 07 (splits).
+Taught in: page 01 (the dataset) and page 07 (splits).
 """
 
 import random

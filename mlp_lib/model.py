@@ -3,7 +3,7 @@
     model = MLP(MLPConfig(n_embd=10, n_hidden=200), g=g)
     logits = model(X)  # X (B, block_size) to logits (B, vocab_size)
 
-Taught in: notebook 02 (embedding and hidden layer) and notebook 03 (output layer and loss).
+Taught in: page 02 (embedding and hidden layer) and page 03 (output layer and loss).
 """
 
 import math

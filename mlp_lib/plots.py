@@ -154,7 +154,7 @@ def plot_embedding(
     labels then name them. `size` is that of a mark, in points squared: about 40 for a map among several.
     Raises ValueError if C has not two columns and `dims` does not choose two: choose them, or project all of them by
     PCA first; also for a C of one column, and for `dims` that are not two different columns of C.
-    Source: lecture 01:05:27. Taught in: notebook 09.
+    Source: lecture 01:05:27. Taught in: page 09.
     """
     C = _array(C)
     if C.ndim == 2 and C.shape[1] == 1:

@@ -2,7 +2,7 @@
 
     sample_words(model, vocab, n=20, g=torch.Generator().manual_seed(2147483647 + 10))
 
-Taught in: notebook 12.
+Taught in: page 12.
 """
 
 import warnings

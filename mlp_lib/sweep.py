@@ -3,7 +3,7 @@
     result = lr_sweep(model, Xtr, Ytr, lo=1e-3, hi=1, steps=1000, g=g)
     result.suggestion  # the rate at which the smoothed loss is lowest
 
-Taught in: notebook 06.
+Taught in: page 06.
 """
 
 import copy

@@ -3,7 +3,7 @@
     for step in train_steps(model, Xtr, Ytr, steps=200_000, lr=lambda i: 0.1 if i < 100_000 else 0.01, g=g):
         ...  # step.i, step.lr, step.loss; `break` stops the training
 
-`train` does the same and keeps the record. Taught in: notebook 04 (the loop) and notebook 05 (minibatches).
+`train` does the same and keeps the record. Taught in: page 04 (the loop) and page 05 (minibatches).
 """
 
 import math

@@ -3,7 +3,7 @@
     save_model(model, "names.safetensors", vocab=vocab)
     model, vocab = load_model("names.safetensors")
 
-Taught in: notebook 11.
+Taught in: page 11.
 """
 
 from pathlib import Path

@@ -4,7 +4,7 @@
     words = load_words("lecture")        # the lecture's file, downloaded once
     words = load_words("my_words.txt")   # one word per line, in any alphabet
 
-Taught in: notebook 01.
+Taught in: page 01.
 """
 
 import codecs

@@ -186,7 +186,7 @@ def test_links_into_the_video_name_their_second(path):
 
 def test_links_between_pages_carry_the_title_of_the_page():
     titles = {p.name: load(p).cells[0].source.splitlines()[0][2:] for p in PATHS}
-    for path in PATHS[1:]:  # the map of notebook 00 has shorter names
+    for path in PATHS[1:]:  # the map of page 00 has shorter names
         for label, file in re.findall(r"\[(\d\d · [^\]]*)\]\((\d\d_\w+\.ipynb)\)", prose(load(path))):
             assert file == PATHS[0].name or label == titles[file], f"{path.name}: {label!r} is called {titles[file]!r}"
 

@@ -134,7 +134,7 @@ def test_the_videos_losses_on_one_batch(one_batch):
     for updates, figure in [(0, 17.7697), (1, 13.6564), (9, 4.4147), (99, 0.3367)]:
         assert losses[updates].item() == pytest.approx(figure, abs=5e-5)
     # By then the steps overshoot from side to side, and rounding, which depends on the number of threads, decides how
-    # far (notebook 04): 0.25619 with two threads here, 0.25615 with one.
+    # far (page 04): 0.25619 with two threads here, 0.25615 with one.
     assert losses[999].item() == pytest.approx(0.2562, abs=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Is everything here that the course needs? Asked by `python -m mlp_lib` and by the first cell of notebook 00.
+"""Is everything here that the course needs? Asked by `python -m mlp_lib` and by the first cell of page 00.
 
 The answers are for people whose installation is broken, so this file needs nothing but the standard library: torch and
 the others are what is looked at, each through `importlib.import_module`, and a package that is missing, too old or
@@ -69,7 +69,7 @@ def check_environment() -> list[Item]:
 
     Each package that pyproject.toml lists is imported, and its version compared with the bounds there. Where the
     library is installed without the pages, what only the pages need is left out. Nothing is changed, and no fault of
-    an installation raises. Taught in: notebook 00.
+    an installation raises. Taught in: page 00.
 
     >>> all(item.ok for item in check_environment())
     True

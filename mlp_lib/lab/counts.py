@@ -4,7 +4,7 @@
     counts.loss(Xdev, Ydev)
     mixture_loss(network, counts, Xdev, Ydev, weight=0.5)
 
-Losses are in nats, probabilities are float64 on the CPU. Taught in: notebook 13 (the ladder) and notebook 15 (the
+Losses are in nats, probabilities are float64 on the CPU. Taught in: page 13 (the ladder) and page 15 (the
 mixture, an idea of the paper).
 """
 
@@ -146,7 +146,7 @@ class NGram(_CountModel):
 
     h is the last `context` characters and n counts the training examples, so `context=1` is a bigram model and
     `context=3` a 4-gram. After a context that never occurred all characters are equally likely.
-    Source: part 1 of the lecture's series. Taught in: notebook 13.
+    Source: part 1 of the lecture's series. Taught in: page 13.
 
     >>> from mlp_lib import Vocab, build_dataset
     >>> vocab = Vocab("av")
@@ -182,7 +182,7 @@ class Interpolated(_CountModel):
     different characters have followed a context, the more weight the shorter one gets. `strength` is often written
     lambda; 1 is Witten and Bell's own choice. Lists of names need more: 2 for 3 characters of context, 4 for 4 and 5.
     Source: Witten and Bell 1991, method C, in the interpolated form of Chen and Goodman 1998; `strength` is our
-    addition. Taught in: notebooks 13 and 15.
+    addition. Taught in: pages 13 and 15.
 
     >>> from mlp_lib import Vocab, build_dataset
     >>> vocab = Vocab("av")
@@ -238,7 +238,7 @@ def char_probs(
     contexts can be asked with one X. Draws nothing.
 
     Raises TypeError for anything else, and ValueError for values of another shape (or another number of symbols, if
-    `vocab_size` is given) and for rows that are not probabilities. Taught in: notebook 15.
+    `vocab_size` is given) and for rows that are not probabilities. Taught in: page 15.
 
     >>> from mlp_lib import MLP, MLPConfig
     >>> model = MLP(MLPConfig(vocab_size=4), g=torch.Generator().manual_seed(2147483647))
@@ -289,7 +289,7 @@ def target_probs(
 ) -> Float64[Tensor, " N"]:
     """The probability that `model` gives the character that did follow: the loss is the mean of -log of these.
 
-    `model` is as in `char_probs`, and so is what it raises. Taught in: notebook 15.
+    `model` is as in `char_probs`, and so is what it raises. Taught in: page 15.
 
     >>> X, Y = torch.tensor([[0], [1]]), torch.tensor([1, 0])
     >>> target_probs(lambda X: torch.tensor([[0.9, 0.1]]).expand(len(X), 2), X, Y).tolist()
@@ -311,7 +311,7 @@ def mixture_loss(
     """The mean loss in nats of the mixture weight * p + (1 - weight) * q.
 
     `p` and `q` are models as in `char_probs`. The probabilities are mixed, not the logits. `weight` is a number from 0
-    to 1, or one for each example. Source: Bengio et al. 2003, section 4.2. Taught in: notebook 15.
+    to 1, or one for each example. Source: Bengio et al. 2003, section 4.2. Taught in: page 15.
 
     >>> sure, unsure = (lambda X, a=a: torch.tensor([[a, 1 - a]]).expand(len(X), 2) for a in (1.0, 0.5))
     >>> round(mixture_loss(sure, unsure, torch.tensor([[0]]), torch.tensor([0]), weight=0.5), 4)  # -ln 0.75
@@ -328,7 +328,7 @@ def best_weight(
 
     Learn it on examples that neither model was trained on, or it favours the model that has memorised them. The loss is
     convex in the weight, so its slope changes sign at most once: bisection finds the place, which the EM algorithm
-    approaches in small steps. Source: Bengio et al. 2003, section 4.2. Taught in: notebook 15.
+    approaches in small steps. Source: Bengio et al. 2003, section 4.2. Taught in: page 15.
 
     >>> X, Y = torch.zeros(4, 1, dtype=torch.int64), torch.tensor([0, 0, 0, 1])
     >>> heads, tails = (lambda X, a=a: torch.tensor([[a, 1 - a]]).expand(len(X), 2) for a in (1.0, 0.0))
@@ -349,7 +349,7 @@ class Mixture(nn.Module):
 
     So it can be evaluated, sampled from and tested like a network, but not trained. `p` and `q` are models as in
     `char_probs`, `weight` is a number from 0 to 1, and `block_size` is the longer of theirs.
-    Source: Bengio et al. 2003, section 4.2. Taught in: notebook 15.
+    Source: Bengio et al. 2003, section 4.2. Taught in: page 15.
 
     >>> from mlp_lib import MLP, MLPConfig, Vocab, build_dataset
     >>> vocab = Vocab("av")

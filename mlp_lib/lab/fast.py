@@ -9,7 +9,7 @@ result. Here the whole step is one compiled function that works in buffers alloc
 batches, many steps ahead, and hands out the losses.
 
 From the top: exp and tanh, two matrix products, the step (the forward pass and its derivative, line by line), and the
-iterator around it. Taught in: notebook 16.
+iterator around it. Taught in: page 16.
 """
 
 import math

@@ -2,8 +2,8 @@
 
     results = run_grid([MLPConfig(n_hidden=100), MLPConfig(n_hidden=300)], seeds=range(5), X=Xtr, Y=Ytr, steps=10_000)
 
-One run says little: another seed may move the loss by more than the change you want to judge. Taught in: notebook 10
-(when a loss may go into a paper), notebook 13 (a search that resumes) and notebook 16 (many models at once).
+One run says little: another seed may move the loss by more than the change you want to judge. Taught in: page 10
+(when a loss may go into a paper), page 13 (a search that resumes) and page 16 (many models at once).
 """
 
 import hashlib

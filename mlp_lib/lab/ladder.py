@@ -4,7 +4,7 @@
     ladder.add("my network", config=model.config, seed=1, losses={"dev": 2.11})
     print(standing(2.11))
 
-Taught in: notebook 07 (splits) and notebook 13 (the ladder).
+Taught in: page 07 (splits) and page 13 (the ladder).
 """
 
 import hashlib
@@ -49,7 +49,7 @@ class TestVault:
     The record is a SQLite file: `path`, else the one that the environment variable `MLP_LIB_LADDER` names, else
     `ladder.sqlite` in the user's data folder. Where the variable `CI` is set and no file is named, nothing is written
     and the record ends with the vault. Raises OSError for a file that cannot be read or written.
-    Source: lecture 00:53:20. Taught in: notebook 07.
+    Source: lecture 00:53:20. Taught in: page 07.
 
     >>> import torch
     >>> from tempfile import TemporaryDirectory
@@ -168,7 +168,7 @@ class Known(NamedTuple):
     n_parameters: int | None = None
 
 
-_PAGE_15 = "notebook 15 with that list, mean of three seeds"
+_PAGE_15 = "page 15 with that list, mean of three seeds"
 _COUNTED = "counted here, mlp_lib.lab.counts"
 
 KNOWN: tuple[Known, ...] = (
@@ -188,10 +188,10 @@ KNOWN: tuple[Known, ...] = (
     Known(1.9939, "interpolated counts, context 4", "counts", _COUNTED, n_parameters=73_580),
     Known(1.9937, "WaveNet-like, block 8", "deeper", "part 5 of the lecture's series", "clean", 76_000),
     Known(1.9844, "interpolated counts, context 5", "counts", _COUNTED, n_parameters=134_297),
-    Known(1.9792, "one layer, block 6, embedding 24, hidden 512, AdamW", "mlp", _PAGE_15),
-    Known(1.9595, "two layers, block 8, AdamW, dropout", "deeper", _PAGE_15),
-    Known(1.9310, "one layer mixed half and half with interpolated counts", "mixture", _PAGE_15),
-    Known(1.9203, "two layers mixed half and half with interpolated counts", "mixture", _PAGE_15),
+    Known(1.9815, "one layer, block 6, embedding 40, hidden 512, AdamW", "mlp", _PAGE_15),
+    Known(1.9545, "two layers, block 7, AdamW, dropout", "deeper", _PAGE_15),
+    Known(1.9330, "one layer mixed half and half with interpolated counts", "mixture", _PAGE_15),
+    Known(1.9185, "two layers mixed half and half with interpolated counts", "mixture", _PAGE_15),
     Known(1.92, "a transformer (about)", "deeper", "reported for the lecture's makemore", "other"),
     Known(2.0749, "interpolated counts, context 3", "counts", _COUNTED, "de-duplicated", 29_107),
     Known(2.0134, "interpolated counts, context 5", "counts", _COUNTED, "de-duplicated", 133_338),
@@ -281,7 +281,7 @@ class Ladder:
     clean split, `split_words` with seed 42.
 
     It is kept in the SQLite file in which a `TestVault` writes its openings, under the same rules. Several programs may
-    write at once. Raises OSError for a file that cannot be read or written. Taught in: notebook 13.
+    write at once. Raises OSError for a file that cannot be read or written. Taught in: page 13.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:

@@ -150,7 +150,7 @@ class Exercise:
     def check(self, *answers: object) -> None:
         """Print the verdict on an answer in one line. An exercise of the course, solved, is marked on the board.
 
-        The board is that of notebook 00. If it cannot be written, a second line says so, once in a kernel. An answer
+        The board is that of page 00. If it cannot be written, a second line says so, once in a kernel. An answer
         that takes long is not stopped, but a line says how to.
         """
         with patience(self.number):

@@ -1,4 +1,4 @@
-"""The exercise of notebook 00: a toy, to see how exercises work."""
+"""The exercise of page 00: a toy, to see how exercises work."""
 
 from mlp_lib.course.exercises.engine import Exercise, Wrong
 

@@ -1,4 +1,4 @@
-"""Exercises of notebook 01: words to contexts, how many of them there are, and finding a row that does not belong."""
+"""Exercises of page 01: words to contexts, how many of them there are, and finding a row that does not belong."""
 
 from collections.abc import Callable, Sequence
 

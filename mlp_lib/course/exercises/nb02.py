@@ -1,4 +1,4 @@
-"""Exercises of notebook 02: the lookup as a product, joining the embeddings, the hidden layer."""
+"""Exercises of page 02: the lookup as a product, joining the embeddings, the hidden layer."""
 
 from collections.abc import Callable
 from functools import partial

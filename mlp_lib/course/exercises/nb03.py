@@ -1,4 +1,4 @@
-"""Exercises of notebook 03: the longhand loss, what uniform guessing costs, the five tensors, a loss that is stable."""
+"""Exercises of page 03: the longhand loss, what uniform guessing costs, the five tensors, a loss that is stable."""
 
 import math
 from collections.abc import Callable
@@ -219,7 +219,7 @@ q2 = Exercise(
     ],
     also_right=[3.04, 3.0445, "3.04", torch.tensor(3.0445), torch.tensor(3.0445).numpy()[()], -math.log(1 / 21)],
     right="ln 21 = 3.0445 nats. A first loss of 9.2 is three times that: the network starts out sure, and wrong. "
-    "Notebook 14 repairs it.",
+    "Page 14 repairs it.",
     hints=[
         "Count the symbols first: how does the model say that a protein ends?",
         "If all symbols are equally likely, the right one always has the same probability, whatever it is.",
@@ -292,8 +292,7 @@ def _flat(names: str) -> Wrong:
 def _scaled(of: str, factor: float, how: str) -> Wrong:
     return Wrong(
         partial(_drawn, of=of, factor=factor),
-        f"{', '.join(of.split())} {how}: neither scale nor shift what `randn` gives; notebook 14 looks for a better "
-        "start",
+        f"{', '.join(of.split())} {how}: neither scale nor shift what `randn` gives; page 14 looks for a better start",
     )
 
 

@@ -1,4 +1,4 @@
-"""Exercises of notebook 04: somebody's training loop with two faults, the floor of a dataset, parameters that learn."""
+"""Exercises of page 04: somebody's training loop with two faults, the floor of a dataset, parameters that learn."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""Exercises of notebook 05: a minibatch from g, the exact loss in pieces, the angle between two gradients."""
+"""Exercises of page 05: a minibatch from g, the exact loss in pieces, the angle between two gradients."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Exercises of notebook 06: rates in powers of ten, and a sweep with three faults, to be repaired."""
+"""Exercises of page 06: rates in powers of ten, and a sweep with three faults, to be repaired."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Exercises of notebook 07: a split that stays, a diagnosis, a test set opened once, names that leak."""
+"""Exercises of page 07: a split that stays, a diagnosis, a test set opened once, names that leak."""
 
 import builtins
 import random

@@ -1,4 +1,4 @@
-"""Exercises of notebook 08: parameters counted, two sizes compared over seeds, and what to change next."""
+"""Exercises of page 08: parameters counted, two sizes compared over seeds, and what to change next."""
 
 import math
 import statistics

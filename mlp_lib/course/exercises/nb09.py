@@ -1,4 +1,4 @@
-"""Exercises of notebook 09: the neighbours of a character, a map by PCA, and how much of the spread it shows."""
+"""Exercises of page 09: the neighbours of a character, a map by PCA, and how much of the spread it shows."""
 
 import math
 from collections.abc import Callable

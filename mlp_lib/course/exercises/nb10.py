@@ -1,4 +1,4 @@
-"""Exercises of notebook 10: a mean in nats, equal sizes, a standard error, a paired difference."""
+"""Exercises of page 10: a mean in nats, equal sizes, a standard error, a paired difference."""
 
 import math
 import statistics

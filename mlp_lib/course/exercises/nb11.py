@@ -1,4 +1,4 @@
-"""Exercises of notebook 11: a smoothed curve, a slope for the learning rate, and four loss curves to be read."""
+"""Exercises of page 11: a smoothed curve, a slope for the learning rate, and four loss curves to be read."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Exercises of notebook 12: a sampling loop with three faults, to be repaired, and temperature."""
+"""Exercises of page 12: a sampling loop with three faults, to be repaired, and temperature."""
 
 import math
 import random
@@ -549,6 +549,6 @@ q2 = Exercise(
     hints=[
         "At T = 2 the difference between two logits should count half: what has to be divided?",
         "Divide first, then exponentiate, then divide each row by its sum.",
-        "A small T makes logits large: subtract the row's maximum before exp, as in notebook 03.",
+        "A small T makes logits large: subtract the row's maximum before exp, as in page 03.",
     ],
 )

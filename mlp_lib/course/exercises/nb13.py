@@ -1,4 +1,4 @@
-"""Exercises of notebook 13: rates drawn by their exponent, how many trials, a winner that may be reported, and E01."""
+"""Exercises of page 13: rates drawn by their exponent, how many trials, a winner that may be reported, and E01."""
 
 import math
 import types
@@ -402,7 +402,6 @@ q4 = Exercise(
         "Two knobs of this page are worth more than all others: the schedule of the rate, then one or three more "
         "characters of context.",
         "lr=lambda i: 0.5 * (1 - i / steps) with stepper=fast_steps, four characters of context and 30,000 steps.",
-        "Further up: five or six characters, a careful start, more steps, then more neurons. Notebooks 14 and 15 go "
-        "on.",
+        "Further up: five or six characters, a careful start, more steps, then more neurons. Pages 14 and 15 go on.",
     ],
 )

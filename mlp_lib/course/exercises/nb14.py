@@ -1,4 +1,4 @@
-"""Exercises of notebook 14: first losses explained, saturation computed, gradients that are zero, and E02 itself."""
+"""Exercises of page 14: first losses explained, saturation computed, gradients that are zero, and E02 itself."""
 
 import copy
 import functools
@@ -599,7 +599,7 @@ q4 = Exercise(
         "of that number, times 5/3, and make b1 small.",
         "Leave C as it is drawn. If C or W1 is 0 as well, no gradient gets through.",
         "For a trained network: MLP.from_tensors(*init(config, g)), then 30,000 steps with stepper=fast_steps and "
-        "lr=lambda i: 0.2 * (1 - i / steps). The 0.5 of notebook 13 was for the lecture's start; a careful one wants "
+        "lr=lambda i: 0.2 * (1 - i / steps). The 0.5 of page 13 was for the lecture's start; a careful one wants "
         "less.",
     ],
 )

@@ -1,4 +1,4 @@
-"""Exercises of notebook 15: counts filled up, direct connections, two models mixed, and E03 itself."""
+"""Exercises of page 15: counts filled up, direct connections, two models mixed, and E03 itself."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Exercises of notebook 16: multiply-adds of a step, the gradient of the look-up, the gradient of a relu layer."""
+"""Exercises of page 16: multiply-adds of a step, the gradient of the look-up, the gradient of a relu layer."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -4,7 +4,7 @@ The file is `exercises.json` in the user's data folder, or the one that the envi
 names. It holds the numbers of the solved exercises and when each was first solved, nothing of the answers; delete it to
 start over. Where the variable `CI` is set and no file is named, the record ends with the kernel.
 
-Taught in: notebook 00.
+Taught in: page 00.
 """
 
 import json

@@ -74,7 +74,7 @@ class PlotPanel(ipywidgets.VBox):
     sentence after "[no]", any other error as its name and first line after "[error]"; the last picture stays, and
     `error` has the error. `redraw()` may be called from any thread.
 
-    `figure` is what was drawn last, `readout` what was said, for tests and for saving. Taught in: notebook 00.
+    `figure` is what was drawn last, `readout` what was said, for tests and for saving. Taught in: page 00.
     """
 
     worker: Worker | None = None  # also for a panel whose making failed

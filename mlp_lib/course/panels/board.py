@@ -1,6 +1,6 @@
 """The exercises solved so far.
 
-Taught in: notebook 00.
+Taught in: page 00.
 """
 
 import time

@@ -1,6 +1,6 @@
 """The embedding as a map, at any moment of its training.
 
-Taught in: notebook 09.
+Taught in: page 09.
 """
 
 from collections.abc import Collection, Mapping

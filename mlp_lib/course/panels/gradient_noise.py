@@ -1,6 +1,6 @@
 """How well a minibatch points, and what it costs.
 
-Taught in: notebook 05.
+Taught in: page 05.
 """
 
 import copy

@@ -1,6 +1,6 @@
 """The start of a training: how large the random numbers are, and what that does to the first loss.
 
-Taught in: notebook 14.
+Taught in: page 14.
 """
 
 import math

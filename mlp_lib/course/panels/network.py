@@ -1,6 +1,6 @@
 """The network at work: the contexts of a word, one after another, through lookup, hidden layer and output.
 
-Taught in: notebook 00.
+Taught in: page 00.
 """
 
 import math

@@ -1,6 +1,6 @@
 """The sampling loop with its prefix, temperature and seed.
 
-Taught in: notebook 12.
+Taught in: page 12.
 """
 
 from collections.abc import Sequence

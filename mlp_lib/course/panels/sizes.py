@@ -1,6 +1,6 @@
 """How large should the network be? Sizes against train and dev loss, trained while you wait.
 
-Taught in: notebooks 07, 08 and 10.
+Taught in: pages 07, 08 and 10.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,6 +1,6 @@
 """Scores to probabilities to loss, and where float32 gives out.
 
-Taught in: notebook 03.
+Taught in: page 03.
 """
 
 import math
@@ -23,7 +23,7 @@ def softmax_panel() -> PlotPanel:
     """Drag each of four logits, and all of them together, and choose which is the right one.
 
     The picture shows the logits with the region where float32's exp overflows, and the probabilities by softmax
-    (bars) and by the longhand of notebook 03 (diamonds, missing where it gives nan). The readout has the loss in nats
+    (bars) and by the longhand of page 03 (diamonds, missing where it gives nan). The readout has the loss in nats
     both ways.
     """
     names = list(_LOGITS)
@@ -65,7 +65,7 @@ def softmax_panel() -> PlotPanel:
 
 
 def longhand(logits: Tensor) -> Tensor:
-    """Notebook 03's lines, overflow and all: probabilities (N, n) of logits (N, n) in their own dtype.
+    """Page 03's lines, overflow and all: probabilities (N, n) of logits (N, n) in their own dtype.
 
     >>> longhand(torch.tensor([[0.0, 100.0]]))
     tensor([[0., nan]])

@@ -1,6 +1,6 @@
 """The learning-rate sweep with sliders: range, steps, sweeps, smoothing, and what the rate read off is worth.
 
-Taught in: notebook 06.
+Taught in: page 06.
 """
 
 import copy

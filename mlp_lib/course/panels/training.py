@@ -1,6 +1,6 @@
 """A training run with buttons.
 
-Taught in: notebook 04 and notebook 11.
+Taught in: page 04 and page 11.
 """
 
 import itertools

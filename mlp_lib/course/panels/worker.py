@@ -40,7 +40,7 @@ class Worker:
     the waiting for a job, and the next command waits again.
 
     Making a worker closes the one that was made before under the same `name` in the same cell, so that running a cell
-    again leaves no thread. Taught in: notebook 06.
+    again leaves no thread. Taught in: page 06.
     """
 
     def __init__(self, name: str, on_end: Callable[[], object]) -> None:
