@@ -216,7 +216,6 @@ def test_another_run_is_not_found(ladder, what):
 def test_the_same_rates_written_in_another_way_are_the_same_run(ladder):
     grid(CONFIGS[:1], [7], lr=0.1, ladder=ladder)
     assert grid(CONFIGS[:1], [7], lr=lambda i: 0.1, ladder=ladder)[0].found
-    assert grid(CONFIGS[:1], [7], lr=constant, ladder=ladder)[0].found
 
 
 def test_a_run_that_blew_up_is_not_repeated(ladder):

@@ -14,6 +14,7 @@ import pytest
 from nbclient import NotebookClient
 from test_notebooks import parts
 
+from mlp_lib import load_words
 from nbval_tolerance import differences, tolerances_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -190,8 +191,10 @@ def test_cells_run_again_change_nothing_twice_each_and_then_in_any_order(path):
 
 
 @pytest.mark.parametrize("path", PATHS[1:13], ids=lambda p: p.stem[:2])
-def test_the_lectures_route_needs_nothing_from_the_sections_beyond_it(path):
-    """The head and the sections with a ▶, in a fresh kernel, with few steps: a learner who skips the rest."""
+def test_the_lectures_route_needs_nothing_from_the_sections_beyond_it(path, tmp_path, monkeypatch):
+    """The head and the sections with a ▶, in a fresh kernel, with few words and steps: a learner who skips the rest."""
+    (tmp_path / "words.txt").write_text("\n".join(load_words()[:1000]), encoding="ascii")
+    monkeypatch.setenv("MLP_LIB_WORDS", str(tmp_path / "words.txt"))
     notebook = nbformat.read(path, as_version=4)
     shortened(notebook)
     kept = [cell for kind, cell in parts(notebook) if kind != "beyond"]

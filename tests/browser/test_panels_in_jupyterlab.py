@@ -222,7 +222,7 @@ def test_board(panel):
     panel.wait_readout(r"^2 of \d+ exercises solved\. Next: 1\.1 \(")
     panel.moved(lambda: panel.choose("show", "page 01"), r"^2 of")
     panel.moved(lambda: panel.next_by_keys("show"), r"^2 of")
-    panel.moved(lambda: panel.choose("show", "all notebooks"), r"^2 of")
+    panel.moved(lambda: panel.choose("show", "all pages"), r"^2 of")
     panel.page.get_by_role("button", name="solve 1.1 elsewhere").click()
     panel.moved(lambda: panel.click("refresh"), r"^3 of \d+ exercises solved\. Next: 1\.3 \(")
     panel.click("forget all")

@@ -64,7 +64,7 @@ def board_panel() -> PlotPanel:
                 raise ValueError(str(error)) from error
 
     # "1" to "9" are shown as "01" to "09", as the notebooks are called.
-    options = [("all notebooks", _ALL), *((f"notebook {int(page):02}", page) for page in pages)]
+    options = [("all pages", _ALL), *((f"page {int(page):02}", page) for page in pages)]
     notebook = choice("show", options, _ALL)
     notebook.observe(lambda change: keep(), names="value")  # before the panel's own observer, which draws
     panel = PlotPanel(
