@@ -15,7 +15,7 @@ project = "The character-level MLP, step by step"
 html_title = "The character-level MLP"
 root_doc = "book/index"
 include_patterns = [
-    "book/*.md", "notebooks/*.ipynb", "README.md", "CONTRIBUTING.md", "data/README.md", "benchmarks/*.md",
+    "book/*.md", "notebooks/*.ipynb", "README.md", "CONTRIBUTING.md", "data/README.md", "docs/*.md", "benchmarks/*.md",
 ]  # fmt: skip
 exclude_patterns = [".*", "**/.ipynb_checkpoints", "book/_build", "dist"]
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_design", "edition"]
