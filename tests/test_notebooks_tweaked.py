@@ -40,6 +40,8 @@ LISTS = {
     "Arabic": invented("ف", 8, 300, 5),
     "Devanagari": [c + v for c in invented("क", 20, 20, 1) for v in ("", "\u093e", "\u093f\u0902", "ल\u0940")],
     "Korean": invented("가", 200, 300, 3),
+    "Cyrillic": invented("а", 32, 300, 8),
+    "Japanese": invented("ぁ", 80, 400, 4),
     "Chinese": invented("一", 400, 800, 3),
     "two thousand symbols": invented("一", 2000, 3000, 3),
     "one letter": ["a" * n for n in range(1, 10)] * 6,
