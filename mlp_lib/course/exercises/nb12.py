@@ -153,7 +153,7 @@ def _spelled(got: list[int], word: list[int], block_size: int) -> None:
     if got == word:
         return
     if got == [*word, 0]:
-        raise Refused(f"{said}: the 0 ends the word and is no part of it")
+        raise Refused(f"{said}: the 0 ends the word and is not part of it")
     if got == [0] * block_size + word:
         raise Refused(f"{said}: the zeros of the first context are no part of it")
     if got == word[: len(got)]:
@@ -345,7 +345,7 @@ q1 = Exercise(
     judge=_judge_sample,
     wrong=[
         Wrong(_without_g, "pass generator=g to torch.multinomial"),
-        Wrong(_with(keep_end=True), "the 0 ends the word and is no part of it"),
+        Wrong(_with(keep_end=True), "the 0 ends the word and is not part of it"),
         Wrong(
             _with(slide=lambda context, ix: context + [ix]), "it keeps its length, one symbol in and the oldest one out"
         ),
