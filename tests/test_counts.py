@@ -104,11 +104,18 @@ def test_interpolated_is_its_formula(context, strength):
 @pytest.mark.parametrize("make", [lambda: NGram(3), lambda: Interpolated(8)])
 def test_a_count_model_is_a_model(make):
     model = make().fit(X, Y, V)
-    expected = -target_probs(model, DEV_X, DEV_Y).log().mean().item()
+    of_targets = char_probs(model, DEV_X)[torch.arange(len(DEV_Y)), DEV_Y]
+    assert torch.equal(target_probs(model, DEV_X, DEV_Y), of_targets)
+    expected = -of_targets.log().mean().item()
     assert model.loss(DEV_X, DEV_Y) == pytest.approx(expected, abs=1e-12)
     assert eval_loss(model, DEV_X, DEV_Y) == pytest.approx(expected, abs=1e-12)
     assert torch.equal(char_probs(model, DEV_X), model.next_char_probs(DEV_X))
     assert len(sample_words(model, VOCAB, 3, g=torch.Generator().manual_seed(1))) == 3
+
+
+def test_rows_without_a_probability_are_told_when_targets_are_looked_up():
+    with pytest.raises(ValueError, match="NGram must give probabilities"):
+        target_probs(NGram(5, add=0).fit(X, Y, V), DEV_X, DEV_Y)
 
 
 def test_two_thousand_symbols_and_long_contexts():

@@ -315,9 +315,10 @@ def test_unforeseen_answer_gets_the_smallest_case_and_no_guess():
     assert q.evaluate(lambda x, g: x[:1]).message == (
         "[no] 9.1 for x [1, 2] and g seeded with 1 expected shape (2,), got shape (1,)"
     )
-    # As wrong as a known answer in one case of three, then in two of three.
-    once = q.evaluate(lambda x, g: x * (1 if x[0] == 1 else 3))
-    assert once.message == "[no] 9.1 for x [1, 2] and g seeded with 1 expected [2, 4], got [1, 2]"
+    # As wrong as a known answer in one case of three, and wrong or right in the others; then in two of three.
+    for other in (3, 2):
+        once = q.evaluate(lambda x, g, other=other: x * (1 if x[0] == 1 else other))
+        assert once.message == "[no] 9.1 for x [1, 2] and g seeded with 1 expected [2, 4], got [1, 2]"
     assert q.evaluate(lambda x, g: x * (1 if x[0] < 3 else 3)).message.endswith("got [1, 2]: it is not doubled")
     assert q.evaluate(lambda x, g: x * (2 if x[0] < 2 else 4)).message.endswith("got [8, 16]: doubled twice")
 

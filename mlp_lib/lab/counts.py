@@ -110,9 +110,13 @@ class _CountModel(nn.Module):
 
     def loss(self, X: Int[Tensor, "N block_size"], Y: Int[Tensor, " N"]) -> float:
         """The mean loss in nats over all examples: that of `eval_loss`, sooner, as only Y is looked up."""
+        return -self.target_probs(X, Y).log().mean().item()
+
+    def target_probs(self, X: Int[Tensor, "N block_size"], Y: Int[Tensor, " N"]) -> Float64[Tensor, " N"]:
+        """The probability of each Y after its context. Raises what `fit` raises, and ValueError before it."""
         check_examples(self, X, Y)
         self._check(X, Y)
-        return -self._probs(X.cpu(), Y.cpu()[:, None]).log().mean().item()
+        return self._probs(X.cpu(), Y.cpu()[:, None])[:, 0]
 
     def _check(self, X: Tensor, Y: Tensor) -> None:
         if self.vocab_size is None:
@@ -295,6 +299,10 @@ def target_probs(
     >>> target_probs(lambda X: torch.tensor([[0.9, 0.1]]).expand(len(X), 2), X, Y).tolist()
     [0.10000000149011612, 0.8999999761581421]
     """
+    if isinstance(model, _CountModel) and vocab_size in (None, model.vocab_size):
+        probs = model.target_probs(X, Y)
+        if (probs > 0).all():
+            return probs  # otherwise whole rows are looked up, and what is wrong with them is said
     return char_probs(model, X, vocab_size=vocab_size)[torch.arange(len(Y)), Y.cpu()]
 
 

@@ -213,7 +213,7 @@ class Exercise:
         seen = [self._see(answer, case, kernel) for case in self.cases]
         for fault in (s.fault for s in seen if s.fault):
             raise Refused(fault)
-        differing = [k for k in range(len(seen)) if not self._agree(seen[k], expected[k])]
+        differing = sorted(self._differing(seen))
         mistakes = [s.error for s in seen if isinstance(s.error, Refused)]
         forbidden = [name for name in self._forbid if any(name in used for used in seen[0].called)]
         if differing:
@@ -262,8 +262,13 @@ class Exercise:
         return self._all_seen(self.solve() if self.asks_for_value else self.solve)
 
     @functools.cached_property
-    def _known(self) -> list[tuple[Wrong, list[Seen]]]:
-        return [(wrong, self._all_seen(wrong.answer)) for wrong in self.wrong]
+    def _known(self) -> list[tuple[Wrong, list[Seen], set[int]]]:
+        """The wrong answers of the table, what each does, and the cases in which that is wrong."""
+        known = [(wrong, self._all_seen(wrong.answer)) for wrong in self.wrong]
+        return [(wrong, seen, self._differing(seen)) for wrong, seen in known]
+
+    def _differing(self, seen: list[Seen]) -> set[int]:
+        return {k for k in range(len(seen)) if not self._agree(seen[k], self._expected[k])}
 
     def _all_seen(self, answer: object) -> list[Seen]:
         with kept_kernel() as kernel:
@@ -287,11 +292,11 @@ class Exercise:
         no guess is better than one that may mislead.
         """
         likeness = []
-        for wrong, theirs in self._known:
+        for wrong, theirs, theirs_differing in self._known:
             agree = {k for k in range(len(seen)) if self._agree(seen[k], theirs[k])}
             if len(agree) == len(seen):
                 return wrong.says
-            telling = set(differing) | {k for k in range(len(seen)) if not self._agree(theirs[k], self._expected[k])}
+            telling = set(differing) | theirs_differing
             if differing[0] in agree:
                 likeness.append((len(agree & telling) / len(telling), wrong.says))
         likeness.sort(reverse=True)

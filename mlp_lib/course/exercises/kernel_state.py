@@ -103,7 +103,7 @@ class Kernel:
 
 
 def _equal(a: object, b: object) -> bool:
-    if isinstance(a, tuple):
+    if isinstance(a, tuple) and any(isinstance(part, np.ndarray) for part in a):  # NumPy's; Python's has 625 numbers
         return all(map(_equal, a, b))
     return bool((a == b).all()) if isinstance(a, Tensor | np.ndarray) else a == b
 
