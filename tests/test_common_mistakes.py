@@ -17,12 +17,12 @@ COMMON = {
     "one batch driven to 0": [("4.2", "cannot be right both times")],
     "train and dev exchanged, or a stale forward pass": [
         ("7.2", "dev lies 0.038 below train"),
-        ("7.2", "no trained network is so bad"),
+        ("7.2", "memorising would show in a low train loss"),
     ],
     "a list shuffled in place, again": [("7.1", "the list that was handed in is changed afterwards")],
     "view(-1, 6) after the sizes changed": [
-        ("2.2", "a 6 is written in it, so there are more rows than examples, and no error"),
-        ("2.2", "a 6 is written in it: block_size * n_embd follows from emb.shape"),
+        ("2.2", "a 6 is written in it, so there are more rows than examples, and no error is raised"),
+        ("2.2", "a 6, or a 2 for n_embd, written in it? block_size * n_embd follows from emb.shape"),
     ],
     "cat on dim 0, permute and reshape": [
         ("2.2", "the pieces stand below one another"),

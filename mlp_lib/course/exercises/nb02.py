@@ -203,10 +203,11 @@ q2 = Exercise(
         ),
         Wrong(
             lambda emb: emb.view(-1, 6),
-            "a 6 is written in it, so there are more rows than examples, and no error",
+            "a 6 is written in it, so there are more rows than examples, and no error is raised",
         ),
         Wrong(
-            lambda emb: emb.view(emb.shape[0], 6), "a 6 is written in it: block_size * n_embd follows from emb.shape"
+            lambda emb: emb.view(emb.shape[0], 6),
+            "is a 6, or a 2 for n_embd, written in it? block_size * n_embd follows from emb.shape",
         ),
         Wrong(lambda emb: emb.view(32, -1), "a number of examples is written in it: it is emb.shape[0]"),
         Wrong(partial(_first, 3), "only the first three characters were joined: there may be more"),
@@ -224,6 +225,7 @@ q2 = Exercise(
         Wrong(lambda emb: emb.flatten(), "everything is in one row: each example needs a row of its own"),
         Wrong(lambda emb: emb, "nothing was joined: each example still has a row per character"),
         Wrong(lambda emb: join(emb).tolist(), "no gradient reaches emb"),
+        Wrong(lambda emb: [e.flatten() for e in emb], "in a list of tensors: return one tensor, see torch.stack"),
         Wrong(lambda emb: emb.resize_(emb.shape[0], emb[0].numel()), "your answer changed its argument emb"),
         Wrong(lambda emb: join(emb) is None or None, "your function returned None"),
     ],
@@ -256,7 +258,8 @@ def hidden(joined: Tensor, W1: Tensor, b1: Tensor) -> Tensor:
 def _layer(n: int, inputs: int, n_hidden: int) -> Case:
     joined = torch.linspace(-1.0, 0.8, n * inputs).view(n, inputs)
     W1 = torch.linspace(0.7, -0.4, inputs * n_hidden).view(inputs, n_hidden)
-    said = f"for {n} example{'s' * (n > 1)} of {inputs} inputs and {n_hidden} neurons"
+    counted = [f"{k} {what}{'s' * (k > 1)}" for k, what in ((n, "example"), (inputs, "input"), (n_hidden, "neuron"))]
+    said = "for {} of {} and {}".format(*counted)
     return Case(joined, W1, torch.linspace(-0.6, 0.5, n_hidden), label=said)
 
 
@@ -301,7 +304,8 @@ q3 = Exercise(
         Wrong(lambda x, W, b: torch.tanh(x @ W), "the bias is missing"),
         Wrong(
             lambda x, W, b: torch.tanh(x @ W + b[:, None]),
-            "b1 goes down the column, a bias for each example, silently if there are as many neurons: add it as it is",
+            "b1 was added as a column, one bias per example, which raises no error if there are as many neurons: add "
+            "it as it is",
         ),
         Wrong(
             lambda x, W, b: torch.tanh(x @ W + (b[:, None] if len(x) == len(b) else b)),

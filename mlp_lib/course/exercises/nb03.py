@@ -208,9 +208,11 @@ q2 = Exercise(
         Wrong(math.log10(21), "that is log10, as the lecture plots it later: our losses are in nats"),
         Wrong(1 / 21, "that is the probability of each symbol: the loss is minus its logarithm"),
         Wrong(21, "that is the number of symbols: the loss is minus the logarithm of the probability of one"),
-        Wrong(
-            3, "two decimals are asked for: ln 20 and ln 21 both round to 3, and the boundary counts"
-        ),  # before ln 20
+        Wrong(  # before ln 20
+            3,
+            "if this is ln 20: a protein also has to end, so the boundary counts; if it is rounded, two decimals are "
+            "asked for",
+        ),
         Wrong(math.log(20), "that is for 20 symbols: a protein also has to end, so the boundary counts"),
         Wrong(math.log(22), "that is for 22 symbols: one boundary serves for the start and the end"),
         Wrong(math.log(27), "that is for the 27 symbols of the names: this model has other ones"),

@@ -591,8 +591,8 @@ q3 = Exercise(
     solution=make_parameters,
     observe=_made,
     cases=[
-        Case(torch.Generator().manual_seed(_SEED), 5, 3, 2, 4),
-        Case(torch.Generator().manual_seed(1), 27, 3, 2, 100),
+        Case(torch.Generator().manual_seed(_SEED), 5, 3, 2, 4, label="for the sizes 5, 3, 2, 4"),
+        Case(torch.Generator().manual_seed(1), 27, 3, 2, 100, label="for the sizes 27, 3, 2, 100"),
         Case(_advanced(_SEED), 60, 1, 5, 3, label="from a g that was drawn from before, for 60, 1, 5, 3"),
     ],
     wrong=[
@@ -608,7 +608,8 @@ q3 = Exercise(
         ),
         Wrong(
             _flag_then_remake,
-            "C.grad is None: requires_grad was set, and then C was made again without it. Set it last",
+            "C does not require a gradient: was it never set, or was C made again afterwards? Set it last, for all "
+            "five",
         ),
         Wrong(
             lambda g, *sizes: [p.clone() for p in make_parameters(g, *sizes)],
@@ -620,7 +621,10 @@ q3 = Exercise(
             "none of the five requires a gradient: loss.backward() would raise",
         ),
         Wrong(_unflagged_biases, "the biases require no gradient: all five are parameters"),
-        Wrong(partial(_scaled, by=(1, 1, 1, 1, 1)), "C has the size it was drawn with: make it a tenth of that"),
+        Wrong(
+            partial(_scaled, by=(1, 1, 1, 1, 1)),
+            "C has the size it was drawn with: make it a tenth of that (a new C does not change a list made before)",
+        ),
         Wrong(partial(_scaled, by=(0.1,) * 5), "all five are a tenth as large: only C was asked for"),
         Wrong(partial(_scaled, by=(10, 1, 1, 1, 1)), "C is ten times larger: make it ten times smaller"),
         Wrong(partial(_scaled, by=(0.1, 1, 0, 1, 0)), "the biases are 0: draw all five"),

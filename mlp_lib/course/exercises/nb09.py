@@ -250,7 +250,7 @@ def _mapped(answer: Callable[..., object], C: Tensor, k: int) -> object:
     moved = _turned(turned - turned.mean(0), wanted)
     if k > 1 and not _alike(turned, wanted) and _alike(moved, wanted):
         raise Refused(
-            "the directions are right, but the middle of the map is not 0: project the centred rows, whose mean is 0"
+            "the directions are right, but the rows were not centred for the product: project the centred rows, too"
         )
     return turned
 
@@ -346,7 +346,10 @@ q2 = Exercise(
             partial(_from, lambda C: 0),
             "the rows were not centred, so the first direction points from 0 to their middle: subtract C.mean(0) first",
         ),
-        Wrong(lambda C, k: C @ _svd(C - C.mean(0))[2][:k].T, "the middle of the map is not 0"),
+        Wrong(
+            lambda C, k: C @ _svd(C - C.mean(0))[2][:k].T,
+            "the rows were not centred for the product: project the centred rows, too",
+        ),
         Wrong(
             lambda C, k: (C - C.mean(0)) @ _svd(C)[2][:k].T,
             "the directions are those of the rows as they stand: centre before the svd, not after it",

@@ -429,7 +429,7 @@ q3 = Exercise(
             _with_slope(lambda z, dh: z.clamp(min=0)),
             "dh is multiplied by h itself: the slope right of 0 is 1, however large h is",
         ),
-        Wrong(_with_slope(lambda z, dh: dh > 0), "dh is masked by its own sign: what decides is where z was"),
+        Wrong(_with_slope(lambda z, dh: dh > 0), "dh is masked by its own sign: what decides is the sign of z"),
         Wrong(
             _with_slope(lambda z, dh: z <= 0), "the mask is the wrong way round: it lets the units through that gave 0"
         ),
@@ -439,6 +439,10 @@ q3 = Exercise(
         Wrong(_with_slope(lambda z, dh: z >= 0), "a unit that gave exactly 0 passes nothing back: z > 0, not z >= 0"),
         Wrong(_with_slope(lambda z, dh: z > 0.1), "units with a small positive z pass all of it back: z > 0"),
         Wrong(_with_slope(lambda z, dh: z > 1), "the mask lets through what is above 1: the curve bends at 0"),
+        Wrong(
+            _then(lambda demb, dW1, db1, B: (demb / B, dW1 / B, db1 / B)),
+            "everything is divided by the batch size: dh holds this division already",
+        ),
         Wrong(
             _then(lambda demb, dW1, db1, B: (demb, dW1 / B, db1 / B)),
             "that is a mean over the batch: dh holds the division by B already, so the rows are summed",
