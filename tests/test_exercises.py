@@ -172,7 +172,7 @@ def test_hints_come_in_steps_and_the_solution_is_shown(q, capsys):
     ],
 )
 def test_a_lookup_under_another_name_is_no_product(answer):
-    [q] = [q for q in EXERCISES if q.number == "2.1"]
+    [q] = [q for q in EXERCISES if q.number == "2.3"]
     assert "C was indexed" in q.evaluate(answer).message
 
 

@@ -1,4 +1,4 @@
-"""Exercises of page 02: the lookup as a product, joining the embeddings, the hidden layer."""
+"""Exercises of page 02: joining the embeddings, the hidden layer, the lookup as a product."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,150 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 
-# ---- 2.1 the lookup as a product -------------------------------------------------------------------------------------
-
-
-def one_hot_embed(X: Tensor, C: Tensor) -> Tensor:
-    """The rows of C for the indices X, by a matrix product; one_hot counts in int64, so it is made float first."""
-    onehot = F.one_hot(X, num_classes=C.shape[0]).float()  # (N, block_size, vocab_size)
-    return onehot @ C  # (N, block_size, n_embd)
-
-
-class _Lookups(TorchFunctionMode):
-    """Notes whether a table, under whatever name, is read by position or taken apart into rows in the mode."""
-
-    NAMES = ("__getitem__", "index_select", "embedding", "gather", "take", "take_along_dim", "index")
-
-    def __init__(self, table: Tensor) -> None:
-        super().__init__()
-        self.memory = table.untyped_storage().data_ptr()
-        self.rows = len(table)
-        self.seen = self.apart = False
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
-        kwargs = kwargs or {}
-        tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
-        if getattr(func, "__name__", "") in self.NAMES:
-            self.seen |= any(map(self._is_of_table, tensors))
-        out = func(*args, **kwargs)
-        pieces = [t for t in (out if isinstance(out, tuple | list) else [out]) if isinstance(t, Tensor)]
-        # a piece of whole columns has an entry of each row, so a multiple of their number
-        self.apart |= any(self._is_of_table(t) and t.numel() % self.rows for t in pieces)
-        return out
-
-    def _is_of_table(self, t: Tensor) -> bool:
-        try:
-            return t.untyped_storage().data_ptr() == self.memory
-        except NotImplementedError:  # a sparse tensor, or one inside vmap
-            return False
-
-
-def _without_lookup(answer: Callable[..., object], X: Tensor, C: Tensor) -> object:
-    with _Lookups(C) as watched:
-        got = answer(X, C)
-    if watched.seen:
-        raise Refused("C was indexed: the exercise is to reach its rows by a product with C")
-    if watched.apart:
-        raise Refused("C was taken apart into its rows, and they were picked: a product with C picks them as well")
-    return got
-
-
-def _hot(X: Tensor, C: Tensor) -> Tensor:
-    return F.one_hot(X, C.shape[0]).float()
-
-
-def _doubled(X: Tensor, C: Tensor) -> Tensor:
-    C *= 2
-    return one_hot_embed(X, C)
-
-
-def _from_a_list(X: Tensor, C: Tensor) -> Tensor:
-    rows = list(C)
-    return torch.stack([torch.stack([rows[i] for i in x]) for x in X.tolist()])
-
-
-class _Module(torch.nn.Module):
-    def forward(self, X: Tensor, C: Tensor) -> Tensor:
-        return torch.einsum("nkv,vd->nkd", (X[..., None] == torch.arange(len(C))).float(), C)
-
-
-_TABLE = torch.tensor([[0.5, 1.0], [10.0, 11.0], [20.0, 21.0], [30.0, 31.0], [40.0, 41.5]])  # (5, 2)
-
-q1 = Exercise(
-    "2.1",
-    "the lookup as a product",
-    solution=one_hot_embed,
-    observe=_without_lookup,
-    differentiable=True,
-    cases=[
-        Case(torch.tensor([[0, 4]]), _TABLE, label="for X [[0, 4]] and a table of 5 rows"),
-        Case(torch.tensor([[0, 1], [2, 0]]), _TABLE, label="for X [[0, 1], [2, 0]] and a table of 5 rows"),
-        Case(torch.tensor([[0, 1], [4, 2], [3, 3]]), _TABLE),
-        Case(torch.tensor([[0, 26, 13], [1, 2, 25]]), torch.arange(108.0).view(27, 4)),
-        Case(torch.arange(5).repeat(5, 1).t().contiguous(), _TABLE),  # as many rows, columns and symbols
-        Case(torch.tensor([[59], [1]]), torch.arange(60.0).view(60, 1)),
-    ],
-    wrong=[
-        Wrong(
-            lambda X, C: F.one_hot(X, C.shape[0]) @ C,
-            "F.one_hot gives int64 and C is float32: which method makes a tensor float?",
-        ),
-        Wrong(
-            lambda X, C: F.one_hot(X).float() @ C,
-            "one_hot counts the symbols up to the largest in X: give it num_classes",
-        ),
-        Wrong(
-            lambda X, C: F.one_hot(X, 27).float() @ C, "a number of symbols is written in it: take it from C.shape[0]"
-        ),
-        Wrong(
-            lambda X, C: _hot(X, C).sum(1) @ C, "the characters of a context were added up: each keeps a row of its own"
-        ),
-        Wrong(lambda X, C: _hot(X.flatten(), C) @ C, "the rows are there, but X has two axes and both should survive"),
-        Wrong(lambda X, C: _hot(X, C).flip(-1) @ C, "the 1 is in a place counted from the end"),
-        Wrong(
-            lambda X, C: (C.T @ _hot(X, C).transpose(1, 2)).contiguous(),
-            "rows and columns are exchanged: the one-hot rows stand on the left of the product",
-        ),
-        Wrong(
-            lambda X, C: (one_hot_embed(X, C)).flatten(1),
-            "the vectors of a context were joined: that comes later, with `join`",
-        ),
-        Wrong(_hot, "those are the one-hot rows: multiply them by C"),
-        Wrong(
-            lambda X, C: F.one_hot(X, C.shape[0]) @ C.long(),
-            "C was made whole numbers, and its fractions are gone: make the one-hot float instead",
-        ),
-        Wrong(lambda X, C: C[X], "C was indexed: the exercise is to reach its rows by a product with C"),
-        Wrong(
-            _from_a_list, "C was taken apart into its rows, and they were picked: a product with C picks them as well"
-        ),
-        Wrong(lambda X, C: one_hot_embed(X, C).detach(), "no gradient reaches C"),
-        Wrong(_doubled, "your answer changed its argument C"),
-        Wrong(lambda X, C: one_hot_embed(X, C) is None or None, "your function returned None"),
-    ],
-    also_right=[
-        _Module(),
-        lambda X, C: torch.eye(C.shape[0])[X] @ C,
-        lambda X, C: F.linear(_hot(X, C), C.T),
-        lambda X, C: torch.stack([_hot(X, C) @ column for column in C.T], -1),
-        lambda X, C: torch.zeros(*X.shape, len(C)).scatter_(2, X[..., None], 1.0).matmul(C),
-        partial(lambda make, X, C: make(X, C) @ C, _hot),
-        lambda X, C: torch.stack([torch.sparse.mm(_hot(x, C).to_sparse(), C) for x in X]),
-        lambda X, C: torch.vmap(lambda x: (x[:, None] == torch.arange(len(C))).float() @ C)(X),
-    ],
-    right="the product picks the same rows as C[X], for every table size tried, and a gradient reaches them.",
-    hints=[
-        "Build the one-hot vectors of the whole of X at once: F.one_hot adds an axis at the end, so (N, block_size) "
-        "becomes (N, block_size, vocab_size).",
-        "one_hot counts symbols only up to the largest index it sees, unless you give num_classes. The table knows "
-        "how many there are: C.shape[0].",
-        "A product wants both sides in one dtype, and one_hot gives int64. After .float(), `@ C` works on the last "
-        "axis of any number of axes.",
-    ],
-)
-
-
-# ---- 2.2 join the embeddings -----------------------------------------------------------------------------------------
+# ---- 2.1 join the embeddings -----------------------------------------------------------------------------------------
 
 
 def join(emb: Tensor) -> Tensor:
@@ -170,8 +27,8 @@ def _first(k: int, emb: Tensor) -> Tensor:
     return torch.cat([emb[:, i] for i in range(min(k, emb.shape[1]))], 1)
 
 
-q2 = Exercise(
-    "2.2",
+q1 = Exercise(
+    "2.1",
     "join the embeddings for any block_size",
     solution=join,
     differentiable=True,
@@ -247,7 +104,7 @@ q2 = Exercise(
 )
 
 
-# ---- 2.3 the hidden layer --------------------------------------------------------------------------------------------
+# ---- 2.2 the hidden layer --------------------------------------------------------------------------------------------
 
 
 def hidden(joined: Tensor, W1: Tensor, b1: Tensor) -> Tensor:
@@ -278,8 +135,8 @@ class _Layer(torch.nn.Module):
         return F.linear(joined, W1.T, b1).tanh()
 
 
-q3 = Exercise(
-    "2.3",
+q2 = Exercise(
+    "2.2",
     "the hidden layer",
     solution=hidden,
     differentiable=True,
@@ -368,5 +225,148 @@ q3 = Exercise(
         "Three steps, in this order: the product with W1, the bias, the squashing.",
         "joined @ W1 has shape (N, n_hidden). A bias of shape (n_hidden,) is aligned from the right without any help.",
         "torch.tanh takes the whole table at once and leaves its shape as it is.",
+    ],
+)
+
+
+# ---- 2.3 the lookup as a product -------------------------------------------------------------------------------------
+
+
+def one_hot_embed(X: Tensor, C: Tensor) -> Tensor:
+    """The rows of C for the indices X, by a matrix product; one_hot counts in int64, so it is made float first."""
+    onehot = F.one_hot(X, num_classes=C.shape[0]).float()  # (N, block_size, vocab_size)
+    return onehot @ C  # (N, block_size, n_embd)
+
+
+class _Lookups(TorchFunctionMode):
+    """Notes whether a table, under whatever name, is read by position or taken apart into rows in the mode."""
+
+    NAMES = ("__getitem__", "index_select", "embedding", "gather", "take", "take_along_dim", "index")
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.memory = table.untyped_storage().data_ptr()
+        self.rows = len(table)
+        self.seen = self.apart = False
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+        kwargs = kwargs or {}
+        tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
+        if getattr(func, "__name__", "") in self.NAMES:
+            self.seen |= any(map(self._is_of_table, tensors))
+        out = func(*args, **kwargs)
+        pieces = [t for t in (out if isinstance(out, tuple | list) else [out]) if isinstance(t, Tensor)]
+        # a piece of whole columns has an entry of each row, so a multiple of their number
+        self.apart |= any(self._is_of_table(t) and t.numel() % self.rows for t in pieces)
+        return out
+
+    def _is_of_table(self, t: Tensor) -> bool:
+        try:
+            return t.untyped_storage().data_ptr() == self.memory
+        except NotImplementedError:  # a sparse tensor, or one inside vmap
+            return False
+
+
+def _without_lookup(answer: Callable[..., object], X: Tensor, C: Tensor) -> object:
+    with _Lookups(C) as watched:
+        got = answer(X, C)
+    if watched.seen:
+        raise Refused("C was indexed: the exercise is to reach its rows by a product with C")
+    if watched.apart:
+        raise Refused("C was taken apart into its rows, and they were picked: a product with C picks them as well")
+    return got
+
+
+def _hot(X: Tensor, C: Tensor) -> Tensor:
+    return F.one_hot(X, C.shape[0]).float()
+
+
+def _doubled(X: Tensor, C: Tensor) -> Tensor:
+    C *= 2
+    return one_hot_embed(X, C)
+
+
+def _from_a_list(X: Tensor, C: Tensor) -> Tensor:
+    rows = list(C)
+    return torch.stack([torch.stack([rows[i] for i in x]) for x in X.tolist()])
+
+
+class _Module(torch.nn.Module):
+    def forward(self, X: Tensor, C: Tensor) -> Tensor:
+        return torch.einsum("nkv,vd->nkd", (X[..., None] == torch.arange(len(C))).float(), C)
+
+
+_TABLE = torch.tensor([[0.5, 1.0], [10.0, 11.0], [20.0, 21.0], [30.0, 31.0], [40.0, 41.5]])  # (5, 2)
+
+q3 = Exercise(
+    "2.3",
+    "the lookup as a product",
+    solution=one_hot_embed,
+    observe=_without_lookup,
+    differentiable=True,
+    cases=[
+        Case(torch.tensor([[0, 4]]), _TABLE, label="for X [[0, 4]] and a table of 5 rows"),
+        Case(torch.tensor([[0, 1], [2, 0]]), _TABLE, label="for X [[0, 1], [2, 0]] and a table of 5 rows"),
+        Case(torch.tensor([[0, 1], [4, 2], [3, 3]]), _TABLE),
+        Case(torch.tensor([[0, 26, 13], [1, 2, 25]]), torch.arange(108.0).view(27, 4)),
+        Case(torch.arange(5).repeat(5, 1).t().contiguous(), _TABLE),  # as many rows, columns and symbols
+        Case(torch.tensor([[59], [1]]), torch.arange(60.0).view(60, 1)),
+    ],
+    wrong=[
+        Wrong(
+            lambda X, C: F.one_hot(X, C.shape[0]) @ C,
+            "F.one_hot gives int64 and C is float32: which method makes a tensor float?",
+        ),
+        Wrong(
+            lambda X, C: F.one_hot(X).float() @ C,
+            "one_hot counts the symbols up to the largest in X: give it num_classes",
+        ),
+        Wrong(
+            lambda X, C: F.one_hot(X, 27).float() @ C, "a number of symbols is written in it: take it from C.shape[0]"
+        ),
+        Wrong(
+            lambda X, C: _hot(X, C).sum(1) @ C, "the characters of a context were added up: each keeps a row of its own"
+        ),
+        Wrong(lambda X, C: _hot(X.flatten(), C) @ C, "the rows are there, but X has two axes and both should survive"),
+        Wrong(lambda X, C: _hot(X, C).flip(-1) @ C, "the 1 is in a place counted from the end"),
+        Wrong(
+            lambda X, C: (C.T @ _hot(X, C).transpose(1, 2)).contiguous(),
+            "rows and columns are exchanged: the one-hot rows stand on the left of the product",
+        ),
+        Wrong(
+            lambda X, C: (one_hot_embed(X, C)).flatten(1),
+            "the vectors of a context were joined: that comes later, with `join`",
+        ),
+        Wrong(_hot, "those are the one-hot rows: multiply them by C"),
+        Wrong(
+            lambda X, C: F.one_hot(X, C.shape[0]) @ C.long(),
+            "C was made whole numbers, and its fractions are gone: make the one-hot float instead",
+        ),
+        Wrong(lambda X, C: C[X], "C was indexed: the exercise is to reach its rows by a product with C"),
+        Wrong(
+            _from_a_list, "C was taken apart into its rows, and they were picked: a product with C picks them as well"
+        ),
+        Wrong(lambda X, C: one_hot_embed(X, C).detach(), "no gradient reaches C"),
+        Wrong(_doubled, "your answer changed its argument C"),
+        Wrong(lambda X, C: one_hot_embed(X, C) is None or None, "your function returned None"),
+    ],
+    also_right=[
+        _Module(),
+        lambda X, C: torch.eye(C.shape[0])[X] @ C,
+        lambda X, C: F.linear(_hot(X, C), C.T),
+        lambda X, C: torch.stack([_hot(X, C) @ column for column in C.T], -1),
+        lambda X, C: torch.zeros(*X.shape, len(C)).scatter_(2, X[..., None], 1.0).matmul(C),
+        partial(lambda make, X, C: make(X, C) @ C, _hot),
+        lambda X, C: torch.stack([torch.sparse.mm(_hot(x, C).to_sparse(), C) for x in X]),
+        lambda X, C: torch.vmap(lambda x: (x[:, None] == torch.arange(len(C))).float() @ C)(X),
+    ],
+    right="the product picks the same rows as C[X], for every table size tried, and a gradient reaches them.",
+    hints=[
+        "Build the one-hot vectors of the whole of X at once: F.one_hot adds an axis at the end, so (N, block_size) "
+        "becomes (N, block_size, vocab_size).",
+        "one_hot counts symbols only up to the largest index it sees, unless you give num_classes. The table knows "
+        "how many there are: C.shape[0].",
+        "A product wants both sides in one dtype, and one_hot gives int64. After .float(), `@ C` works on the last "
+        "axis of any number of axes.",
     ],
 )
