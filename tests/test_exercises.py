@@ -172,7 +172,7 @@ def test_hints_come_in_steps_and_the_solution_is_shown(q, capsys):
     ],
 )
 def test_a_lookup_under_another_name_is_no_product(answer):
-    [q] = [q for q in EXERCISES if q.number == "2.1"]
+    [q] = [q for q in EXERCISES if q.number == "2.3"]
     assert "C was indexed" in q.evaluate(answer).message
 
 
@@ -327,7 +327,9 @@ def test_numbers_that_look_the_same_are_shown_apart():
     q = _exercise(solution=lambda x, g: x[0].item(), rtol=0, atol=0)
     assert q.evaluate(lambda x, g: x[0].item() + 1e-7).message.endswith("expected 1, got 1.0000001")
     table = _exercise(atol=0, rtol=0).evaluate(lambda x, g: 2 * x.double() + 1e-7)
-    assert table.message.endswith("entry [0] expected 2, got 2.0000001")
+    assert table.message.endswith("entry [0]: expected 2, got 2.0000001")
+    noise = _exercise(solution=lambda x, g: torch.stack([x[0], x[1] * 1e-12, x[1] * 0]).double())
+    assert noise.evaluate(lambda x, g: [3, 0, 0]).message.endswith("expected [1, 0, 0], got [3, 0, 0]")
 
 
 def test_sentence_with_fields_stands_alone():
@@ -355,6 +357,29 @@ def test_gradients_are_compared_where_they_matter():
         assert _exercise().evaluate(detached).status == "right"
     twisted = q.evaluate(lambda x, g: x + x.detach())
     assert "the result is right, but its gradient with respect to x is [0.5, 1.5], expected [1, 3]" in twisted.message
+
+
+def test_result_in_pieces_is_told_where_a_gradient_would_reach_the_argument():
+    q = _exercise(differentiable=True)
+    for pieces in (lambda x, g: [2 * v for v in x], lambda x, g: tuple(2 * x)):
+        assert "in a list of tensors: return one tensor" in q.evaluate(pieces).message
+        assert _exercise().evaluate(pieces).status == "right"
+
+
+def test_what_is_kept_from_call_to_call_is_told():
+    def keeping(x, g, seen=[]):  # noqa: B006 - the mistake
+        seen.append(x)
+        return 2 * sum(seen)
+
+    assert "the same call again gives another result, so something is kept" in _exercise().evaluate(keeping).message
+    assert "again" not in _exercise().evaluate(lambda x, g: torch.randn(2)).message
+
+
+def test_near_misses_have_a_sentence_of_their_own():
+    q = _exercise(atol=0.1, rtol=0, near="take more draws", wrong=[Wrong(lambda x, g: 2 * x + 0.25, "no quarter")])
+    assert q.evaluate(lambda x, g: 2 * x + 0.5).message.endswith(": take more draws")
+    assert "take more draws" not in q.evaluate(lambda x, g: 2 * x + 1.5).message
+    assert q.evaluate(lambda x, g: 2 * x + 0.25).message.endswith(": no quarter")
 
 
 def test_forbidden_function_is_found_in_helpers():
@@ -447,6 +472,7 @@ def test_matching_exercise_has_a_wrong_answer_for_each_report():
         "[no] 9.4 curve C is not 4 (four): it falls.",
     ]
     assert "number 2 is given 2 times" in q.evaluate([2, 2, 1]).message
+    assert "this gives each number its letter, 1 for A" in q.evaluate([3, 1, 2]).message
     for answer in ([math.inf, 2, 1], [2, 3], "abc", 5):
         assert "expected 3 numbers from 1 to 4, for A, B and C" in q.evaluate(answer).message
 

@@ -155,6 +155,8 @@ def test_has_the_standard_sections(path):
     tagged = [c for c in code_cells(notebook) if "parameters" in c.metadata.get("tags", [])]
     assert len(tagged) == 1, "one cell holds the numbers to play with"
     exercises = [c for c in code_cells(notebook) if "exercise" in c.metadata.get("tags", [])]
+    numbers = re.findall(r"^### Exercise \d+\.(\d+) ", text, re.M)
+    assert numbers == [str(k + 1) for k in range(len(exercises))], "numbered in reading order"
     assert all("not attempted yet" in "".join(o.get("text", "") for o in c.outputs) for c in exercises)
 
 

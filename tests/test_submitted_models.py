@@ -20,7 +20,7 @@ from mlp_lib.lab.fast import fast_steps
 from mlp_lib.lab.ladder import TestVault
 
 WORDS = load_words()
-SAID = r"\[ok\] 13\.4 train 1\.6295, dev 1\.9792 beats .*; next is .*\."
+SAID = r"\[ok\] 13\.3 train 1\.6295, dev 1\.9792 beats .*; next is .*\."
 SEEN_DEV = "this model has seen the dev names"
 SEEN_TEST = "This model has seen the test names"
 ORDER = "the answers leak in. The next row ends in this row's answer"
@@ -153,7 +153,7 @@ LEAKS = [
 
 @pytest.mark.parametrize(("make", "told"), LEAKS)
 def test_a_leak_is_told_and_opens_nothing(make, told, vault):
-    verdict = nb13.q4.evaluate(make(), "final")
+    verdict = nb13.q3.evaluate(make(), "final")
     assert verdict.status == "wrong", verdict.message
     assert re.search(told, verdict.message), verdict.message
     assert vault.openings == []
@@ -200,31 +200,31 @@ def test_the_list_and_the_split_are_those_of_the_page(monkeypatch):
     page = sys.modules["__main__"]
     own = tuple(WORDS[:20_000])
     model = counted("train", words=own)
-    before = nb13.q4.evaluate(model).message
+    before = nb13.q3.evaluate(model).message
     monkeypatch.setattr(page, "words", list(own), raising=False)
-    verdict = nb13.q4.evaluate(model)
+    verdict = nb13.q3.evaluate(model)
     assert verdict.status == "right"
     assert verdict.message != before
     assert " beats " not in verdict.message, "the ladder is about other lists"
-    assert SEEN_DEV in nb13.q4.evaluate(counted("all", words=own)).message
-    assert SEEN_DEV in nb13.q4.evaluate(counted("all")).message
+    assert SEEN_DEV in nb13.q3.evaluate(counted("all", words=own)).message
+    assert SEEN_DEV in nb13.q3.evaluate(counted("all")).message
     monkeypatch.setattr(page, "words", WORDS[::-1])  # shuffled in place: the split was made before
-    assert nb13.q4.evaluate(counted("train")).status == "right"
+    assert nb13.q3.evaluate(counted("train")).status == "right"
     monkeypatch.setattr(page, "words", "overwritten")
-    assert nb13.q4.evaluate(counted("train")).status == "right"
+    assert nb13.q3.evaluate(counted("train")).status == "right"
 
 
 def test_losses_of_other_lists_are_not_placed_on_the_ladder(monkeypatch, tmp_path, counts):
-    assert " beats " in nb13.q4.evaluate(counts).message
+    assert " beats " in nb13.q3.evaluate(counts).message
     (tmp_path / "words.txt").write_text("\n".join(WORDS))
     monkeypatch.setattr(sys.modules["__main__"], "words_file", str(tmp_path / "words.txt"), raising=False)
-    verdict = nb13.q4.evaluate(counts)
+    verdict = nb13.q3.evaluate(counts)
     assert verdict.status == "right"
     assert "dev 1.9792." in verdict.message
 
 
 def test_without_a_reason_the_test_set_stays_sealed(counts, vault):
-    verdict = nb13.q4.evaluate(counts)
+    verdict = nb13.q3.evaluate(counts)
     assert verdict.status == "right", verdict.message
     assert re.fullmatch(
         SAID + " The test set stays sealed; a reason, as the last argument, opens it, once", verdict.message
@@ -233,11 +233,11 @@ def test_without_a_reason_the_test_set_stays_sealed(counts, vault):
 
 
 def test_with_a_reason_it_is_opened_once_and_written_down(counts, vault):
-    first = nb13.q4.evaluate(counts, "my final model").message
+    first = nb13.q3.evaluate(counts, "my final model").message
     assert re.fullmatch(SAID + r" Test 1\.9887, seen once and written down: choose nothing by it", first)
     (opening,) = vault.openings
     assert (opening.reason, round(opening.loss, 4)) == ("E01: my final model", 1.9887)
-    again = nb13.q4.evaluate(counts, "another look").message
+    again = nb13.q3.evaluate(counts, "another look").message
     assert "The test set was opened for E01 on" in again
     assert "the loss was 1.9887: it stays closed now" in again
     assert len(vault.openings) == 1
@@ -245,13 +245,13 @@ def test_with_a_reason_it_is_opened_once_and_written_down(counts, vault):
 
 def test_a_model_that_is_not_good_enough_opens_nothing(vault):
     untrained = MLP(MLPConfig(), g=torch.Generator().manual_seed(1))
-    assert nb13.q4.evaluate(untrained, "a look").status == "wrong"
+    assert nb13.q3.evaluate(untrained, "a look").status == "wrong"
     assert vault.openings == []
 
 
 def test_who_has_seen_the_test_names_is_told(vault):
     model = counted("train", "test", context=4)
-    for q in (nb13.q4, nb15.q4):
+    for q in (nb13.q3, nb15.q4):
         verdict = q.evaluate(model, "final")
         assert verdict.status == "wrong"
         assert SEEN_TEST in verdict.message
@@ -259,7 +259,7 @@ def test_who_has_seen_the_test_names_is_told(vault):
 
 
 def test_each_exercise_opens_it_for_itself(counts, vault):
-    for q, answers in ((nb13.q4, (counts,)), (nb14.q4, (nb14.init, counts)), (nb15.q4, (counts,))):
+    for q, answers in ((nb13.q3, (counts,)), (nb14.q4, (nb14.init, counts)), (nb15.q4, (counts,))):
         verdict = q.evaluate(*answers, "final")
         assert verdict.status == "right", verdict.message
     assert "That is E02. train 1.6295, dev 1.9792 beats" in nb14.q4.evaluate(nb14.init, counts).message
@@ -270,14 +270,14 @@ def test_where_nothing_may_be_written_it_is_still_opened_only_once(counts, monke
     monkeypatch.delenv("MLP_LIB_LADDER", raising=False)
     monkeypatch.setenv("CI", "true")
     monkeypatch.setattr(submitted, "_of_this_process", [])
-    assert "Test 1.9887" in nb13.q4.evaluate(counts, "final").message
-    assert "it stays closed now" in nb13.q4.evaluate(counts, "final").message
+    assert "Test 1.9887" in nb13.q3.evaluate(counts, "final").message
+    assert "it stays closed now" in nb13.q3.evaluate(counts, "final").message
 
 
 def test_a_record_that_cannot_be_kept_leaves_it_sealed(counts, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MLP_LIB_LADDER", str(tmp_path / "file" / "ladder.sqlite"))
-    verdict = nb13.q4.evaluate(counts, "final")
+    verdict = nb13.q3.evaluate(counts, "final")
     assert verdict.status == "wrong"
     assert "the test set stays sealed: " in verdict.message
 
@@ -294,12 +294,12 @@ def test_a_model_in_training_mode_is_measured_in_evaluation_mode_and_left_as_it_
 
 def test_a_probability_of_zero_is_told():
     model = Table(lambda logits, X: torch.cat([logits[:, :26], torch.full((len(X), 1), -math.inf)], dim=1))
-    assert "the loss is inf" in nb13.q4.evaluate(model).message
+    assert "the loss is inf" in nb13.q3.evaluate(model).message
 
 
 def test_other_things_that_are_handed_in_for_a_model():
     class Result:
         model, losses = None, {}
 
-    assert "hand over its .model" in nb13.q4.evaluate(Result()).message
+    assert "hand over its .model" in nb13.q3.evaluate(Result()).message
     assert "hand over a trained model" in nb15.q4.evaluate("my model").message

@@ -69,6 +69,9 @@ def matched(answer: object, reports: Mapping[str, tuple[int, str]], statements: 
     if len(set(given)) < len(given):
         twice = next(n for n in given if given.count(n) > 1)
         raise Refused(f"number {twice} is given {given.count(twice)} times: each fits once")
+    right = [number for number, _ in reports.values()]
+    if given != right and [n in given and given.index(n) + 1 for n in range(1, len(right) + 1)] == right:
+        raise Refused(f"this gives each number its letter, 1 for {next(iter(reports))}: give each letter its number")
     for (name, (right, why)), n in zip(reports.items(), given, strict=True):
         if n != right:
             raise Refused(f"{wrong.format(name, n)} ({statements[n]}): {why}")

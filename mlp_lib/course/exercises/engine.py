@@ -98,7 +98,8 @@ class Exercise:
     Without `cases` the answer is a value: a number, a word, a list; `solution()` returns it, and a wrong answer of the
     table is a value. `observe(answer, *arguments)` replaces the plain call: for answers that are called twice, iterated
     or trained. It may raise Refused. `may_change` has the positions of the arguments that an answer is to change.
-    `differentiable` compares gradients too, `forbid` names torch functions that an answer may not call.
+    `differentiable` compares gradients too, `forbid` names torch functions that an answer may not call. `near` is the
+    sentence for numbers that miss by at most ten tolerances in every case, as a rough estimate does.
     `judge(*answers)` replaces all this where any correct random draw is right, or a trained model is measured: it
     returns the sentence for a right answer (None for `right`) or raises Refused; the table then serves the tests only.
 
@@ -130,6 +131,7 @@ class Exercise:
         may_change: Sequence[int] = (),
         differentiable: bool = False,
         forbid: Sequence[str] = (),
+        near: str = "",
     ) -> None:
         self.number, self.title, self.solve, self.hints, self.right = number, title, solution, list(hints), right
         self.cases, self.wrong, self.also_right = list(cases) or [Case()], list(wrong), list(also_right)
@@ -137,7 +139,7 @@ class Exercise:
         self._judge = judge
         self._observe = observe or ((lambda value: value) if self.asks_for_value else _call)
         self._tolerances = {"rtol": rtol, "atol": atol}
-        self._may_change, self._differentiable, self._forbid = may_change, differentiable, forbid
+        self._may_change, self._differentiable, self._forbid, self._near = may_change, differentiable, forbid, near
         self._names = list(inspect.signature(solution).parameters)
         self._call = f"q{number.split('.')[-1]}.check({solution.__name__})"
         self._hints_given = 0
@@ -222,7 +224,12 @@ class Exercise:
             if mistakes and not sentence:
                 raise mistakes[0]
             if sentence or not forbidden:
-                sentence = sentence or _about_chance(seen[k], expected[k])
+                sentence = (
+                    sentence
+                    or _about_chance(seen[k], expected[k])
+                    or self._about_misses(seen)
+                    or self._about_memory(seen[k], answer, self.cases[k], kernel)
+                )
                 raise Refused(self._told(self.cases[k], seen[k], expected[k], sentence))
         if forbidden:
             raise Refused(f"your answer calls {forbidden[0]}: here you write what stands inside it")
@@ -303,6 +310,21 @@ class Exercise:
         alone = len(likeness) == 1 or (len(likeness) > 1 and likeness[0][0] > likeness[1][0])
         return likeness[0][1] if alone and likeness[0][0] > 0.5 else ""
 
+    def _about_misses(self, seen: list[Seen]) -> str:
+        """The sentence `near`, if it fits."""
+        wide = {name: 10 * tolerance for name, tolerance in self._tolerances.items()}
+        pairs = zip(seen, self._expected, strict=True)
+        return self._near if all(s.error is None and same(s.value, e.value, **wide) for s, e in pairs) else ""
+
+    def _about_memory(self, seen: Seen, answer: object, case: Case, kernel: Kernel) -> str:
+        """The sentence for an answer that gives something else when it is called with the same arguments again."""
+        if self.asks_for_value or self._agree(self._see(answer, case, kernel), seen):
+            return ""
+        return (
+            "the same call again gives another result, so something is kept from call to call (a default such as "
+            "`seen=[]` is made once, for all calls) or drawn at random"
+        )
+
     def _told(self, case: Case, seen: Seen, expected: Seen, sentence: str) -> str:
         """The message for a case that went wrong, with the sentence, if there is one."""
         if seen.error is not None:
@@ -317,7 +339,7 @@ class Exercise:
             return f"{got}: {sentence or 'that is not it; hint() helps in steps'}"
         if seen.value is None:
             return f"{at} your function returned None where {wanted} is expected: is a `return` missing?"
-        return joined(f"{at} expected {wanted}, got {got}".lstrip(), sentence)
+        return joined(f"{at}{':' * bool(place)} expected {wanted}, got {got}".lstrip(), sentence)
 
     def _at(self, case: Case) -> str:
         """The case in words: "for logits [[0, 1]] and Y [0]"."""
@@ -353,8 +375,12 @@ class Exercise:
         leaves = [a.requires_grad_() for a in arguments if _can_carry_gradient(a)]
         try:
             out = self._observe(answer, *arguments)
+            if _in_pieces(out):
+                raise Refused("the numbers are right, but in a list of tensors: return one tensor, see torch.stack")
             weights = torch.linspace(0.5, 1.5, out.numel()).view(out.shape)  # else the gradients of a softmax cancel
             return list(torch.autograd.grad((out * weights).sum(), leaves, materialize_grads=True))
+        except Refused:
+            raise
         except Exception:  # it is no tensor, has no history, or the answer left torch on its way
             return None
 
@@ -377,6 +403,13 @@ def _call(answer: Callable[..., object], *arguments: object) -> object:
 
 def _can_carry_gradient(argument: object) -> bool:
     return isinstance(argument, Tensor) and argument.is_floating_point()
+
+
+def _in_pieces(value: object) -> bool:
+    """Whether it is a list, perhaps of lists, with tensors in it that a gradient goes through."""
+    if isinstance(value, list | tuple):
+        return any(_in_pieces(v) or (isinstance(v, Tensor) and v.requires_grad) for v in value)
+    return False
 
 
 def _about_chance(seen: Seen, expected: Seen) -> str:

@@ -163,7 +163,10 @@ q2 = Exercise(
         ),
         Wrong(lambda w, k: sum(len(v) + 2 for v in w), "two '.' per word are counted: only the one at its end"),
         Wrong(lambda w, k: sum(len(v) - k + 1 for v in w), "only windows wholly inside a word are counted"),
-        Wrong(lambda w, k: sum(max(0, len(v) + 1 - k) for v in w), "a context may begin before the word, in the '.'"),
+        Wrong(
+            lambda w, k: sum(max(0, len(v) + 1 - k) for v in w),
+            "a context may begin before the word: it is padded with '.'",
+        ),
         Wrong(lambda w, k: len(w), "that is the number of words: one word gives several examples"),
         Wrong(
             lambda w, k: sum(len(v) + 1 for v in set(w)), "a name that stands twice is counted once: it is read twice"

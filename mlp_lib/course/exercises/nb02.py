@@ -1,4 +1,4 @@
-"""Exercises of page 02: the lookup as a product, joining the embeddings, the hidden layer."""
+"""Exercises of page 02: joining the embeddings, the hidden layer, the lookup as a product."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,226 @@ from torch.overrides import TorchFunctionMode
 
 from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 
-# ---- 2.1 the lookup as a product -------------------------------------------------------------------------------------
+# ---- 2.1 join the embeddings -----------------------------------------------------------------------------------------
+
+
+def join(emb: Tensor) -> Tensor:
+    """One row per example: keep the first axis, and let view work out the length of the other."""
+    return emb.view(emb.shape[0], -1)  # (N, block_size * n_embd)
+
+
+def _numbered(*shape: int) -> Case:
+    emb = torch.arange(float(torch.Size(shape).numel())).view(shape)
+    return Case(emb, label=f"for emb of shape {shape}")
+
+
+def _first(k: int, emb: Tensor) -> Tensor:
+    return torch.cat([emb[:, i] for i in range(min(k, emb.shape[1]))], 1)
+
+
+q1 = Exercise(
+    "2.1",
+    "join the embeddings for any block_size",
+    solution=join,
+    differentiable=True,
+    cases=[
+        _numbered(2, 3, 2),
+        _numbered(4, 3, 4),
+        _numbered(1, 4, 2),
+        _numbered(3, 1, 3),
+        _numbered(7, 2, 1),
+        _numbered(4, 4, 4),
+        _numbered(32, 8, 24),
+    ],
+    wrong=[
+        Wrong(
+            lambda emb: torch.cat(torch.unbind(emb, 1), 0),
+            "the pieces stand below one another: along which axis are they joined?",
+        ),
+        Wrong(
+            lambda emb: emb.transpose(0, 1).reshape(emb.shape[0], -1),
+            "the shape is right, but the examples are mixed: which axis may not change its place?",
+        ),
+        Wrong(
+            lambda emb: emb.permute(0, 2, 1).reshape(emb.shape[0], -1),
+            "the order within a row is not right: the numbers of a character stay together",
+        ),
+        Wrong(
+            lambda emb: emb.flip(1).reshape(emb.shape[0], -1),
+            "the characters are in reverse: they keep the order of the context",
+        ),
+        Wrong(
+            lambda emb: emb.view(-1, 6),
+            "a 6 is written in it, so there are more rows than examples, and no error is raised",
+        ),
+        Wrong(
+            lambda emb: emb.view(emb.shape[0], 6),
+            "is a 6, or a 2 for n_embd, written in it? block_size * n_embd follows from emb.shape",
+        ),
+        Wrong(lambda emb: emb.view(32, -1), "a number of examples is written in it: it is emb.shape[0]"),
+        Wrong(partial(_first, 3), "only the first three characters were joined: there may be more"),
+        Wrong(
+            lambda emb: torch.cat([emb[:, 0, :], emb[:, 1, :], emb[:, 2, :]], 1),
+            "three positions are written in it: torch.unbind gives as many as there are",
+        ),
+        Wrong(partial(_first, 2), "only the first two characters were joined: take all"),
+        Wrong(lambda emb: emb.view(emb.shape[1], -1), "the number of rows comes from another axis than the first"),
+        Wrong(lambda emb: emb[:, :, 0], "one number for each character, but all of them belong in the row"),
+        Wrong(lambda emb: emb[:, -1], "that is the last character alone: all of the context belongs in the row"),
+        Wrong(lambda emb: emb.view(emb.shape[0], -1).T, "the table is transposed: the examples are its rows"),
+        Wrong(lambda emb: emb.sum(1), "the characters were added up: they stand side by side in a row"),
+        Wrong(lambda emb: emb.mean(1), "the characters were averaged, and their order is lost: join them"),
+        Wrong(lambda emb: emb.flatten(), "everything is in one row: each example needs a row of its own"),
+        Wrong(lambda emb: emb, "nothing was joined: each example still has a row per character"),
+        Wrong(lambda emb: join(emb).tolist(), "no gradient reaches emb"),
+        Wrong(lambda emb: [e.flatten() for e in emb], "in a list of tensors: return one tensor, see torch.stack"),
+        Wrong(lambda emb: emb.resize_(emb.shape[0], emb[0].numel()), "your answer changed its argument emb"),
+        Wrong(lambda emb: join(emb) is None or None, "your function returned None"),
+    ],
+    also_right=[
+        lambda emb: torch.cat(torch.unbind(emb, 1), 1),
+        lambda emb: emb.flatten(1),
+        lambda emb: torch.stack([e.flatten() for e in emb]),
+        lambda emb: torch.cat([emb[:, i, :] for i in range(emb.shape[1])], dim=1),
+        lambda emb: emb.reshape(-1, emb.shape[1] * emb.shape[2]),
+        torch.nn.Flatten(),
+    ],
+    right="right shape and right order for 1 to 8 characters of 1 to 24 numbers.",
+    hints=[
+        "The result has one row per example. Only one of the three axes of emb survives as it is: the first.",
+        "Both ways of this page work for any length: torch.cat over torch.unbind(emb, 1), or a view. "
+        "Neither needs a transpose.",
+        "view accepts one -1 for a length that it is to work out. Give it the length that you know for certain.",
+    ],
+)
+
+
+# ---- 2.2 the hidden layer --------------------------------------------------------------------------------------------
+
+
+def hidden(joined: Tensor, W1: Tensor, b1: Tensor) -> Tensor:
+    """The hidden layer; b1 (n_hidden,) is aligned from the right, so every row gets the same bias."""
+    return torch.tanh(joined @ W1 + b1)  # (N, n_hidden)
+
+
+def _layer(n: int, inputs: int, n_hidden: int) -> Case:
+    joined = torch.linspace(-1.0, 0.8, n * inputs).view(n, inputs)
+    W1 = torch.linspace(0.7, -0.4, inputs * n_hidden).view(inputs, n_hidden)
+    counted = [f"{k} {what}{'s' * (k > 1)}" for k, what in ((n, "example"), (inputs, "input"), (n_hidden, "neuron"))]
+    said = "for {} of {} and {}".format(*counted)
+    return Case(joined, W1, torch.linspace(-0.6, 0.5, n_hidden), label=said)
+
+
+def _by_exp(z: Tensor, sign: int) -> Tensor:
+    e = (sign * 2 * z).exp()
+    return sign * (e - 1) / (e + 1)
+
+
+def _bias_added_to_the_weights(joined: Tensor, W1: Tensor, b1: Tensor) -> Tensor:
+    W1 += b1
+    return torch.tanh(joined @ W1)
+
+
+class _Layer(torch.nn.Module):
+    def forward(self, joined: Tensor, W1: Tensor, b1: Tensor) -> Tensor:
+        return F.linear(joined, W1.T, b1).tanh()
+
+
+q2 = Exercise(
+    "2.2",
+    "the hidden layer",
+    solution=hidden,
+    differentiable=True,
+    cases=[
+        _layer(1, 1, 1),
+        _layer(2, 3, 4),
+        _layer(3, 2, 3),  # as many neurons as examples: a misplaced bias is silent
+        _layer(4, 6, 10),
+        _layer(3, 3, 3),
+        _layer(1, 5, 2),
+        Case(
+            torch.tensor([[100.0, 0.0], [-100.0, 1.0], [0.0, 0.5]]),
+            torch.eye(2),
+            torch.zeros(2),
+            label="for preactivations of 100 and -100",
+        ),
+    ],
+    wrong=[
+        Wrong(
+            lambda x, W, b: x @ W + b, "these are the preactivations: the squashing into (-1, 1) is missing, torch.tanh"
+        ),
+        Wrong(lambda x, W, b: torch.tanh(x @ W), "the bias is missing"),
+        Wrong(
+            lambda x, W, b: torch.tanh(x @ W + b[:, None]),
+            "b1 was added as a column, one bias per example, which raises no error if there are as many neurons: add "
+            "it as it is",
+        ),
+        Wrong(
+            lambda x, W, b: torch.tanh(x @ W + (b[:, None] if len(x) == len(b) else b)),
+            "b1 was turned into a column here: each neuron has its own bias",
+        ),
+        Wrong(lambda x, W, b: torch.tanh(x @ W + b[0]), "all neurons got the first bias: each has its own"),
+        Wrong(
+            lambda x, W, b: torch.tanh(x @ W) + b, "the bias was added after tanh, so h leaves the range from -1 to 1"
+        ),
+        Wrong(
+            lambda x, W, b: torch.sigmoid(x @ W + b),
+            "this is the sigmoid, from 0 to 1: the lecture's layer uses tanh, from -1 to 1",
+        ),
+        Wrong(lambda x, W, b: torch.relu(x @ W + b), "this is relu: the lecture's layer uses tanh"),
+        Wrong(lambda x, W, b: (x @ W + b).clamp(-1, 1), "the sums were cut off at -1 and 1: tanh bends them"),
+        Wrong(lambda x, W, b: torch.tanh(x) @ W + b, "tanh was applied to the inputs: it comes last"),
+        Wrong(lambda x, W, b: torch.tanh(x @ W - b), "the bias was subtracted"),
+        Wrong(
+            lambda x, W, b: torch.tanh((x @ W + b).sum(1)),
+            "the neurons were added up: each example has a number per neuron",
+        ),
+        Wrong(
+            lambda x, W, b: torch.tanh(x * W + b),
+            "`*` multiplies entry by entry: `@` sums over the inputs",
+        ),
+        Wrong(
+            lambda x, W, b: torch.tanh(W @ x + b),
+            "the sides are exchanged: the examples stand on the left, joined @ W1",
+        ),
+        Wrong(
+            lambda x, W, b: torch.tanh(x @ W.T + b), "W1 is transposed: it has a row per input and a column per neuron"
+        ),
+        Wrong(
+            lambda x, W, b: _by_exp(x @ W + b, 1),
+            "exp(2z) is inf in float32 from z of about 44, and inf / inf is nan: use torch.tanh",
+        ),
+        Wrong(
+            lambda x, W, b: _by_exp(x @ W + b, -1),
+            "exp(-2z) is inf in float32 below z of about -44, and inf / inf is nan: use torch.tanh",
+        ),
+        Wrong(
+            lambda x, W, b: (x @ W + b).sinh() / (x @ W + b).cosh(),
+            "sinh and cosh are inf in float32 above 89, and inf / inf is nan: use torch.tanh",
+        ),
+        Wrong(lambda x, W, b: torch.tensor(hidden(x, W, b).tolist()), "no gradient reaches joined"),
+        Wrong(_bias_added_to_the_weights, "your answer changed its argument W1"),
+        Wrong(lambda x, W, b: hidden(x, W, b) is None or None, "your function returned None"),
+    ],
+    also_right=[
+        _Layer(),
+        lambda x, W, b: 2 * torch.sigmoid(2 * (x @ W + b)) - 1,
+        lambda x, W, b: torch.addmm(b, x, W).tanh_(),
+        lambda x, W, b: ((x[:, :, None] * W).sum(1) + b).tanh(),
+        lambda x, W, b: torch.stack([torch.tanh(row @ W + b) for row in x]),
+        lambda x, W, b: torch.tanh(torch.einsum("ni,ij->nj", x, W) + b.expand(len(x), -1)),
+        partial(lambda squash, x, W, b: squash(x @ W + b[None]), torch.tanh),
+    ],
+    right="h is right and trainable, also where as many examples as neurons would hide a misplaced bias.",
+    hints=[
+        "Three steps, in this order: the product with W1, the bias, the squashing.",
+        "joined @ W1 has shape (N, n_hidden). A bias of shape (n_hidden,) is aligned from the right without any help.",
+        "torch.tanh takes the whole table at once and leaves its shape as it is.",
+    ],
+)
+
+
+# ---- 2.3 the lookup as a product -------------------------------------------------------------------------------------
 
 
 def one_hot_embed(X: Tensor, C: Tensor) -> Tensor:
@@ -79,8 +298,8 @@ class _Module(torch.nn.Module):
 
 _TABLE = torch.tensor([[0.5, 1.0], [10.0, 11.0], [20.0, 21.0], [30.0, 31.0], [40.0, 41.5]])  # (5, 2)
 
-q1 = Exercise(
-    "2.1",
+q3 = Exercise(
+    "2.3",
     "the lookup as a product",
     solution=one_hot_embed,
     observe=_without_lookup,
@@ -149,220 +368,5 @@ q1 = Exercise(
         "how many there are: C.shape[0].",
         "A product wants both sides in one dtype, and one_hot gives int64. After .float(), `@ C` works on the last "
         "axis of any number of axes.",
-    ],
-)
-
-
-# ---- 2.2 join the embeddings -----------------------------------------------------------------------------------------
-
-
-def join(emb: Tensor) -> Tensor:
-    """One row per example: keep the first axis, and let view work out the length of the other."""
-    return emb.view(emb.shape[0], -1)  # (N, block_size * n_embd)
-
-
-def _numbered(*shape: int) -> Case:
-    emb = torch.arange(float(torch.Size(shape).numel())).view(shape)
-    return Case(emb, label=f"for emb of shape {shape}")
-
-
-def _first(k: int, emb: Tensor) -> Tensor:
-    return torch.cat([emb[:, i] for i in range(min(k, emb.shape[1]))], 1)
-
-
-q2 = Exercise(
-    "2.2",
-    "join the embeddings for any block_size",
-    solution=join,
-    differentiable=True,
-    cases=[
-        _numbered(2, 3, 2),
-        _numbered(4, 3, 4),
-        _numbered(1, 4, 2),
-        _numbered(3, 1, 3),
-        _numbered(7, 2, 1),
-        _numbered(4, 4, 4),
-        _numbered(32, 8, 24),
-    ],
-    wrong=[
-        Wrong(
-            lambda emb: torch.cat(torch.unbind(emb, 1), 0),
-            "the pieces stand below one another: along which axis are they joined?",
-        ),
-        Wrong(
-            lambda emb: emb.transpose(0, 1).reshape(emb.shape[0], -1),
-            "the shape is right, but the examples are mixed: which axis may not change its place?",
-        ),
-        Wrong(
-            lambda emb: emb.permute(0, 2, 1).reshape(emb.shape[0], -1),
-            "the order within a row is not right: the numbers of a character stay together",
-        ),
-        Wrong(
-            lambda emb: emb.flip(1).reshape(emb.shape[0], -1),
-            "the characters are in reverse: they keep the order of the context",
-        ),
-        Wrong(
-            lambda emb: emb.view(-1, 6),
-            "a 6 is written in it, so there are more rows than examples, and no error",
-        ),
-        Wrong(
-            lambda emb: emb.view(emb.shape[0], 6), "a 6 is written in it: block_size * n_embd follows from emb.shape"
-        ),
-        Wrong(lambda emb: emb.view(32, -1), "a number of examples is written in it: it is emb.shape[0]"),
-        Wrong(partial(_first, 3), "only the first three characters were joined: there may be more"),
-        Wrong(
-            lambda emb: torch.cat([emb[:, 0, :], emb[:, 1, :], emb[:, 2, :]], 1),
-            "three positions are written in it: torch.unbind gives as many as there are",
-        ),
-        Wrong(partial(_first, 2), "only the first two characters were joined: take all"),
-        Wrong(lambda emb: emb.view(emb.shape[1], -1), "the number of rows comes from another axis than the first"),
-        Wrong(lambda emb: emb[:, :, 0], "one number for each character, but all of them belong in the row"),
-        Wrong(lambda emb: emb[:, -1], "that is the last character alone: all of the context belongs in the row"),
-        Wrong(lambda emb: emb.view(emb.shape[0], -1).T, "the table is transposed: the examples are its rows"),
-        Wrong(lambda emb: emb.sum(1), "the characters were added up: they stand side by side in a row"),
-        Wrong(lambda emb: emb.mean(1), "the characters were averaged, and their order is lost: join them"),
-        Wrong(lambda emb: emb.flatten(), "everything is in one row: each example needs a row of its own"),
-        Wrong(lambda emb: emb, "nothing was joined: each example still has a row per character"),
-        Wrong(lambda emb: join(emb).tolist(), "no gradient reaches emb"),
-        Wrong(lambda emb: emb.resize_(emb.shape[0], emb[0].numel()), "your answer changed its argument emb"),
-        Wrong(lambda emb: join(emb) is None or None, "your function returned None"),
-    ],
-    also_right=[
-        lambda emb: torch.cat(torch.unbind(emb, 1), 1),
-        lambda emb: emb.flatten(1),
-        lambda emb: torch.stack([e.flatten() for e in emb]),
-        lambda emb: torch.cat([emb[:, i, :] for i in range(emb.shape[1])], dim=1),
-        lambda emb: emb.reshape(-1, emb.shape[1] * emb.shape[2]),
-        torch.nn.Flatten(),
-    ],
-    right="right shape and right order for 1 to 8 characters of 1 to 24 numbers.",
-    hints=[
-        "The result has one row per example. Only one of the three axes of emb survives as it is: the first.",
-        "Both ways of this page work for any length: torch.cat over torch.unbind(emb, 1), or a view. "
-        "Neither needs a transpose.",
-        "view accepts one -1 for a length that it is to work out. Give it the length that you know for certain.",
-    ],
-)
-
-
-# ---- 2.3 the hidden layer --------------------------------------------------------------------------------------------
-
-
-def hidden(joined: Tensor, W1: Tensor, b1: Tensor) -> Tensor:
-    """The hidden layer; b1 (n_hidden,) is aligned from the right, so every row gets the same bias."""
-    return torch.tanh(joined @ W1 + b1)  # (N, n_hidden)
-
-
-def _layer(n: int, inputs: int, n_hidden: int) -> Case:
-    joined = torch.linspace(-1.0, 0.8, n * inputs).view(n, inputs)
-    W1 = torch.linspace(0.7, -0.4, inputs * n_hidden).view(inputs, n_hidden)
-    said = f"for {n} example{'s' * (n > 1)} of {inputs} inputs and {n_hidden} neurons"
-    return Case(joined, W1, torch.linspace(-0.6, 0.5, n_hidden), label=said)
-
-
-def _by_exp(z: Tensor, sign: int) -> Tensor:
-    e = (sign * 2 * z).exp()
-    return sign * (e - 1) / (e + 1)
-
-
-def _bias_added_to_the_weights(joined: Tensor, W1: Tensor, b1: Tensor) -> Tensor:
-    W1 += b1
-    return torch.tanh(joined @ W1)
-
-
-class _Layer(torch.nn.Module):
-    def forward(self, joined: Tensor, W1: Tensor, b1: Tensor) -> Tensor:
-        return F.linear(joined, W1.T, b1).tanh()
-
-
-q3 = Exercise(
-    "2.3",
-    "the hidden layer",
-    solution=hidden,
-    differentiable=True,
-    cases=[
-        _layer(1, 1, 1),
-        _layer(2, 3, 4),
-        _layer(3, 2, 3),  # as many neurons as examples: a misplaced bias is silent
-        _layer(4, 6, 10),
-        _layer(3, 3, 3),
-        _layer(1, 5, 2),
-        Case(
-            torch.tensor([[100.0, 0.0], [-100.0, 1.0], [0.0, 0.5]]),
-            torch.eye(2),
-            torch.zeros(2),
-            label="for preactivations of 100 and -100",
-        ),
-    ],
-    wrong=[
-        Wrong(
-            lambda x, W, b: x @ W + b, "these are the preactivations: the squashing into (-1, 1) is missing, torch.tanh"
-        ),
-        Wrong(lambda x, W, b: torch.tanh(x @ W), "the bias is missing"),
-        Wrong(
-            lambda x, W, b: torch.tanh(x @ W + b[:, None]),
-            "b1 goes down the column, a bias for each example, silently if there are as many neurons: add it as it is",
-        ),
-        Wrong(
-            lambda x, W, b: torch.tanh(x @ W + (b[:, None] if len(x) == len(b) else b)),
-            "b1 was turned into a column here: each neuron has its own bias",
-        ),
-        Wrong(lambda x, W, b: torch.tanh(x @ W + b[0]), "all neurons got the first bias: each has its own"),
-        Wrong(
-            lambda x, W, b: torch.tanh(x @ W) + b, "the bias was added after tanh, so h leaves the range from -1 to 1"
-        ),
-        Wrong(
-            lambda x, W, b: torch.sigmoid(x @ W + b),
-            "this is the sigmoid, from 0 to 1: the lecture's layer uses tanh, from -1 to 1",
-        ),
-        Wrong(lambda x, W, b: torch.relu(x @ W + b), "this is relu: the lecture's layer uses tanh"),
-        Wrong(lambda x, W, b: (x @ W + b).clamp(-1, 1), "the sums were cut off at -1 and 1: tanh bends them"),
-        Wrong(lambda x, W, b: torch.tanh(x) @ W + b, "tanh was applied to the inputs: it comes last"),
-        Wrong(lambda x, W, b: torch.tanh(x @ W - b), "the bias was subtracted"),
-        Wrong(
-            lambda x, W, b: torch.tanh((x @ W + b).sum(1)),
-            "the neurons were added up: each example has a number per neuron",
-        ),
-        Wrong(
-            lambda x, W, b: torch.tanh(x * W + b),
-            "`*` multiplies entry by entry: `@` sums over the inputs",
-        ),
-        Wrong(
-            lambda x, W, b: torch.tanh(W @ x + b),
-            "the sides are exchanged: the examples stand on the left, joined @ W1",
-        ),
-        Wrong(
-            lambda x, W, b: torch.tanh(x @ W.T + b), "W1 is transposed: it has a row per input and a column per neuron"
-        ),
-        Wrong(
-            lambda x, W, b: _by_exp(x @ W + b, 1),
-            "exp(2z) is inf in float32 from z of about 44, and inf / inf is nan: use torch.tanh",
-        ),
-        Wrong(
-            lambda x, W, b: _by_exp(x @ W + b, -1),
-            "exp(-2z) is inf in float32 below z of about -44, and inf / inf is nan: use torch.tanh",
-        ),
-        Wrong(
-            lambda x, W, b: (x @ W + b).sinh() / (x @ W + b).cosh(),
-            "sinh and cosh are inf in float32 above 89, and inf / inf is nan: use torch.tanh",
-        ),
-        Wrong(lambda x, W, b: torch.tensor(hidden(x, W, b).tolist()), "no gradient reaches joined"),
-        Wrong(_bias_added_to_the_weights, "your answer changed its argument W1"),
-        Wrong(lambda x, W, b: hidden(x, W, b) is None or None, "your function returned None"),
-    ],
-    also_right=[
-        _Layer(),
-        lambda x, W, b: 2 * torch.sigmoid(2 * (x @ W + b)) - 1,
-        lambda x, W, b: torch.addmm(b, x, W).tanh_(),
-        lambda x, W, b: ((x[:, :, None] * W).sum(1) + b).tanh(),
-        lambda x, W, b: torch.stack([torch.tanh(row @ W + b) for row in x]),
-        lambda x, W, b: torch.tanh(torch.einsum("ni,ij->nj", x, W) + b.expand(len(x), -1)),
-        partial(lambda squash, x, W, b: squash(x @ W + b[None]), torch.tanh),
-    ],
-    right="h is right and trainable, also where as many examples as neurons would hide a misplaced bias.",
-    hints=[
-        "Three steps, in this order: the product with W1, the bias, the squashing.",
-        "joined @ W1 has shape (N, n_hidden). A bias of shape (n_hidden,) is aligned from the right without any help.",
-        "torch.tanh takes the whole table at once and leaves its shape as it is.",
     ],
 )

@@ -1,4 +1,4 @@
-"""Exercises of page 04: somebody's training loop with two faults, the floor of a dataset, parameters that learn."""
+"""Exercises of page 04: parameters that learn, somebody's training loop with two faults, the floor of a dataset."""
 
 import copy
 import math
@@ -25,7 +25,194 @@ def _forward(parameters: Sequence[Tensor], X: Tensor, squash: Callable[[Tensor],
     return squash(C[X].flatten(1) @ W1 + b1) @ W2 + b2
 
 
-# ---- 4.1 somebody's loop ---------------------------------------------------------------------------------------------
+# ---- 4.1 parameters that can learn -----------------------------------------------------------------------------------
+
+
+def make_parameters(g: torch.Generator, vocab_size: int, block_size: int, n_embd: int, n_hidden: int) -> list[Tensor]:
+    """C, W1, b1, W2, b2 drawn from `g`, C a tenth as large, each a leaf that requires a gradient."""
+    C = torch.randn((vocab_size, n_embd), generator=g) * 0.1
+    W1 = torch.randn((block_size * n_embd, n_hidden), generator=g)
+    b1 = torch.randn(n_hidden, generator=g)
+    W2 = torch.randn((n_hidden, vocab_size), generator=g)
+    b2 = torch.randn(vocab_size, generator=g)
+    parameters = [C, W1, b1, W2, b2]
+    for p in parameters:
+        p.requires_grad = True  # last: what is computed from a flagged tensor is not a leaf
+    return parameters
+
+
+def _gradient(t: Tensor) -> Tensor | None:
+    return t.grad if t.is_leaf or t.retains_grad else None  # torch warns where another's is asked for
+
+
+def _made(answer: Callable[..., object], g: torch.Generator, *sizes: int) -> object:
+    """The five tensors, their type, and which of them have a gradient after a backward pass."""
+    made = answer(g, *sizes)
+    made = list(made) if isinstance(made, torch.nn.ParameterList) else made
+    if isinstance(made, Tensor) or not isinstance(made, Sequence) or len(made) != 5:
+        raise Refused("expected a list of the five tensors C, W1, b1, W2, b2")
+    if not all(isinstance(t, Tensor) for t in made):
+        raise Refused("expected five tensors, got " + ", ".join(type(t).__name__ for t in made))
+    tensors = dict(zip(_NAMES, made, strict=True))
+    for name, shape in MLPConfig(*sizes).shapes.items():
+        if tuple(tensors[name].shape) not in (shape, (1, *shape[-1:])):  # a bias may be a row
+            raise Refused(
+                f"for vocab_size {sizes[0]}, block_size {sizes[1]}, n_embd {sizes[2]} and n_hidden {sizes[3]} {name} "
+                f"has shape {tuple(tensors[name].shape)}, expected {shape}"
+            )
+    if not any(t.requires_grad for t in made):
+        raise Refused("none of the five requires a gradient: loss.backward() would raise")
+    flags = [name for name, t in tensors.items() if t.requires_grad]
+    if all(t.dtype == torch.float32 for t in made):
+        X, Y = torch.zeros((1, sizes[1]), dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
+        F.cross_entropy(_forward(made, X), Y).backward()
+    return {
+        "types": [str(t.dtype) for t in made],
+        **{name: t.flatten() for name, t in tensors.items()},
+        "tensors that require a gradient": flags,
+        "tensors with a gradient after backward()": [n for n, t in tensors.items() if _gradient(t) is not None],
+        "leaves": [name for name, t in tensors.items() if t.is_leaf],
+        "what g gives next": torch.randint(1000, (4,), generator=g.clone_state()),
+    }
+
+
+def _flagged(parameters: Sequence[Tensor]) -> list[Tensor]:
+    return [p.detach().requires_grad_() for p in parameters]
+
+
+def _draws(g: torch.Generator, *sizes: int, order: Sequence[str] = _NAMES, how: Callable = torch.randn) -> list[Tensor]:
+    shapes = MLPConfig(*sizes).shapes
+    drawn = {name: how(shapes[name], generator=g) for name in order}
+    return [drawn[name] for name in _NAMES]
+
+
+def _scaled(g: torch.Generator, *sizes: int, by: Sequence[float] = (0.1, 1, 1, 1, 1), **how: object) -> list[Tensor]:
+    return _flagged([t * factor for t, factor in zip(_draws(g, *sizes, **how), by, strict=True)])
+
+
+def _flag_then_scale(g: torch.Generator, *sizes: int) -> list[Tensor]:
+    C, *others = _flagged(_draws(g, *sizes))
+    return [C * 0.1, *others]
+
+
+def _flag_scale_and_retain(g: torch.Generator, *sizes: int) -> list[Tensor]:
+    parameters = _flag_then_scale(g, *sizes)
+    parameters[0].retain_grad()
+    return parameters
+
+
+def _flag_then_remake(g: torch.Generator, *sizes: int) -> list[Tensor]:
+    C, *others = _flagged(_draws(g, *sizes))
+    return [C.detach() * 0.1, *others]
+
+
+def _unflagged_biases(g: torch.Generator, *sizes: int) -> list[Tensor]:
+    return [p if p.ndim > 1 else p.detach() for p in make_parameters(g, *sizes)]
+
+
+def _transposed(g: torch.Generator, *sizes: int) -> list[Tensor]:
+    C, W1, *others = make_parameters(g, *sizes)
+    return _flagged([C, W1.T, *others])
+
+
+def _advanced(seed: int) -> torch.Generator:
+    g = torch.Generator().manual_seed(seed)
+    torch.randn(100, generator=g)
+    return g
+
+
+q1 = Exercise(
+    "4.1",
+    "parameters that can learn",
+    solution=make_parameters,
+    observe=_made,
+    cases=[
+        Case(torch.Generator().manual_seed(_SEED), 5, 3, 2, 4, label="for the sizes 5, 3, 2, 4"),
+        Case(torch.Generator().manual_seed(1), 27, 3, 2, 100, label="for the sizes 27, 3, 2, 100"),
+        Case(_advanced(_SEED), 60, 1, 5, 3, label="from a g that was drawn from before, for 60, 1, 5, 3"),
+    ],
+    wrong=[
+        Wrong(
+            _flag_then_scale,
+            "C.grad is None: C * 0.1 made a new tensor, and the gradient goes to the C before it, which you no longer "
+            "have. First the numbers, then requires_grad",
+        ),
+        Wrong(
+            _flag_scale_and_retain,
+            "C is not a leaf: it was computed from a tensor that requires a gradient, and retain_grad() does not "
+            "change that. Scale first, then set requires_grad",
+        ),
+        Wrong(
+            _flag_then_remake,
+            "C does not require a gradient: was it never set, or was C made again afterwards? Set it last, for all "
+            "five",
+        ),
+        Wrong(
+            lambda g, *sizes: [p.clone() for p in make_parameters(g, *sizes)],
+            "none has a gradient: they were computed from tensors that require one (copied, scaled), and the gradient "
+            "goes to those",
+        ),
+        Wrong(
+            lambda g, *sizes: [p.detach() for p in make_parameters(g, *sizes)],
+            "none of the five requires a gradient: loss.backward() would raise",
+        ),
+        Wrong(_unflagged_biases, "the biases require no gradient: all five are parameters"),
+        Wrong(
+            partial(_scaled, by=(1, 1, 1, 1, 1)),
+            "C has the size it was drawn with: make it a tenth of that (a new C does not change a list made before)",
+        ),
+        Wrong(partial(_scaled, by=(0.1,) * 5), "all five are a tenth as large: only C was asked for"),
+        Wrong(partial(_scaled, by=(10, 1, 1, 1, 1)), "C is ten times larger: make it ten times smaller"),
+        Wrong(partial(_scaled, by=(0.1, 1, 0, 1, 0)), "the biases are 0: draw all five"),
+        Wrong(
+            partial(_scaled, how=torch.rand),
+            "no number is below 0: torch.rand draws between 0 and 1, torch.randn is asked for",
+        ),
+        Wrong(
+            partial(_scaled, how=lambda shape, generator: torch.randn(shape)),
+            "drawn from torch's global generator, which g does not govern: pass generator=g",
+        ),
+        Wrong(
+            lambda g, *sizes: make_parameters(g.manual_seed(_SEED), *sizes),
+            "the seed is written in your function: draw from the g that is handed in",
+        ),
+        Wrong(
+            lambda g, *sizes: make_parameters(g.clone_state(), *sizes),
+            "the g that was handed in has not moved on: draw from it, not from a copy, and do not set it back",
+        ),
+        Wrong(
+            lambda g, *sizes: _flagged([p.double() for p in make_parameters(g, *sizes)]),
+            "float32 is asked for: what torch.randn draws unasked",
+        ),
+        Wrong(
+            partial(_scaled, order=("W1", "C", "b1", "W2", "b2")),
+            "W1 was drawn before C: draw in the order C, W1, b1, W2, b2",
+        ),
+        Wrong(
+            partial(_scaled, order=("C", "W1", "W2", "b1", "b2")),
+            "W2 was drawn before b1: draw in the order C, W1, b1, W2, b2",
+        ),
+        Wrong(
+            _transposed, "for vocab_size 5, block_size 3, n_embd 2 and n_hidden 4 W1 has shape (4, 6), expected (6, 4)"
+        ),
+        Wrong(lambda g, *sizes: make_parameters(g, *sizes)[0], "expected a list of the five tensors"),
+    ],
+    also_right=[
+        lambda g, *sizes: tuple(torch.nn.Parameter(p.detach()) for p in make_parameters(g, *sizes)),
+        lambda g, *sizes: torch.nn.ParameterList(p.detach() for p in make_parameters(g, *sizes)),
+        lambda g, *sizes: [p.detach()[None].requires_grad_() if p.ndim == 1 else p for p in make_parameters(g, *sizes)],
+        _scaled,
+    ],
+    right="five leaves that require a gradient, C a tenth as large, drawn in the lecture's order.",
+    hints=[
+        "Draw all five from g first, in the lecture's order: C, W1, b1, W2, b2.",
+        "C * 0.1 is a new tensor. Whether it is a leaf depends on whether C required a gradient at that moment.",
+        "So set requires_grad at the very end, on the tensors that you return, and return those very tensors.",
+    ],
+)
+
+
+# ---- 4.2 somebody's loop ---------------------------------------------------------------------------------------------
 
 
 def train_best(forward: Forward, parameters: list[Tensor], X: Tensor, Y: Tensor, steps: int, lr: float) -> list[float]:
@@ -195,8 +382,8 @@ def _training(steps: int, lr: float, used: bool = False, relu: bool = False) -> 
     return Case(partial(_forward, squash=torch.relu) if relu else _forward, parameters, X, Y, steps, lr, label=label)
 
 
-q1 = Exercise(
-    "4.1",
+q2 = Exercise(
+    "4.2",
     "a loop that loses its best network",
     solution=train_best,
     observe=_trained,
@@ -289,7 +476,7 @@ q1 = Exercise(
 )
 
 
-# ---- 4.2 the floor of a dataset --------------------------------------------------------------------------------------
+# ---- 4.3 the floor of a dataset --------------------------------------------------------------------------------------
 
 
 def floor(X: Tensor, Y: Tensor) -> float:
@@ -358,8 +545,8 @@ def _as_numbers(X: Tensor, Y: Tensor, dtype: torch.dtype) -> float:
 _BASES = (26, 27, 28, 32, 60, 64, 100, 128, 256, 512, 1000, 1024)
 _LISTED = ", ".join(map(str, _BASES))
 
-q2 = Exercise(
-    "4.2",
+q3 = Exercise(
+    "4.3",
     "the floor of any dataset",
     solution=floor,
     cases=[
@@ -485,188 +672,5 @@ q2 = Exercise(
         "The best probability for an example is its share: of all examples with this context, how many have this Y?",
         "Count in a dictionary from context to Counter: tuple(row.tolist()) can be a key, a tensor cannot.",
         "The floor is the mean, over all examples, of minus the natural logarithm of that share.",
-    ],
-)
-
-
-# ---- 4.3 parameters that can learn -----------------------------------------------------------------------------------
-
-
-def make_parameters(g: torch.Generator, vocab_size: int, block_size: int, n_embd: int, n_hidden: int) -> list[Tensor]:
-    """C, W1, b1, W2, b2 drawn from `g`, C a tenth as large, each a leaf that requires a gradient."""
-    C = torch.randn((vocab_size, n_embd), generator=g) * 0.1
-    W1 = torch.randn((block_size * n_embd, n_hidden), generator=g)
-    b1 = torch.randn(n_hidden, generator=g)
-    W2 = torch.randn((n_hidden, vocab_size), generator=g)
-    b2 = torch.randn(vocab_size, generator=g)
-    parameters = [C, W1, b1, W2, b2]
-    for p in parameters:
-        p.requires_grad = True  # last: what is computed from a flagged tensor is not a leaf
-    return parameters
-
-
-def _gradient(t: Tensor) -> Tensor | None:
-    return t.grad if t.is_leaf or t.retains_grad else None  # torch warns where another's is asked for
-
-
-def _made(answer: Callable[..., object], g: torch.Generator, *sizes: int) -> object:
-    """The five tensors, their type, and which of them have a gradient after a backward pass."""
-    made = answer(g, *sizes)
-    made = list(made) if isinstance(made, torch.nn.ParameterList) else made
-    if isinstance(made, Tensor) or not isinstance(made, Sequence) or len(made) != 5:
-        raise Refused("expected a list of the five tensors C, W1, b1, W2, b2")
-    if not all(isinstance(t, Tensor) for t in made):
-        raise Refused("expected five tensors, got " + ", ".join(type(t).__name__ for t in made))
-    tensors = dict(zip(_NAMES, made, strict=True))
-    for name, shape in MLPConfig(*sizes).shapes.items():
-        if tuple(tensors[name].shape) not in (shape, (1, *shape[-1:])):  # a bias may be a row
-            raise Refused(
-                f"for vocab_size {sizes[0]}, block_size {sizes[1]}, n_embd {sizes[2]} and n_hidden {sizes[3]} {name} "
-                f"has shape {tuple(tensors[name].shape)}, expected {shape}"
-            )
-    if not any(t.requires_grad for t in made):
-        raise Refused("none of the five requires a gradient: loss.backward() would raise")
-    flags = [name for name, t in tensors.items() if t.requires_grad]
-    if all(t.dtype == torch.float32 for t in made):
-        X, Y = torch.zeros((1, sizes[1]), dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
-        F.cross_entropy(_forward(made, X), Y).backward()
-    return {
-        "types": [str(t.dtype) for t in made],
-        **{name: t.flatten() for name, t in tensors.items()},
-        "tensors that require a gradient": flags,
-        "tensors with a gradient after backward()": [n for n, t in tensors.items() if _gradient(t) is not None],
-        "leaves": [name for name, t in tensors.items() if t.is_leaf],
-        "what g gives next": torch.randint(1000, (4,), generator=g.clone_state()),
-    }
-
-
-def _flagged(parameters: Sequence[Tensor]) -> list[Tensor]:
-    return [p.detach().requires_grad_() for p in parameters]
-
-
-def _draws(g: torch.Generator, *sizes: int, order: Sequence[str] = _NAMES, how: Callable = torch.randn) -> list[Tensor]:
-    shapes = MLPConfig(*sizes).shapes
-    drawn = {name: how(shapes[name], generator=g) for name in order}
-    return [drawn[name] for name in _NAMES]
-
-
-def _scaled(g: torch.Generator, *sizes: int, by: Sequence[float] = (0.1, 1, 1, 1, 1), **how: object) -> list[Tensor]:
-    return _flagged([t * factor for t, factor in zip(_draws(g, *sizes, **how), by, strict=True)])
-
-
-def _flag_then_scale(g: torch.Generator, *sizes: int) -> list[Tensor]:
-    C, *others = _flagged(_draws(g, *sizes))
-    return [C * 0.1, *others]
-
-
-def _flag_scale_and_retain(g: torch.Generator, *sizes: int) -> list[Tensor]:
-    parameters = _flag_then_scale(g, *sizes)
-    parameters[0].retain_grad()
-    return parameters
-
-
-def _flag_then_remake(g: torch.Generator, *sizes: int) -> list[Tensor]:
-    C, *others = _flagged(_draws(g, *sizes))
-    return [C.detach() * 0.1, *others]
-
-
-def _unflagged_biases(g: torch.Generator, *sizes: int) -> list[Tensor]:
-    return [p if p.ndim > 1 else p.detach() for p in make_parameters(g, *sizes)]
-
-
-def _transposed(g: torch.Generator, *sizes: int) -> list[Tensor]:
-    C, W1, *others = make_parameters(g, *sizes)
-    return _flagged([C, W1.T, *others])
-
-
-def _advanced(seed: int) -> torch.Generator:
-    g = torch.Generator().manual_seed(seed)
-    torch.randn(100, generator=g)
-    return g
-
-
-q3 = Exercise(
-    "4.3",
-    "parameters that can learn",
-    solution=make_parameters,
-    observe=_made,
-    cases=[
-        Case(torch.Generator().manual_seed(_SEED), 5, 3, 2, 4),
-        Case(torch.Generator().manual_seed(1), 27, 3, 2, 100),
-        Case(_advanced(_SEED), 60, 1, 5, 3, label="from a g that was drawn from before, for 60, 1, 5, 3"),
-    ],
-    wrong=[
-        Wrong(
-            _flag_then_scale,
-            "C.grad is None: C * 0.1 made a new tensor, and the gradient goes to the C before it, which you no longer "
-            "have. First the numbers, then requires_grad",
-        ),
-        Wrong(
-            _flag_scale_and_retain,
-            "C is not a leaf: it was computed from a tensor that requires a gradient, and retain_grad() does not "
-            "change that. Scale first, then set requires_grad",
-        ),
-        Wrong(
-            _flag_then_remake,
-            "C.grad is None: requires_grad was set, and then C was made again without it. Set it last",
-        ),
-        Wrong(
-            lambda g, *sizes: [p.clone() for p in make_parameters(g, *sizes)],
-            "none has a gradient: they were computed from tensors that require one (copied, scaled), and the gradient "
-            "goes to those",
-        ),
-        Wrong(
-            lambda g, *sizes: [p.detach() for p in make_parameters(g, *sizes)],
-            "none of the five requires a gradient: loss.backward() would raise",
-        ),
-        Wrong(_unflagged_biases, "the biases require no gradient: all five are parameters"),
-        Wrong(partial(_scaled, by=(1, 1, 1, 1, 1)), "C has the size it was drawn with: make it a tenth of that"),
-        Wrong(partial(_scaled, by=(0.1,) * 5), "all five are a tenth as large: only C was asked for"),
-        Wrong(partial(_scaled, by=(10, 1, 1, 1, 1)), "C is ten times larger: make it ten times smaller"),
-        Wrong(partial(_scaled, by=(0.1, 1, 0, 1, 0)), "the biases are 0: draw all five"),
-        Wrong(
-            partial(_scaled, how=torch.rand),
-            "no number is below 0: torch.rand draws between 0 and 1, torch.randn is asked for",
-        ),
-        Wrong(
-            partial(_scaled, how=lambda shape, generator: torch.randn(shape)),
-            "drawn from torch's global generator, which g does not govern: pass generator=g",
-        ),
-        Wrong(
-            lambda g, *sizes: make_parameters(g.manual_seed(_SEED), *sizes),
-            "the seed is written in your function: draw from the g that is handed in",
-        ),
-        Wrong(
-            lambda g, *sizes: make_parameters(g.clone_state(), *sizes),
-            "the g that was handed in has not moved on: draw from it, not from a copy, and do not set it back",
-        ),
-        Wrong(
-            lambda g, *sizes: _flagged([p.double() for p in make_parameters(g, *sizes)]),
-            "float32 is asked for: what torch.randn draws unasked",
-        ),
-        Wrong(
-            partial(_scaled, order=("W1", "C", "b1", "W2", "b2")),
-            "W1 was drawn before C: draw in the order C, W1, b1, W2, b2",
-        ),
-        Wrong(
-            partial(_scaled, order=("C", "W1", "W2", "b1", "b2")),
-            "W2 was drawn before b1: draw in the order C, W1, b1, W2, b2",
-        ),
-        Wrong(
-            _transposed, "for vocab_size 5, block_size 3, n_embd 2 and n_hidden 4 W1 has shape (4, 6), expected (6, 4)"
-        ),
-        Wrong(lambda g, *sizes: make_parameters(g, *sizes)[0], "expected a list of the five tensors"),
-    ],
-    also_right=[
-        lambda g, *sizes: tuple(torch.nn.Parameter(p.detach()) for p in make_parameters(g, *sizes)),
-        lambda g, *sizes: torch.nn.ParameterList(p.detach() for p in make_parameters(g, *sizes)),
-        lambda g, *sizes: [p.detach()[None].requires_grad_() if p.ndim == 1 else p for p in make_parameters(g, *sizes)],
-        _scaled,
-    ],
-    right="five leaves that require a gradient, C a tenth as large, drawn in the lecture's order.",
-    hints=[
-        "Draw all five from g first, in the lecture's order: C, W1, b1, W2, b2.",
-        "C * 0.1 is a new tensor. Whether it is a leaf depends on whether C required a gradient at that moment.",
-        "So set requires_grad at the very end, on the tensors that you return, and return those very tensors.",
     ],
 )

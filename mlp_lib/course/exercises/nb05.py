@@ -21,13 +21,17 @@ def minibatch(X: Tensor, Y: Tensor, batch_size: int, g: torch.Generator) -> tupl
     return X[ix], Y[ix]
 
 
+def _for(batch_size: int, X: Tensor) -> str:
+    return f"for batch_size {batch_size} and {len(X)} rows"
+
+
 def _rows(answer: Callable[..., object], X: Tensor, Y: Tensor, batch_size: int, g: torch.Generator) -> Tensor:
     """The rows that one call took: row r holds r and r + 1000 in X, and r + 5000 in Y."""
     out = answer(X, Y, batch_size, g)
     if not isinstance(out, tuple | list) or len(out) != 2 or not all(isinstance(t, Tensor) for t in out):
         raise Refused("expected two tensors: end with `return Xb, Yb`")
     Xb, Yb = out
-    case, shapes, wanted = f"for {batch_size} of {len(X)} rows", (Xb.shape, Yb.shape), ((batch_size, 2), (batch_size,))
+    case, shapes, wanted = _for(batch_size, X), (Xb.shape, Yb.shape), ((batch_size, 2), (batch_size,))
     if shapes != wanted:
         given = f"Xb of shape {tuple(Xb.shape)} and Yb of shape {tuple(Yb.shape)}"
         raise Refused(f"{case}: {given}, expected {wanted[0]} and {wanted[1]}")
@@ -49,7 +53,7 @@ def _watched(answer: Callable[..., object], X: Tensor, Y: Tensor, batch_size: in
     draw = partial(_rows, answer, X, Y, batch_size)
     # One call more: rows kept from call to call are then not used up when the twin begins.
     batches = torch.stack([draw(g) for _ in range(200 * N // batch_size + 1)])
-    case = f"for {batch_size} of {N} rows"
+    case = _for(batch_size, X)
     if bool((batches == batches[0]).all()):
         raise Refused(
             f"{case}: every call returns the same rows, {batches[0, :5].tolist()}: draw them in each call, from the g "
@@ -58,8 +62,8 @@ def _watched(answer: Callable[..., object], X: Tensor, Y: Tensor, batch_size: in
     again = torch.stack([draw(twin) for _ in range(20)])
     if not torch.equal(again, batches[:20]):
         raise Refused(
-            f"{case}: two generators in the same state gave different rows, so something else than g decides (a global "
-            "generator, or rows kept from an earlier call?): pass generator=g, and keep nothing between calls"
+            f"{case}: two generators in the same state gave different rows, so something other than g decides (a "
+            "global generator, or rows kept from an earlier call?): pass generator=g, and keep nothing between calls"
         )
     if batch_size > 1 and bool((batches == batches[:, :1]).all()):
         raise Refused(
@@ -119,7 +123,7 @@ def _two_draws(X: Tensor, Y: Tensor, n: int, g: torch.Generator) -> tuple[Tensor
 def _numbered(N: int, batch_size: int, seed: int, drawn: int = 0) -> Case:
     r, g = torch.arange(N), torch.Generator().manual_seed(seed)
     torch.randn(drawn, generator=g)
-    return Case(torch.stack([r, r + 1000], dim=1), r + 5000, batch_size, g, label=f"for {batch_size} of {N} rows")
+    return Case(torch.stack([r, r + 1000], dim=1), r + 5000, batch_size, g, label=_for(batch_size, r))
 
 
 q1 = Exercise(
@@ -136,8 +140,8 @@ q1 = Exercise(
         Wrong(_indexed(lambda X, n, g: _between(1, len(X), n, g)), "Where does your range start?"),
         Wrong(
             _indexed(lambda X, n, g: _between(0, len(X) + 1, n, g)),
-            "an index lies outside the rows 0 to N - 1. torch.randint leaves its upper end out, so that end is the "
-            "number of rows, and X knows it. Or were row numbers kept from an earlier call?",
+            "len(X) is the upper end, which torch.randint leaves out by itself. (Or were row numbers kept from an "
+            "earlier call?)",
         ),
         Wrong(_indexed(lambda X, n, g: _between(0, min(32, len(X)), n, g)), "only 32 rows come, from 0 to 31"),
         Wrong(_indexed(lambda X, n, g: _between(0, min(n, len(X)), n, g)), "only 7 rows come, from 0 to 6"),

@@ -108,6 +108,11 @@ q1 = Exercise(
         ),
         Wrong(lambda v, k, d, n: 3481, "is 3481 written in it? Use the four sizes"),
         Wrong(lambda v, k, d, n: 81 + 34 * n, "81 and 34 hold for the lecture's other sizes only: use all four"),
+        Wrong(
+            lambda v, k, d, n: v * d + 34 * n + v,
+            "34 for each neuron holds for the lecture's sizes: a neuron has block_size * n_embd weights, a bias, and "
+            "vocab_size weights to the logits",
+        ),
         Wrong(lambda v, k, d, n: [part(v, k, d, n) for part in _PARTS.values()], "those are the five parts: add them"),
         Wrong(count_parameters(*_SIZES), "without calling it: q1.check(count_parameters)"),
     ],
@@ -304,7 +309,7 @@ _CHANGES = {
     4: "more seeds before you choose",
 }
 _REPORTS = {
-    "A": (4, "one run of each, 0.004 apart, where runs of one size scatter by 0.007: dev has not chosen yet"),
+    "A": (4, "one run of each, 0.004 apart, where runs of one size scatter by 0.007: dev cannot tell them apart yet"),
     "B": (3, "no network has a train loss below the floor of 1.87. Somebody printed the last minibatch, a lucky one"),
     "C": (1, "train and dev agree to within luck, and both are high: it underfits, and has memorised nothing"),
     "D": (2, "train is far below dev: it has memorised its few words, and more of the same would make that worse"),

@@ -1,4 +1,4 @@
-"""Exercises of page 09: the neighbours of a character, a map by PCA, and how much of the spread it shows."""
+"""Exercises of page 09: the neighbours of a character, and a map by PCA."""
 
 import math
 from collections.abc import Callable
@@ -250,7 +250,7 @@ def _mapped(answer: Callable[..., object], C: Tensor, k: int) -> object:
     moved = _turned(turned - turned.mean(0), wanted)
     if k > 1 and not _alike(turned, wanted) and _alike(moved, wanted):
         raise Refused(
-            "the directions are right, but the middle of the map is not 0: project the centred rows, whose mean is 0"
+            "the directions are right, but the rows were not centred for the product: project the centred rows, too"
         )
     return turned
 
@@ -346,7 +346,10 @@ q2 = Exercise(
             partial(_from, lambda C: 0),
             "the rows were not centred, so the first direction points from 0 to their middle: subtract C.mean(0) first",
         ),
-        Wrong(lambda C, k: C @ _svd(C - C.mean(0))[2][:k].T, "the middle of the map is not 0"),
+        Wrong(
+            lambda C, k: C @ _svd(C - C.mean(0))[2][:k].T,
+            "the rows were not centred for the product: project the centred rows, too",
+        ),
         Wrong(
             lambda C, k: (C - C.mean(0)) @ _svd(C)[2][:k].T,
             "the directions are those of the rows as they stand: centre before the svd, not after it",
@@ -420,113 +423,5 @@ q2 = Exercise(
         "U, S, Vh = torch.linalg.svd(centred, full_matrices=False). The rows of Vh are the directions, widest first.",
         "Where a row lies along a direction is their dot product; all rows and k directions at once: a matrix product.",
         "Shapes: (vocab_size, n_embd) @ (n_embd, k). Which k of Vh, and which way round?",
-    ],
-)
-
-
-# ---- 9.3 how much a map shows ----------------------------------------------------------------------------------------
-
-
-def explained(C: Tensor) -> Tensor:
-    """The share of the variance of C (vocab_size, n_embd) along each of its directions, the widest first."""
-    S = torch.linalg.svdvals(C - C.mean(0))  # (n_embd,)
-    return S**2 / (S**2).sum()
-
-
-def _s(C: Tensor) -> Tensor:
-    return torch.linalg.svdvals(C - C.mean(0))
-
-
-def _shares(X: Tensor) -> Tensor:
-    return torch.linalg.svdvals(X) ** 2 / (X**2).sum()
-
-
-def _column_shares(C: Tensor) -> Tensor:
-    return C.var(0) / C.var(0).sum()
-
-
-def _centred_first(C: Tensor) -> Tensor:
-    C -= C.mean(0)
-    return _shares(C)
-
-
-# Four points: 1.5 to each side one way, 0.5 to each side the other, about (5, 5).
-_CROSS = torch.tensor([[6.5, 5.0], [3.5, 5.0], [5.0, 5.5], [5.0, 4.5]])
-
-q3 = Exercise(
-    "9.3",
-    "how much a map shows",
-    solution=explained,
-    rtol=1e-3,
-    atol=1e-4,
-    cases=[
-        Case(_CROSS),
-        Case(_CROSS.flip(1) * torch.tensor([1.0, 2.0])),
-        Case(_LINE, label="for 4 rows that lie on a line in 3 dimensions"),
-        Case(_a_table(27, 10), label="for a table of 27 rows and 10 columns"),
-        Case(_a_table(40, 5), label="for a table of 40 rows and 5 columns"),
-    ],
-    wrong=[
-        Wrong(
-            lambda C: _s(C) / _s(C).sum(),
-            "these are shares of the singular values. A variance is a mean of squares: square them first",
-        ),
-        Wrong(
-            lambda C: _s(C) ** 2,
-            "these are sums of squares, which grow with every row: divide each by the sum over the directions",
-        ),
-        Wrong(lambda C: _s(C), "these are the singular values themselves: square, then divide by the sum"),
-        Wrong(
-            lambda C: _s(C) ** 2 / (len(C) - 1),
-            "these are the variances along the directions: divide each by their sum",
-        ),
-        Wrong(
-            lambda C: _s(C) ** 2 / len(C),
-            "these are mean squares along the directions: a share is divided by the sum of all",
-        ),
-        Wrong(_shares, "the rows were not centred: the first direction then holds how far from 0 they lie"),
-        Wrong(lambda C: _shares(C - C.mean()), "one mean over all numbers was subtracted: each column has its own"),
-        Wrong(
-            lambda C: _shares(C - C.mean(1, keepdim=True)),
-            "the mean of each row was subtracted: the mean of each column is meant, dim 0",
-        ),
-        Wrong(lambda C: 100 * explained(C), "these are per cent: shares add up to 1"),
-        Wrong(lambda C: explained(C).cumsum(0), "these are running totals: the share of each direction alone"),
-        Wrong(lambda C: explained(C).flip(0), "the right shares in the wrong order: the widest direction comes first"),
-        Wrong(lambda C: _s(C) ** 2 / _s(C)[0] ** 2, "these are divided by the largest: divide by the sum"),
-        Wrong(lambda C: _s(C) ** 2 / _s(C).sum() ** 2, "the sum was squared; sum the squares"),
-        Wrong(
-            lambda C: _s(C) ** 4 / (_s(C) ** 4).sum(),
-            "squared twice: eigenvalues of the covariance are variances already",
-        ),
-        Wrong(_column_shares, "these are the shares of the columns of C as they stand, not of the widest directions"),
-        Wrong(
-            lambda C: _column_shares(C).sort(descending=True).values,
-            "these are the shares of single columns of C, sorted. A direction may mix columns, and hold more than any",
-        ),
-        Wrong(
-            lambda C: explained((C - C.mean(0)) / C.std(0)),
-            "each column was divided by its standard deviation first: centre only",
-        ),
-        Wrong(lambda C: torch.softmax(_s(C), 0), "a softmax adds up to 1 too, but a share is a square over the sum"),
-        Wrong(lambda C: explained(C) / 2, "these add up to one half: shares add up to 1"),
-        Wrong(lambda C: explained(C)[:2], "only the first two directions: one share for each"),
-        Wrong(lambda C: explained(C)[:2].sum(), "one number: a share for each direction is asked for"),
-        Wrong(lambda C: explained(C).round(decimals=2), "the shares are rounded: return all digits"),
-        Wrong(_centred_first, "your answer changed its argument C"),
-    ],
-    also_right=[
-        lambda C: tuple(explained(C)),
-        lambda C: np.sort(np.linalg.eigvalsh(np.cov(C.numpy().T)))[::-1] / np.cov(C.numpy().T).trace(),
-        lambda C: pca(C, C.shape[1]).var(0) / C.var(0).sum(),
-        lambda C: explained(C.double()),
-        lambda C: torch.linalg.eigvalsh(C.T.cov()).flip(0) / C.T.cov().trace(),
-        lambda C: [s**2 / sum(t**2 for t in _s(C).tolist()) for s in _s(C).tolist()],
-    ],
-    right="squares of the singular values over the sum of all squares. What the first two hold is what a map shows.",
-    hints=[
-        "Centre as before. torch.linalg.svdvals(centred) gives the singular values S alone, the largest first.",
-        "S[j] ** 2 is the sum, over the rows, of the squared coordinate along direction j: n times its variance.",
-        "A share is one of them divided by the sum of all.",
     ],
 )

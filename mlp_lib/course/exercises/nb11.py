@@ -124,7 +124,7 @@ q1 = Exercise(
             lambda lossi, block: lossi.unfold(0, min(block, len(lossi)), 1).mean(1),
             "a window that moves by one step: blocks do not overlap",
         ),
-        Wrong(_running, "one number per step, the mean of the steps up to it: one per block is asked for"),
+        Wrong(_running, "this is a running mean, one number per step: one per block is asked for"),
         Wrong(
             lambda lossi, block: torch.stack([part.sum() for part in lossi.split(block)]),
             "these are sums: the mean is asked for",

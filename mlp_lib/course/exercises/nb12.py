@@ -428,6 +428,10 @@ def _in_float64(logits: Tensor, T: float) -> Tensor:
     return _over_sum((logits.double() / T).exp())
 
 
+def _without_keepdim(counts: Tensor) -> Tensor:
+    return counts / counts.sum(-1)
+
+
 def _over_the_whole(counts: Tensor) -> Tensor:
     return counts / counts.sum()
 
@@ -497,7 +501,7 @@ q2 = Exercise(
         ),
         Wrong(
             lambda z, T: _over_sum((z / T).exp()),
-            "exp leaves the range of float32: what may you subtract from all logits of a row?",
+            "exp leaves the range of float32: was the largest logit of each row subtracted first?",
         ),
         Wrong(_in_float64, "exp leaves the range of float64 too: subtract the largest logit of the row first"),
         Wrong(
@@ -516,6 +520,15 @@ q2 = Exercise(
             lambda z, T: _over_the_whole(((z - z.max(-1, keepdim=True).values) / T).exp()),
             "one sum over all rows: normalise each row by itself, over the last dimension",
         ),
+        Wrong(
+            lambda z, T: _without_keepdim(((z - z.max(-1, keepdim=True).values) / T).exp()),
+            "the rows do not sum to 1: without keepdim=True column j is divided by the sum of row j",
+        ),
+        Wrong(
+            lambda z, T: _without_keepdim((z / T).exp()),
+            "the rows do not sum to 1: without keepdim=True column j is divided by the sum of row j (and without the "
+            "row's largest logit subtracted first, exp leaves the range of float32)",
+        ),
         Wrong(lambda z, T: torch.softmax(z / T, 0), "normalised down the columns: over the last dimension, dim=-1"),
         Wrong(
             lambda z, T: torch.softmax(z / T, dim=1),
@@ -529,7 +542,10 @@ q2 = Exercise(
         ),
         Wrong(lambda z, T: (z / T).log_softmax(-1), "these are logarithms of probabilities: exp is missing"),
         Wrong(lambda z, T: _softmax(z / T**2), "the logits were divided by the square of T"),
-        Wrong(lambda z, T: _softmax(z / max(T, 0.1)), "T is kept from going below 0.1: lower ones are asked for, too"),
+        Wrong(
+            lambda z, T: _softmax(z / max(T, 0.1)),
+            "T seems to be kept from going below some number: 1e-7 is asked for, too",
+        ),
         Wrong(
             lambda z, T: _softmax((z / T).clamp(-50, 50)),
             "the logits are clamped, which makes large ones equal: subtract the row's maximum",

@@ -1,7 +1,6 @@
-"""Exercises of page 13: rates drawn by their exponent, how many trials, a winner that may be reported, and E01."""
+"""Exercises of page 13: how many trials, a winner that may be reported, and E01."""
 
 import math
-import types
 from collections.abc import Callable
 from functools import partial
 
@@ -9,164 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Wrong
 from mlp_lib.course.exercises.submitted_models import handed_in
 from mlp_lib.data import Vocab, make_splits
 from mlp_lib.lab.fast import fast_steps
 from mlp_lib.model import MLP, MLPConfig
 from mlp_lib.words import load_words
 
-# ---- 13.1 rates drawn by their exponent ------------------------------------------------------------------------------
-
-
-def log_uniform(n: int, low: float, high: float, g: torch.Generator) -> Tensor:
-    """n rates (n,) between low and high, each power of ten between the two as likely as any other; drawn from g."""
-    share = torch.rand(n, generator=g)  # of the way from low to high, counted in powers of ten
-    return low * (high / low) ** share
-
-
-def _log_uniform_judge(answer: object) -> None:
-    """Any way to draw them is right, so their distribution is looked at, in three ranges."""
-    if not callable(answer) or isinstance(answer, types.BuiltinFunctionType):
-        raise Refused("hand over your own function, without calling it: q1.check(log_uniform)")
-    for n, low, high in ((4000, 0.001, 10.0), (2000, 0.03, 3.0), (2000, 2e-5, 5e-5)):
-        case = f"for {n} rates from {low:g} to {high:g}"
-        _look_at_distribution(_drawn_twice(answer, n, low, high, case), low, high, case)
-    _drawn(answer, 1, 0.01, 1.0, torch.Generator())
-
-
-def _drawn(answer: Callable, n: int, low: float, high: float, g: torch.Generator) -> Tensor:
-    rates = answer(n, low, high, g)
-    try:
-        if isinstance(rates, list | tuple):
-            rates = [float(rate) for rate in rates]
-        rates = torch.as_tensor(rates, dtype=torch.float64).detach().clone()
-    except (TypeError, ValueError, RuntimeError):
-        raise Refused(f"expected a tensor of {n} rates, got {type(rates).__name__}") from None
-    if rates.shape != (n,):
-        got = f"{len(rates)} numbers" if rates.ndim == 1 else f"shape {tuple(rates.shape)}"
-        raise Refused(f"expected {n} rates, shape ({n},), got {got}")
-    return rates
-
-
-def _drawn_twice(answer: Callable, n: int, low: float, high: float, case: str) -> Tensor:
-    g, same_seed = (torch.Generator().manual_seed(2147483647) for _ in range(2))
-    before, outside = g.get_state(), torch.get_rng_state()
-    first = _drawn(answer, n, low, high, g)
-    if not first.isfinite().all():
-        raise Refused(f"{case}: some are nan or inf. Is the logarithm taken of a number that is not above 0?")
-    _look_at_values(first, low, high, case)
-    if not torch.equal(outside, torch.get_rng_state()):
-        raise Refused(f"{case}: the numbers came from torch's global generator: pass generator=g")
-    drew = not torch.equal(before, g.get_state())
-    second = _drawn(answer, n, low, high, g)
-    if torch.equal(first, second) and (first.diff() > 0).all():
-        raise Refused(f"{case}: the same rates each time, from low to high: that is a grid. Random search draws")
-    if not drew:
-        raise Refused(f"{case}: g has not moved: the numbers come from somewhere else, and the seed decides nothing")
-    if torch.equal(first, second):
-        raise Refused(f"{case}: called twice with the same g, the same rates: is g seeded inside, or a result kept?")
-    if torch.equal(first.sort().values, second.sort().values):
-        raise Refused(f"{case}: called twice, the same rates in another order: a shuffled grid. Random search draws")
-    if not torch.equal(_drawn(answer, n, low, high, same_seed), first):
-        raise Refused(f"{case}: two generators with the same seed gave different rates: what else was drawn from?")
-    return first
-
-
-def _look_at_values(rates: Tensor, low: float, high: float, case: str) -> None:
-    if rates.min() < 0:
-        raise Refused(
-            f"{case}: the first is {rates[0]:.4f}, and some are below 0: these are exponents. A rate is 10 to that"
-        )
-    if rates.min() < 0.999 * low or rates.max() > 1.001 * high:
-        raise Refused(f"{case}: they run from {rates.min():.3g} to {rates.max():.3g}, outside of what was asked for")
-    if len(rates.unique()) < len(rates) / 10:
-        raise Refused(f"{case}: only {len(rates.unique())} different values: what lies between them never comes")
-
-
-def _look_at_distribution(rates: Tensor, low: float, high: float, case: str) -> None:
-    if (rates.diff() >= 0).all() or (rates.diff() <= 0).all():
-        raise Refused(f"{case}: they are sorted, so the first is always the lowest or highest: leave them as drawn")
-    most = 2.5 / math.sqrt(len(rates))  # Kolmogorov-Smirnov: by chance more once in 100,000 times
-    if abs(_unevenness((rates - low) / (high - low))[1]) < most:
-        above = (rates > high / 10).double().mean()
-        raise Refused(f"{case}: {above:.0%} are above {high / 10:.3g}: drawn evenly by size, not by exponent")
-    rate, gap = _unevenness((rates / low).log() / math.log(high / low))
-    if abs(gap) > most:
-        raise Refused(
-            f"{case}: {rate + gap:.0%} of them are below {low * (high / low) ** rate:.3g}, where by the exponent "
-            f"{rate:.0%} belong"
-        )
-
-
-def _unevenness(share: Tensor) -> tuple[float, float]:
-    """Where numbers from 0 to 1 are furthest from being spread evenly, and by how much too many are below."""
-    excess = (torch.arange(len(share)) + 0.5) / len(share) - share.sort().values
-    k = excess.abs().argmax()
-    return share.sort().values[k].item(), excess[k].item()
-
-
-def _exponents(n: int, low: float, high: float, g: torch.Generator | None, log: Callable = math.log10) -> Tensor:
-    return log(low) + (log(high) - log(low)) * torch.rand(n, generator=g)
-
-
-def _grid(n: int, low: float, high: float, g: torch.Generator) -> Tensor:
-    return torch.logspace(math.log10(low), math.log10(high), n)
-
-
-def _whole_powers(n: int, low: float, high: float, g: torch.Generator) -> Tensor:
-    return 10.0 ** torch.randint(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1, (n,), generator=g)
-
-
-def _bell(n: int, low: float, high: float, g: torch.Generator) -> Tensor:
-    return 10 ** ((_exponents(n, low, high, g) + _exponents(n, low, high, g)) / 2)
-
-
-def _with_numpy(n: int, low: float, high: float, g: torch.Generator) -> np.ndarray:
-    seed = torch.randint(2**31, (1,), generator=g).item()
-    return np.exp(np.random.default_rng(seed).uniform(np.log(low), np.log(high), n))
-
-
-q1 = Exercise(
-    "13.1",
-    "rates drawn by their exponent",
-    solution=log_uniform,
-    judge=_log_uniform_judge,
-    wrong=[
-        Wrong(lambda n, low, high, g: low + (high - low) * torch.rand(n, generator=g), "drawn evenly by size"),
-        Wrong(_exponents, "these are exponents. A rate is 10 to that"),
-        Wrong(lambda n, low, high, g: 10 ** _exponents(n, low, high, None), "torch's global generator"),
-        Wrong(
-            lambda n, low, high, g: log_uniform(n, low, high, torch.Generator().manual_seed(1)),
-            "g has not moved: the numbers come from somewhere else",
-        ),
-        Wrong(lambda n, low, high, g: log_uniform(n, low, high, g.manual_seed(1)), "is g seeded inside"),
-        Wrong(_grid, "that is a grid"),
-        Wrong(lambda n, low, high, g: _grid(n, low, high, g)[torch.randperm(n, generator=g)], "a shuffled grid"),
-        Wrong(_whole_powers, "what lies between them never comes"),
-        Wrong(lambda n, low, high, g: log_uniform(n, 0.001, 10.0, g), "outside of what was asked for"),
-        Wrong(lambda n, low, high, g: log_uniform(1, low, high, g), "got 1 numbers"),
-        Wrong(lambda n, low, high, g: log_uniform(n, low, high, g)[:, None], "got shape (4000, 1)"),
-        Wrong(lambda n, low, high, g: torch.log(torch.rand(n, generator=g) - 0.5), "some are nan or inf"),
-        Wrong(_bell, "where by the exponent"),
-        Wrong(lambda n, low, high, g: log_uniform(n, low, high, g).sort().values, "they are sorted"),
-    ],
-    also_right=[
-        _with_numpy,
-        lambda n, low, high, g: [10 ** _exponents(1, low, high, g).item() for _ in range(n)],
-        lambda n, low, high, g: torch.empty(n).uniform_(math.log(low), math.log(high), generator=g).exp(),
-        partial(lambda log, n, low, high, g: 2 ** _exponents(n, low, high, g, log), math.log2),
-    ],
-    right="every factor of ten gets the same share of the rates, and the same seed gives the same rates.",
-    hints=[
-        "How likely should a rate between 0.01 and 0.1 be, compared with one between 0.1 and 1?",
-        "Draw the exponent evenly, torch.rand(n, generator=g) stretched to its range, then raise 10 to it.",
-        "The exponents of the two ends are math.log10(low) and math.log10(high).",
-    ],
-)
-
-
-# ---- 13.2 how many trials --------------------------------------------------------------------------------------------
+# ---- 13.1 how many trials --------------------------------------------------------------------------------------------
 
 
 def enough_trials() -> int:
@@ -177,8 +26,8 @@ def enough_trials() -> int:
     return n
 
 
-q2 = Exercise(
-    "13.2",
+q1 = Exercise(
+    "13.1",
     "how many random trials",
     solution=enough_trials,
     wrong=[
@@ -205,7 +54,7 @@ q2 = Exercise(
 )
 
 
-# ---- 13.3 a winner that may be reported ------------------------------------------------------------------------------
+# ---- 13.2 a winner that may be reported ------------------------------------------------------------------------------
 
 
 def choose(search: Tensor, again: Tensor) -> tuple[int, float]:
@@ -263,8 +112,8 @@ def _search(search: list[float], again: list[list[float]], label: str = "", dtyp
     return Case(torch.tensor(search, dtype=dtype), torch.tensor(again, dtype=dtype), label=label)
 
 
-q3 = Exercise(
-    "13.3",
+q2 = Exercise(
+    "13.2",
     "a winner that may be reported",
     solution=choose,
     cases=[
@@ -362,7 +211,7 @@ q3 = Exercise(
 )
 
 
-# ---- 13.4, E01 -------------------------------------------------------------------------------------------------------
+# ---- 13.3, E01 -------------------------------------------------------------------------------------------------------
 
 
 def beat_2_2() -> MLP:
@@ -384,8 +233,8 @@ def _network(vocab_size: int = 27) -> MLP:
     return MLP(MLPConfig(vocab_size), g=torch.Generator().manual_seed(2147483647))
 
 
-q4 = Exercise(
-    "13.4",
+q3 = Exercise(
+    "13.3",
     "E01, beat 2.2",
     solution=beat_2_2,
     judge=lambda model, reason=None: handed_in(model, reason, exercise="E01", asked=2.2),

@@ -31,7 +31,7 @@ def first_losses() -> list[int]:
         5,  # A: logits of standard deviation 14, and the network is sure of the wrong characters
         2,  # B: far from uniform too, but numbers between 0 and 1 have a variance of 1/12
         4,  # C: the uniform 3.30 at the start, and then only b2 learns: the frequencies of the characters
-        3,  # D: 1.43 = log10 of 27, which is 3.30 nats, and 0.36 is 0.83 nats
+        3,  # D: 10**1.45 is 28 nats, the start of the larger network, and 10**0.36 is 2.3 nats
     ]
 
 
@@ -45,14 +45,14 @@ _EXPLANATIONS = {
 _FIRST_LOSSES = {
     "A": (
         5,
-        "logits that are sums of 200 terms of variance about 1 are far from 0, and nothing else here costs 14 nats",
+        "logits that are sums of 100 products lie tens apart, and nothing else here costs 14 nats",
     ),
     "B": (
         2,
         "numbers between 0 and 1 make logits that differ far less than those of randn, and more than careful ones",
     ),
     "C": (4, "it starts near uniform guessing, 3.30, and cannot get below what the frequencies of the characters give"),
-    "D": (3, "a start below 3.30 nats would know something already, but log10 of 27 is 1.43"),
+    "D": (3, "no untrained network is that far below 3.30 nats; on a log10 scale 1.45 is 28 nats"),
 }
 
 q1 = Exercise(
@@ -66,7 +66,7 @@ q1 = Exercise(
         "Uniform guessing costs ln 27 = 3.30. Which two are far above it, and which is below?",
         "rand gives numbers between 0 and 1, with a smaller spread than randn. Whose logits are further from 0?",
         "C stops where a model stops that knows only how frequent each character is. Which tensor alone could learn?",
-        "3.30 / ln(10) = 1.43.",
+        "10**1.45 is 28, and 10**0.36 is 2.3.",
     ],
 )
 
@@ -124,6 +124,7 @@ q2 = Exercise(
     ],
     rtol=0.0,
     atol=0.006,  # an estimate will do
+    near="if this is an estimate, take more draws",
     wrong=[
         Wrong(
             _tails(lambda n, w, b: 1.0),

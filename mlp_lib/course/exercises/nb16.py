@@ -1,9 +1,7 @@
-"""Exercises of page 16: multiply-adds of a step, the gradient of the look-up, the gradient of a relu layer."""
+"""Exercises of page 16: the gradient of the look-up, the gradient of a relu layer."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,107 +10,7 @@ from torch import Tensor
 
 from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 
-# ---- 16.1 multiply-adds of a step ------------------------------------------------------------------------------------
-
-
-def multiply_adds(widths: Sequence[int], batch_size: int) -> int:
-    """The multiply-adds of one training step of a network with these layer widths, its input trained as well."""
-    forward = sum(batch_size * widths[k] * widths[k + 1] for k in range(len(widths) - 1))
-    return 3 * forward  # once forward; going back once for the weights, once for the layer's input
-
-
-def _counted(
-    layer: Callable[[int, int], int] = lambda a, b: a * b, times: int = 3
-) -> Callable[[Sequence[int], int], int]:
-    """An answer that counts something for each layer, `times` in a step."""
-    return lambda widths, batch_size: times * batch_size * sum(layer(a, b) for a, b in pairwise(widths))
-
-
-def _by_popping(widths: list[int], batch_size: int) -> int:
-    total = 0
-    while len(widths) > 1:
-        total += 3 * batch_size * widths.pop(0) * widths[0]
-    return total
-
-
-q1 = Exercise(
-    "16.1",
-    "multiply-adds of a deeper network",
-    solution=multiply_adds,
-    cases=[
-        Case([5, 4], 2),
-        Case([4, 7, 3], 32),
-        Case([30, 200, 27], 32),
-        Case([6, 10, 20, 10, 8], 3),
-        Case([3, 3, 3, 3], 1),
-        Case([511, 4097, 4099, 50_257], 4095),  # odd, and more than 32 bits: float32 rounds them
-    ],
-    wrong=[
-        Wrong(_counted(times=1), "that is the forward pass alone: the way back has products, too"),
-        Wrong(
-            _counted(times=2),
-            "that is one product backward for each forward. Going back, the weights need a gradient, and so does the "
-            "layer's input",
-        ),
-        Wrong(
-            _counted(times=6), "that is twice too much: a multiply-add is one, though a counter of flops calls it two"
-        ),
-        Wrong(
-            _counted(times=4),
-            "that is four products for each layer. One is forward, and how many gradients does it have to give?",
-        ),
-        Wrong(lambda widths, batch_size: multiply_adds(widths, 1), "that is for one example: a batch does it per row"),
-        Wrong(
-            lambda widths, batch_size: multiply_adds(widths, batch_size) - batch_size * widths[0] * widths[1],
-            "the gradient of the first layer's input is left out. Here it is needed: it goes on to the embedding, "
-            "which is trained",
-        ),
-        Wrong(
-            lambda widths, batch_size: 3 * batch_size * widths[0] * widths[-1],
-            "the first width is multiplied by the last: each layer goes from one width to the next",
-        ),
-        Wrong(
-            lambda widths, batch_size: 3 * batch_size * math.prod(widths),
-            "all widths are multiplied with one another: the layers come one after another, so their products add up",
-        ),
-        Wrong(_counted(lambda a, b: a * b + b), "that counts the biases, too: they are added, not multiplied"),
-        Wrong(
-            lambda widths, batch_size: 3 * (batch_size * multiply_adds(widths, 1) // 3 + sum(widths[1:])),
-            "that counts each bias once, too: biases are added, not multiplied",
-        ),
-        Wrong(_counted(lambda a, b: a + b), "the widths of a layer are added: (n, k) by (k, m) takes n * k * m"),
-        Wrong(lambda widths, batch_size: multiply_adds(widths[:2], batch_size), "that is the first layer alone"),
-        Wrong(lambda widths, batch_size: multiply_adds(widths[-2:], batch_size), "that is the last layer alone"),
-        Wrong(
-            lambda widths, batch_size: multiply_adds(widths[:3], batch_size), "that is two layers: there may be more"
-        ),
-        Wrong(lambda widths, batch_size: multiply_adds(widths[:-1], batch_size), "the last layer is left out"),
-        Wrong(lambda widths, batch_size: multiply_adds(widths, 32), "the batch has batch_size rows, not 32"),
-        Wrong(
-            lambda widths, batch_size: multiply_adds(widths, batch_size) + 3 * batch_size * widths[-1] ** 2,
-            "a product of the last width with itself is counted: the logits go into no other layer",
-        ),
-        Wrong(
-            lambda widths, batch_size: [3 * batch_size * a * b for a, b in pairwise(widths)],
-            "one number is asked for: add the layers up",
-        ),
-        Wrong(_by_popping, "your answer changed its argument widths"),
-    ],
-    also_right=[
-        _counted(),
-        lambda widths, batch_size: torch.tensor([multiply_adds(widths, batch_size)]),
-        lambda widths, batch_size: 3 * batch_size * np.dot(widths[:-1], widths[1:]),
-    ],
-    right="each product once forward and twice backward: three times the forward pass, at any depth.",
-    hints=[
-        "A layer from width a to width b multiplies (batch_size, a) by (a, b). How many multiply-adds is that?",
-        "zip(widths, widths[1:]) gives the pairs of neighbours, one pair for each layer.",
-        "Going back, each layer does two more products of the same size: one for its weights, one for its input.",
-    ],
-)
-
-
-# ---- 16.2 back through the look-up -----------------------------------------------------------------------------------
+# ---- 16.1 back through the look-up -----------------------------------------------------------------------------------
 
 
 def embedding_backward(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
@@ -204,8 +102,8 @@ def _looked_up(B: int, block_size: int, n_embd: int, vocab_size: int, symbols: i
     return Case(X, demb, vocab_size, label=f"for {B} contexts of {block_size} out of {vocab_size} symbols")
 
 
-q2 = Exercise(
-    "16.2",
+q1 = Exercise(
+    "16.1",
     "back through the look-up",
     solution=embedding_backward,
     cases=[
@@ -296,7 +194,7 @@ q2 = Exercise(
 )
 
 
-# ---- 16.3 another curve ----------------------------------------------------------------------------------------------
+# ---- 16.2 another curve ----------------------------------------------------------------------------------------------
 
 
 def relu_backward(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -394,8 +292,8 @@ def _layer(B: int, inputs: int, n_hidden: int, bias: float = 0.0) -> Case:
     return Case(dh, emb, W1, b1 + bias, label=label)
 
 
-q3 = Exercise(
-    "16.3",
+q2 = Exercise(
+    "16.2",
     "another curve",
     solution=relu_backward,
     observe=_differentiated,
@@ -429,7 +327,7 @@ q3 = Exercise(
             _with_slope(lambda z, dh: z.clamp(min=0)),
             "dh is multiplied by h itself: the slope right of 0 is 1, however large h is",
         ),
-        Wrong(_with_slope(lambda z, dh: dh > 0), "dh is masked by its own sign: what decides is where z was"),
+        Wrong(_with_slope(lambda z, dh: dh > 0), "dh is masked by its own sign: what decides is the sign of z"),
         Wrong(
             _with_slope(lambda z, dh: z <= 0), "the mask is the wrong way round: it lets the units through that gave 0"
         ),
@@ -439,6 +337,10 @@ q3 = Exercise(
         Wrong(_with_slope(lambda z, dh: z >= 0), "a unit that gave exactly 0 passes nothing back: z > 0, not z >= 0"),
         Wrong(_with_slope(lambda z, dh: z > 0.1), "units with a small positive z pass all of it back: z > 0"),
         Wrong(_with_slope(lambda z, dh: z > 1), "the mask lets through what is above 1: the curve bends at 0"),
+        Wrong(
+            _then(lambda demb, dW1, db1, B: (demb / B, dW1 / B, db1 / B)),
+            "everything is divided by the batch size: dh holds this division already",
+        ),
         Wrong(
             _then(lambda demb, dW1, db1, B: (demb, dW1 / B, db1 / B)),
             "that is a mean over the batch: dh holds the division by B already, so the rows are summed",

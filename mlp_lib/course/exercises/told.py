@@ -12,6 +12,7 @@ from mlp_lib.course.exercises.progress import note_solved
 from mlp_lib.course.exercises.values import numbers, show
 
 _PATIENCE = 20.0  # seconds; to measure a model (15.4) takes up to 10
+_LONGEST_ERROR = 120  # characters; PyTorch's allocator writes 170
 _INSTALLED = (sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 _NOT_THE_LEARNERS = ("<", *_INSTALLED, str(Path(__file__).parents[2]))
 _complained = False
@@ -106,8 +107,10 @@ def shape_of(value: object) -> str:
 
 
 def raised(error: BaseException) -> str:
-    """The error of an answer in one line, with the line of the learner's own code."""
-    return f"your answer raised {type(error).__name__}: {first_line(error)}{where_raised(error)}"
+    """The error of an answer in one line, cut where it is long, with the line of the learner's own code."""
+    said = first_line(error)
+    said = said if len(said) <= _LONGEST_ERROR else said[:_LONGEST_ERROR] + "..."
+    return f"your answer raised {type(error).__name__}: {said}{where_raised(error)}"
 
 
 def shown_apart(wanted: object, got: object) -> tuple[str, str]:

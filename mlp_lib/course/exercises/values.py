@@ -1,7 +1,7 @@
 """What an answer gave: taken down as plain values, compared within a tolerance, shown in a few words."""
 
 import math
-from collections.abc import Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Iterator, KeysView, Mapping, Sequence, ValuesView
 from itertools import islice
 
 import numpy as np
@@ -130,9 +130,15 @@ def show(value: object) -> str:
     return text[: _LONGEST - 3] + "..." if shape is None else f"a tensor of shape {shape}"
 
 
+def _without_noise(values: Sequence[object]) -> list[object]:
+    """The values, those that are negligible beside the largest as 0: 5e-16 beside 1 is a rounding error."""
+    least = 1e-9 * max((abs(v) for v in values if isinstance(v, float) and math.isfinite(v)), default=0.0)
+    return [0.0 if isinstance(v, float) and abs(v) < least else v for v in values]
+
+
 def _text(value: object) -> str:
     if isinstance(value, list | tuple) and len(value) < 100:
-        inside = ", ".join(_text(v) for v in value)
+        inside = ", ".join(map(_text, _without_noise(value)))
         return f"[{inside}]" if isinstance(value, list) else f"({inside})"
     if isinstance(value, dict) and len(value) < 100:
         return "{" + ", ".join(f"{_text(key)}: {_text(v)}" for key, v in value.items()) + "}"
