@@ -72,13 +72,10 @@ def _checked(answer: Callable[..., object], words: Sequence[str], seed: int) -> 
                 f"{case}: the list that was handed in is changed afterwards, and the caller still needs it. Shuffled "
                 "in place, the same seed gives another split in the next call: work on a copy"
             )
-        if isinstance(out, Sequence) and any(isinstance(part, set | frozenset) for part in out):
-            raise Refused(
-                f"{case}: expected three lists, got a set. A set keeps a name that stands in the list twice only once, "
-                "and its order is another in each process"
-            )
         try:
             train, dev, test = out if isinstance(out, Sequence | np.ndarray) else ()
+            if any(isinstance(part, set | frozenset) for part in (train, dev, test)):
+                raise TypeError("a set keeps a repeated name once, in no order")
             return [[str(w) for w in part] for part in (train, dev, test)]
         except (TypeError, ValueError):
             raise Refused(f"{case}: expected three lists, train, dev and test, got {brief(out)}") from None
@@ -126,27 +123,12 @@ def _in_shares(parts: Sequence[Sequence[str]], n: int, case: str) -> None:
 def _each_line_once(parts: Sequence[Sequence[str]], words: Sequence[str], case: str) -> None:
     together = Counter(w for part in parts for w in part)
     lost, extra = Counter(words) - together, together - Counter(words)
-    foreign = [w for w in together if w not in words]
-    if foreign:
+    if lost or extra:
         raise Refused(
-            f"{case}: {brief(foreign[0])} came back, which is not in the list that was handed in. Is a split kept from "
-            "an earlier call, for its seed alone, or taken from a list outside? Split the words that come in"
+            f"{case}: lines in no split: {lost.total()}, lines in one split too many: {extra.total()}, such as "
+            f"{brief(next(iter(lost or extra)))}. Does one slice begin where the other ends? Is a repeated name "
+            "dropped, as a set does, or an order kept from an earlier call?"
         )
-    if set(together) == set(words) and max(together.values()) == 1:
-        raise Refused(
-            f"{case}: {words[0]!r} stands in the list twice and came back once. To drop duplicates is another "
-            "question (and the order of a set is another in each process): split the list as it is"
-        )
-    if lost and extra:
-        raise Refused(f"{case}: {brief(next(iter(lost)))} is lost and {brief(next(iter(extra)))} is in twice")
-    if lost:
-        raise Refused(
-            f"{case}: lines in no split: {lost.total()}, {next(iter(lost))!r} for instance. Does one slice begin where "
-            "the other ends? Is a line left out because its name is known, or an order kept from an earlier call?"
-        )
-    if extra:
-        where = "Where does one slice end, and where does the next begin?"
-        raise Refused(f"{case}: lines in two splits: {extra.total()}, {next(iter(extra))!r} for instance. {where}")
 
 
 def _each_line_everywhere(splits: Sequence[list[list[str]]], words: Sequence[str], case: str) -> None:
@@ -187,18 +169,8 @@ def _sliced(slices: Callable[..., tuple[list[str], ...]]) -> Callable[..., tuple
     return lambda words, seed: slices(_shuffled(words, seed), int(0.8 * len(words)), int(0.9 * len(words)), len(words))
 
 
-def _shuffled(words: Sequence[str], seed: object, by: object = random) -> list[str]:
-    """A shuffled copy, by a generator made from the seed, or by the global one in the module `by`, seeded first."""
-    shuffled = list(words)
-    if by is random:
-        return random.Random(seed).sample(shuffled, len(shuffled))
-    by.seed(seed)
-    by.shuffle(shuffled)
-    return shuffled
-
-
-class _Python:
-    seed, shuffle = staticmethod(random.seed), staticmethod(random.shuffle)
+def _shuffled(words: Sequence[str], seed: int | None) -> list[str]:
+    return random.Random(seed).sample(words, len(words))
 
 
 def _in_place(words: list[str], seed: int) -> tuple[Sequence[str], ...]:
@@ -207,47 +179,9 @@ def _in_place(words: list[str], seed: int) -> tuple[Sequence[str], ...]:
     return _cut(words)
 
 
-def _name_for_none(words: Sequence[str], seed: int) -> tuple[Sequence[str], ...]:
-    shuffled = random.Random(seed).shuffle(list(words))
-    return _cut(shuffled)
-
-
-def _slices_of_none(words: Sequence[str], seed: int) -> list[str]:
-    shuffled = random.Random(seed).shuffle(list(words))
-    return shuffled[: int(0.8 * len(words))]
-
-
-def _unseeded(words: Sequence[str], seed: int) -> tuple[Sequence[str], ...]:
-    shuffled = list(words)
-    random.shuffle(shuffled)
-    return _cut(shuffled)
-
-
-def _by_torch(words: Sequence[str], seed: int) -> tuple[Sequence[str], ...]:
-    torch.manual_seed(seed)
-    return _cut([words[k] for k in torch.randperm(len(words))])
-
-
-def _pieces_shuffled(words: Sequence[str], seed: int) -> list[Sequence[str]]:
-    return [_shuffled(piece, seed) for piece in _cut(words)]
-
-
-_cache: dict[int, tuple[list[str], ...]] = {}
-
-
-def _cached(words: Sequence[str], seed: int) -> tuple[list[str], ...]:
-    if seed not in _cache:
-        _cache[seed] = split(words, seed)
-    return _cache[seed]
-
-
-def _seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def _drawn_three_times(words: Sequence[str], seed: int) -> list[list[str]]:
-    g = random.Random(seed)
-    return [g.sample(words, int(share * len(words))) for share in (0.8, 0.1, 0.1)]
+def _globally_seeded(words: Sequence[str], seed: int) -> tuple[Sequence[str], ...]:
+    random.seed(seed)
+    return _cut(random.sample(words, len(words)))
 
 
 q1 = Exercise(
@@ -259,42 +193,44 @@ q1 = Exercise(
     cases=[_names(20, ""), _names(57, "s")],
     wrong=[
         Wrong(_in_place, "the list that was handed in is changed afterwards"),
-        Wrong(_name_for_none, "shuffle works in place and returns None, which has no length: name the list first"),
-        Wrong(_slices_of_none, "shuffle works in place and returns None, of which there is no slice: name the list"),
-        Wrong(lambda words, seed: _cut(_shuffled(words, seed, _Python)), "but Python's global generator was seeded"),
-        Wrong(lambda words, seed: _cut(_shuffled(words, seed, np.random)), "but NumPy's global generator was seeded"),
-        Wrong(_by_torch, "but torch's global generator was seeded"),
-        Wrong(_unseeded, "two calls with seed 42 gave two splits"),
+        Wrong(
+            lambda words, seed: _cut(random.Random(seed).shuffle(list(words))),
+            "shuffle works in place and returns None, which has no length: name the list first",
+        ),
+        Wrong(
+            lambda words, seed: random.Random(seed).shuffle(list(words))[: int(0.8 * len(words))],
+            "shuffle works in place and returns None, of which there is no slice: name the list",
+        ),
+        Wrong(_globally_seeded, "but Python's global generator was seeded"),
+        Wrong(lambda words, seed: _cut(_shuffled(words, None)), "two calls with seed 42 gave two splits"),
         Wrong(lambda words, seed: split(words, 42), "different splits for 200 seeds: 1."),
-        Wrong(lambda words, seed: split(words, seed % 100), "different splits for 200 seeds: 100."),
         Wrong(
             lambda words, seed: _cut(sorted(words, key=lambda w: hash(f"{seed}{w}"))),
             "in another process this gives another",
         ),
         Wrong(lambda words, seed: _cut(words), "nothing was shuffled"),
-        Wrong(_pieces_shuffled, "lines never in dev for any of 200 seeds: 17, 'ela' for instance"),
-        Wrong(_cached, "came back, which is not in the list"),
-        Wrong(lambda words, seed: tuple(map(set, split(words, seed))), "A set keeps a name"),
+        Wrong(
+            lambda words, seed: [_shuffled(piece, seed) for piece in _cut(words)],
+            "lines never in dev for any of 200 seeds: 17, 'ela' for instance",
+        ),
         Wrong(lambda words, seed: split(words, seed)[:2], "expected three lists, train, dev and test"),
-        Wrong(_sliced(lambda s, n1, n2, n: (s[:n1], s[n1:], s[n2:])), "lines in two splits: 2"),
-        Wrong(_sliced(lambda s, n1, n2, n: (s[:n1], s[n1 + 1 : n2], s[n2 + 1 :])), "lines in no split: 2"),
+        Wrong(_sliced(lambda s, n1, n2, n: (s[:n1], s[n1:], s[n2:])), "lines in one split too many: 2"),
+        Wrong(
+            _sliced(lambda s, n1, n2, n: (s[:n1], s[n1 + 1 : n2], s[n2 + 1 :])), "for 20 names: lines in no split: 2"
+        ),
         Wrong(
             _sliced(lambda s, n1, n2, n: (s[:n1], s[n1 : n1 + n // 10], s[n2:])), "for 57 names: lines in no split: 1"
         ),
-        Wrong(lambda words, seed: split(words[:-1], seed), "for 20 names: lines in no split: 1"),
-        Wrong(_drawn_three_times, "is lost and"),
-        Wrong(lambda words, seed: split(sorted(set(words)), seed), "stands in the list twice and came back once"),
+        Wrong(lambda words, seed: split(sorted(set(words)), seed), "for 20 names: lines in no split: 3, lines"),
         Wrong(lambda words, seed: _cut(_shuffled(words, seed), 0.1, 0.2), "80, 10 and 10 per cent, in this order"),
-        Wrong([["a"], ["b"], ["c"]], "without calling it: q1.check(split)"),
     ],
     also_right=[
-        lambda words, seed: [sorted(part) for part in split(words, seed)],
-        lambda words, seed: [list(part) for part in _cut(_shuffled(words, seed))],
-        _sliced(lambda s, n1, n2, n: (s[:n1], s[n1 : n1 + n // 10], s[n1 + n // 10 :])),
+        _sliced(lambda s, n1, n2, n: [s[:n1], s[n1 : n1 + n // 10], s[n1 + n // 10 :]]),
         _sliced(lambda s, n1, n2, n: np.split(np.array(s), [round(0.8 * n), round(0.9 * n)])),
         lambda words, seed: _cut(np.random.default_rng(seed).permutation(words)),
-        lambda words, seed: _cut([words[k] for k in torch.randperm(len(words), generator=_seeded(seed))]),
-        lambda words, seed: split(sorted(words), hash((seed, len(words)))),
+        lambda words, seed: _cut(
+            [words[k] for k in torch.randperm(len(words), generator=torch.Generator().manual_seed(seed))]
+        ),
     ],
     right="every line in one split, the same split for the same seed, and nothing outside the function has changed.",
     hints=[
@@ -360,11 +296,6 @@ def _opened(answer: Callable[..., object], results: Results, test: Mapping[str, 
     opened = []
 
     def open_test(name: str = "") -> float:
-        if name is None:
-            raise Refused(
-                f"for {_dev_losses(results)} nothing was chosen. If your loop starts from a number as the lowest loss, "
-                "start from math.inf"
-            )
         if name not in test:
             raise Refused(f"open_test wants the name of one candidate, of {list(test)}, got {brief(name)}")
         opened.append(name)
@@ -374,8 +305,6 @@ def _opened(answer: Callable[..., object], results: Results, test: Mapping[str, 
     if not isinstance(out, Sequence) or isinstance(out, str) or len(out) != 2:
         raise Refused(f"expected two things, the chosen name and its test loss, got {brief(out)}")
     name, loss = out
-    if isinstance(loss, str):
-        raise Refused(f"expected the name first and its test loss second, got {brief(out)}")
     return {
         "candidates opened": len(set(opened)),
         "chosen": name,
@@ -403,28 +332,9 @@ def _by_test(results: Results, open_test: Callable[[str], float]) -> tuple[str, 
     return min(losses.items(), key=lambda item: item[1])
 
 
-def _below(start: float) -> Callable[..., tuple[str | None, float]]:
-    """An answer that looks for a dev loss below `start`."""
-
-    def answer(results: Results, open_test: Callable[[str], float]) -> tuple[str | None, float]:
-        lowest, name = start, None
-        for candidate, (_, dev) in results.items():
-            if dev < lowest:
-                lowest, name = dev, candidate
-        return name, open_test(name)
-
-    return answer
-
-
 def _all_opened(results: Results, open_test: Callable[[str], float]) -> tuple[str, float]:
     losses = {name: open_test(name) for name in results}
     return _by_dev(results), losses[_by_dev(results)]
-
-
-def _popped(results: dict[str, tuple[float, float]], open_test: Callable[[str], float]) -> tuple[str, float]:
-    name = _by_dev(results)
-    results.pop(name)
-    return name, open_test(name)
 
 
 # (train, dev) and test of each: train, dev and test would choose three different names.
@@ -454,15 +364,9 @@ q3 = Exercise(
             "that has the lowest train loss: it may have memorised, and only dev can tell",
         ),
         Wrong(
-            _choosing(lambda train, dev: train + dev),
-            "that has the lowest sum of train and dev: dev alone decides",
-        ),
-        Wrong(
             _choosing(lambda train, dev: abs(dev - train)),
             "that has the smallest gap between train and dev. A small gap is no merit in itself: dev alone decides",
         ),
-        Wrong(_choosing(lambda train, dev: str(dev)), "the dev losses were compared as texts: compare the numbers"),
-        Wrong(_below(100), "start from math.inf"),
         Wrong(_choosing(lambda train, dev: -dev), "that has the highest dev loss, and the lowest is the best"),
         Wrong(
             _by_test,
@@ -471,40 +375,14 @@ q3 = Exercise(
         ),
         Wrong(_all_opened, "dev has chosen already: open the test set for that one alone"),
         Wrong(
-            lambda results, open_test: (next(iter(results)), open_test(next(iter(results)))), "that is the first name"
-        ),
-        Wrong(lambda results, open_test: (min(results), open_test(min(results))), "that is the first in the alphabet"),
-        Wrong(
             lambda results, open_test: (_by_dev(results), results[_by_dev(results)][1]),
             "you never opened the test set: a dev loss took part in the choice, so it flatters. open_test(name) gives "
             "the loss to report",
         ),
-        Wrong(
-            lambda results, open_test: (_by_dev(results), results[_by_dev(results)][open_test(_by_dev(results)) > 0]),
-            "you opened the test set, and report the dev loss: return what open_test gave",
-        ),
-        Wrong(
-            lambda results, open_test: (_by_dev(results), open_test(_by_dev(results)) and open_test(_by_dev(results))),
-            "you opened the test set twice for the chosen one: once is enough",
-        ),
-        Wrong(
-            lambda results, open_test: (
-                _by_dev(results),
-                max(results[_by_dev(results)][1], open_test(_by_dev(results))),
-            ),
-            "that is the higher one of the dev and the test loss: return what open_test gave",
-        ),
-        Wrong(lambda results, open_test: choose(results, open_test)[::-1], "the name first and its test loss second"),
         Wrong(lambda results, open_test: ("deeper", open_test("deeper")), "open_test wants the name of one candidate"),
         Wrong(lambda results, open_test: _by_dev(results), "expected two things, the chosen name and its test loss"),
-        Wrong(_popped, "your answer changed its argument results"),
     ],
-    also_right=[
-        lambda results, open_test: [_by_dev(results), torch.tensor(open_test(_by_dev(results)))],
-        lambda results, open_test: (lambda name: (name, open_test(name)))(
-            sorted(results.items(), key=lambda item: item[1][1])[0][0]
-        ),
-    ],
+    also_right=[lambda results, open_test: [_by_dev(results), torch.tensor(open_test(_by_dev(results)))]],
     right="dev chose, and the test set was opened once, for the one number that goes into the report.",
     hints=[
         "Which of the losses may decide between candidates, and which may only be reported?",
@@ -569,40 +447,16 @@ q4 = Exercise(
             "twice",
         ),
         Wrong(
-            lambda train, dev: sum(w in train for w in dev) / len(set(dev)),
-            "lines were counted, and divided by the number of distinct names: divide by dev's lines",
-        ),
-        Wrong(
             lambda train, dev: sum(w in dev for w in train) / len(train),
-            "that is the share of train's lines. Which split is judged?",
+            "that is a share of train. Which split is judged?",
         ),
         Wrong(
             lambda train, dev: sum(w in train for w in dev) / len(train),
             "the lines of dev were divided by those of train: a share of dev is asked for",
         ),
         Wrong(
-            lambda train, dev: _shared(train, dev) / len(set(train)),
-            "that is a share of train's distinct names. Which split is judged, and by lines?",
-        ),
-        Wrong(
             lambda train, dev: _shared(train, dev) / len(dev),
-            "the names in both were counted once each, and divided by all of dev's lines",
-        ),
-        Wrong(
-            lambda train, dev: _shared(train, dev) / len(set(train) | set(dev)),
-            "that is the common part of both lists together: divide by dev's lines",
-        ),
-        Wrong(
-            lambda train, dev: (Counter(train) & Counter(dev)).total() / len(dev),
-            "a name is counted at most as often as it stands in train: every line of dev with a known name counts",
-        ),
-        Wrong(
-            lambda train, dev: sum(w in train or dev.count(w) > 1 for w in dev) / len(dev),
-            "a name that stands in dev twice is no leak: it has to stand in train",
-        ),
-        Wrong(
-            lambda train, dev: sum(n > 1 for n in Counter([*train, *dev]).values()) / len(dev),
-            "names were counted that stand in the two lists together more than once: a leak stands in each of them",
+            "a name that stands in dev more than once was counted too rarely: all lines of dev with a known name count",
         ),
         Wrong(
             _keeping,
@@ -610,37 +464,18 @@ q4 = Exercise(
             "once, for all calls: make the set inside",
         ),
         Wrong(
-            lambda train, dev: overlap([w.lower() for w in train], [w.lower() for w in dev]),
-            "'Ann' and 'ann' are two names: compare them as they are written",
-        ),
-        Wrong(
             lambda train, dev: 1 - overlap(train, dev), "that is the share of dev that is new: the rest is asked for"
         ),
         Wrong(lambda train, dev: 100 * overlap(train, dev), "that is per cent: give the share, between 0 and 1"),
         Wrong(lambda train, dev: len(dev) * overlap(train, dev), "that is the number of lines: divide it"),
-        Wrong(lambda train, dev: sum(w in train for w in dev) // len(dev), "`//` drops what is behind the point: `/`"),
         Wrong(
             lambda train, dev: sum(any(w in t for t in train) for w in dev) / len(dev),
             "'liam' is a part of 'william', but it is another name: compare whole names",
         ),
         Wrong(
-            lambda train, dev: sum(any(t in w for t in train) for w in dev) / len(dev),
-            "'ann' is a part of 'anna', but it is another name: compare whole names",
-        ),
-        Wrong(
             lambda train, dev: sum(a == b for a in train for b in dev) / len(dev),
             "each line of dev was counted as often as train has its name: once is enough",
         ),
-        Wrong(
-            lambda train, dev: sum(a == b for a, b in zip(train, dev, strict=False)) / len(dev),
-            "only names at the same place were compared: a name leaks wherever it stands in train",
-        ),
-        Wrong(
-            lambda train, dev: sum(w in train for w in dev) / 6,
-            "6 is written in it: divide by the number of lines that dev has",
-        ),
-        Wrong(lambda train, dev: set(train) & set(dev), "these are the names: their share is asked for"),
-        Wrong(lambda train, dev: dev.sort() or overlap(train, dev), "your answer changed its argument dev"),
     ],
     also_right=[
         lambda train, dev: np.isin(dev, train).mean(),
