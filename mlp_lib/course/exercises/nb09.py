@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Wrong
+from mlp_lib.course.exercises.answers import brief
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 from mlp_lib.course.exercises.values import numbers, plain
 from mlp_lib.data import Vocab
 
@@ -27,43 +28,33 @@ def neighbours(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
 
 
 def _characters(answer: Callable[..., object], C: Tensor, vocab: Vocab, c: str, k: int) -> object:
-    """The characters found, equally near ones sorted."""
+    """The characters found, equally near ones sorted; raises Refused for anything else."""
     out = plain(answer(C, vocab, c, k))
     found = list(out) if isinstance(out, str | np.ndarray) else out
     if not isinstance(found, list) or not all(isinstance(x, str) for x in found):
-        return out
+        raise Refused(f"expected a list of characters, got {brief(out)}: vocab.itos[j] is the character of index j")
     distance = dict(zip(vocab.stoi, (C - C[vocab.stoi[c]]).norm(dim=1).tolist(), strict=True))
     return [x for _, equal in groupby(found, distance.get) for x in sorted(equal)]
 
 
-def _nearest(
-    C: Tensor, vocab: Vocab, c: str, k: int, measure: Callable[[Tensor, Tensor], Tensor], *, largest: bool = False
-) -> list[str]:
-    """The k characters whose rows have the lowest, or the largest, measure with that of c."""
-    values = measure(C, C[vocab.stoi[c]]).clone()
-    values[vocab.stoi[c]] = float("-inf") if largest else float("inf")
-    return [vocab.itos[j] for j in values.argsort(descending=largest)[:k].tolist()]
+def _by(measure: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., list[str]]:
+    """An answer with the k characters whose rows have the lowest `measure(C, row of c)`."""
 
+    def answer(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
+        values = measure(C, C[vocab.stoi[c]])
+        values[vocab.stoi[c]] = float("inf")
+        return [vocab.itos[j] for j in values.argsort()[:k].tolist()]
 
-def _by(measure: Callable[[Tensor, Tensor], Tensor], **how: object) -> Callable[..., list[str]]:
-    return partial(_nearest, measure=measure, **how)
+    return answer
 
 
 def _distance(C: Tensor, row: Tensor) -> Tensor:
     return (C - row).norm(dim=1)
 
 
-def _cosine(C: Tensor, row: Tensor) -> Tensor:
-    return torch.nn.functional.cosine_similarity(C, row[None])
-
-
-def _with_itself(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
-    return [vocab.itos[j] for j in _distance(C, C[vocab.stoi[c]]).argsort()[:k].tolist()]
-
-
-def _first_place_dropped(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
-    order = _distance(C, C[vocab.stoi[c]]).argsort(stable=True)
-    return [vocab.itos[j] for j in order[1 : k + 1].tolist()]
+def _all_sorted(C: Tensor, vocab: Vocab, c: str) -> list[str]:
+    """All characters, c among them, the nearest first."""
+    return [vocab.itos[j] for j in _distance(C, C[vocab.stoi[c]]).argsort(stable=True).tolist()]
 
 
 def _indices(C: Tensor, vocab: Vocab, c: str, k: int) -> list[int]:
@@ -73,10 +64,6 @@ def _indices(C: Tensor, vocab: Vocab, c: str, k: int) -> list[int]:
 def _alphabet(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
     usual = Vocab("abcdefghijklmnopqrstuvwxyz")
     return [usual.itos[i] for i in _indices(C, vocab, c, k)]
-
-
-def _letters_only(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
-    return [x for x in neighbours(C, vocab, c, len(vocab) - 1) if x != "."][:k]
 
 
 def _all_pairs(C: Tensor, vocab: Vocab, c: str, k: int) -> np.ndarray:
@@ -119,9 +106,12 @@ q1 = Exercise(
         _among(_TABLE[:, :1], _MANY, "q", 8),
     ],
     wrong=[
-        Wrong(_with_itself, "the character itself is among them, at distance 0: ask for the others"),
         Wrong(
-            _first_place_dropped,
+            lambda C, vocab, c, k: _all_sorted(C, vocab, c)[:k],
+            "the character itself is among them, at distance 0: ask for the others",
+        ),
+        Wrong(
+            lambda C, vocab, c, k: _all_sorted(C, vocab, c)[1 : k + 1],
             "another row is equal to its own, so the first place may be the other's: take out its own index, not the "
             "first place",
         ),
@@ -129,19 +119,19 @@ q1 = Exercise(
             _by(lambda C, row: torch.where(_distance(C, row) == 0, math.inf, _distance(C, row))),
             "a character with the same row as c was left out too: it is the nearest there is",
         ),
-        Wrong(_indices, "these are indices. Characters are asked for: vocab.itos turns an index into one"),
+        Wrong(_indices, "expected a list of characters, got [2, 3, 4]: vocab.itos[j] is the character of index j"),
         Wrong(_alphabet, "an alphabet is written in it: vocab.itos has the characters of this table"),
         Wrong(
             lambda C, vocab, c, k: neighbours(C[:, :2], vocab, c, k),
             "the neighbours in columns 0 and 1 alone: all columns count",
         ),
-        Wrong(_by(_distance, largest=True), "the farthest ones: the smallest distance comes first"),
+        Wrong(_by(lambda C, row: -_distance(C, row)), "the farthest ones: the smallest distance comes first"),
         Wrong(
-            _by(_cosine, largest=True),
+            _by(lambda C, row: -torch.cosine_similarity(C, row[None])),
             "the order of the cosine, which compares directions from the origin: distances are asked for",
         ),
         Wrong(
-            _by(torch.mv, largest=True),
+            _by(lambda C, row: -C @ row),
             "the order of the dot product, in which long rows win: distances are asked for",
         ),
         Wrong(
@@ -152,7 +142,10 @@ q1 = Exercise(
             _by(lambda C, row: (C - row).abs().sum(1)),
             "the order of absolute differences added up. The Euclidean distance squares them before adding",
         ),
-        Wrong(_letters_only, "without the boundary '.', which has a row of its own like any other"),
+        Wrong(
+            lambda C, vocab, c, k: [x for x in neighbours(C, vocab, c, len(vocab) - 1) if x != "."][:k],
+            "without the boundary '.', which has a row of its own like any other",
+        ),
         Wrong(lambda C, vocab, c, k: neighbours(C, vocab, c, 3), "the number 3 is written in it: use k"),
         Wrong(
             lambda C, vocab, c, k: sorted(neighbours(C, vocab, c, k)),
@@ -188,12 +181,9 @@ def pca(C: Tensor, k: int = 2) -> Tensor:
 def _mapped(answer: Callable[..., object], C: Tensor, k: int) -> object:
     """The map, each column turned to the side of the solution's: a sign means nothing."""
     out = plain(answer(C, k))
-    found = numbers(out)
-    if found is None:
+    found, wanted = numbers(out), pca(C, k).double()
+    if found is None or found.shape != wanted.shape:
         return out
-    wanted = pca(C, k).double()
-    if found.shape != wanted.shape:
-        return found
     return _turned(found.double(), wanted)
 
 

@@ -168,14 +168,6 @@ def _from_half(i: int, half: int, last: int) -> float:
     return max(0, i - half) / (last - half)
 
 
-def _factors(steps: int) -> Callable[[int], float]:
-    return lambda i: 0.1 * 0.1 ** _from_half(i, steps // 2, steps - 1)
-
-
-def _true_half(steps: int) -> Callable[[int], float]:
-    return lambda i: 0.1 - 0.09 * max(0, i - steps / 2) / (steps - 1 - steps / 2)
-
-
 def _counts_its_calls(steps: int) -> Callable[[int], float]:
     taken = []
     return lambda i: taken.append(i) or sloped(steps)(min(len(taken) - 1, steps - 1))
@@ -217,13 +209,17 @@ q2 = Exercise(
             _slope(lambda i, half, last: max(0, i - half + 1) / (last - half + 1)),
             "step half is the first on the line, still at 0.1: the slope begins one step too early",
         ),
-        Wrong(_true_half, "half is steps // 2, a whole number: steps / 2 is not, if the number of steps is odd"),
+        Wrong(
+            lambda steps: lambda i: 0.1 - 0.09 * max(0, i - steps / 2) / (steps - 1 - steps / 2),
+            "half is steps // 2, a whole number: steps / 2 is not, if the number of steps is odd",
+        ),
         Wrong(
             _slope(lambda i, half, last: i / (last - half) if i >= half else 0),
             "after the half the line counts from step 0: count from half, i - half",
         ),
         Wrong(
-            _factors, "it falls by equal factors, and both ends are right. A straight line falls by equal differences"
+            lambda steps: lambda i: 0.1 * 0.1 ** _from_half(i, steps // 2, steps - 1),
+            "it falls by equal factors, and both ends are right. A straight line falls by equal differences",
         ),
         Wrong(
             _slope(lambda i, half, last: (1 - math.cos(math.pi * _from_half(i, half, last))) / 2),
