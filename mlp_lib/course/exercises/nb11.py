@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -28,41 +27,20 @@ def _padded(lossi: Tensor, block: int, value: float = 0.0) -> Tensor:
     return torch.nn.functional.pad(lossi, (0, -len(lossi) % block), value=value).view(-1, block)
 
 
-def _with_rest(lossi: Tensor, block: int, rest: Callable[[Tensor], Tensor] = Tensor.mean) -> Tensor:
-    """The means of the whole blocks and one number for the rest, if there is one."""
-    left = lossi[len(lossi) // block * block :]
-    return torch.cat([_whole(lossi, block), rest(left).view(-1)]) if len(left) else _whole(lossi, block)
+def _left_over(lossi: Tensor, block: int) -> Tensor:
+    return lossi[len(lossi) // block * block :]
 
 
-def _always_with_rest(lossi: Tensor, block: int) -> Tensor:
-    return torch.cat([_whole(lossi, block), lossi[len(lossi) // block * block :].mean().view(1)])
-
-
-def _columns(lossi: Tensor, block: int) -> Tensor:
-    return _whole(lossi, block) if len(lossi) % block else lossi.view(-1, block).mean(0)
+def _with_rest(lossi: Tensor, block: int, rest: Tensor) -> Tensor:
+    """The means of the whole blocks, and that of `rest` if losses are left over."""
+    last = [rest.mean().view(1)] if len(lossi) % block else []
+    return torch.cat([_whole(lossi, block), *last])
 
 
 def _into_the_last(lossi: Tensor, block: int) -> list[float]:
     n, left = max(1, len(lossi) // block), len(lossi) % block
     parts = [lossi[k * block : (k + 1) * block + (left if k == n - 1 else 0)] for k in range(n)]
     return [part.mean().item() for part in parts]
-
-
-def _from_the_end(lossi: Tensor, block: int) -> Tensor:
-    return smooth_any(lossi.flip(0), block).flip(0)
-
-
-def _running(lossi: Tensor, block: int) -> list[float]:
-    return [lossi[max(0, i + 1 - block) : i + 1].mean().item() for i in range(len(lossi))]
-
-
-def _last_block_overlaps(lossi: Tensor, block: int) -> Tensor:
-    return _with_rest(lossi, block, lambda left: lossi[-block:].mean())
-
-
-def _in_place(lossi: Tensor, block: int) -> Tensor:
-    lossi -= lossi.mean()
-    return smooth_any(lossi, block)
 
 
 def _losses(n: int) -> Tensor:
@@ -94,44 +72,30 @@ q1 = Exercise(
             "view needs a whole number of rows, and some losses are left over. They need a mean of their own",
         ),
         Wrong(_whole, "the losses left over are in none of the means: the end of the run is cut off"),
-        Wrong(_columns, "the mean went down the columns: neighbours in time stand in one row"),
         Wrong(
             lambda lossi, block: lossi.view(-1, block).mean(0),
-            "the mean went down the columns, dim 0, and view takes whole rows only",
+            "the mean went down the columns, dim 0, but neighbours in time stand in a row; view takes whole rows only",
         ),
         Wrong(
             lambda lossi, block: _padded(lossi, block).mean(1),
             "zeros that fill up the last block pull its mean down: divide by the number of losses it has",
         ),
         Wrong(
-            lambda lossi, block: _padded(lossi, block, lossi[-1].item()).mean(1),
-            "the last loss was repeated to fill up the last block: only the losses left over belong in its mean",
-        ),
-        Wrong(
-            _last_block_overlaps,
+            lambda lossi, block: _with_rest(lossi, block, lossi[-block:]),
             "the last mean is that of the last `block` losses, some of which are in the mean before it",
         ),
         Wrong(_into_the_last, "the losses left over were added to the block before: they have a mean of their own"),
         Wrong(
-            partial(_with_rest, rest=lambda left: left),
-            "the losses left over came back one by one: one mean for all of them",
+            lambda lossi, block: torch.cat([_whole(lossi, block), _left_over(lossi, block).mean().view(1)]),
+            "the mean of no losses is nan: where nothing is left over, there is one mean fewer",
         ),
-        Wrong(partial(_with_rest, rest=lambda left: left[-1]), "the last entry is the last loss alone, not a mean"),
-        Wrong(partial(_with_rest, rest=Tensor.sum), "the last entry is a sum: the mean of the losses left over"),
-        Wrong(_always_with_rest, "the mean of no losses is nan: where nothing is left over, there is one mean fewer"),
-        Wrong(_from_the_end, "the blocks were counted from the end: the first `block` losses are the first block"),
+        Wrong(
+            lambda lossi, block: smooth_any(lossi.flip(0), block).flip(0),
+            "the blocks were counted from the end: the first `block` losses are the first block",
+        ),
         Wrong(
             lambda lossi, block: lossi.unfold(0, min(block, len(lossi)), 1).mean(1),
             "a window that moves by one step: blocks do not overlap",
-        ),
-        Wrong(_running, "this is a running mean, one number per step: one per block is asked for"),
-        Wrong(
-            lambda lossi, block: torch.stack([part.sum() for part in lossi.split(block)]),
-            "these are sums: the mean is asked for",
-        ),
-        Wrong(
-            lambda lossi, block: torch.stack([part.median() for part in lossi.split(block)]),
-            "these are medians: the mean is asked for",
         ),
         Wrong(
             lambda lossi, block: [part.mean().item() for part in lossi.chunk(block)],
@@ -144,17 +108,11 @@ q1 = Exercise(
         Wrong(lambda lossi, block: lossi[::block], "every `block`-th loss was picked out: average all of them"),
         Wrong(lambda lossi, block: lossi.mean(), "that is one mean of all: one per block is asked for"),
         Wrong(lambda lossi, block: smooth_any(lossi, 1000), "the number 1000 is written in it: use block"),
-        Wrong(_in_place, "your answer changed its argument lossi"),
     ],
     also_right=[
-        _with_rest,
+        lambda lossi, block: _with_rest(lossi, block, _left_over(lossi, block)),
         lambda lossi, block: _padded(lossi, block, math.nan).nanmean(1),
         lambda lossi, block: [sum(x) / len(x) for k in range(0, len(lossi), block) for x in [lossi[k : k + block]]],
-        lambda lossi, block: (
-            torch.nn.functional.avg_pool1d(lossi[None], block, ceil_mode=True)[0]
-            if block <= len(lossi)
-            else lossi.mean()[None]
-        ),
         lambda lossi, block: (part.numpy().mean() for part in lossi.split(block)),
     ],
     right="every step is in one mean, and the rest at the end has its own, over as many steps as it has.",
@@ -201,32 +159,18 @@ def _rates(answer: Callable[..., object], steps: int) -> dict[str, object]:
     return {f"lr({i:,})": rate for i, rate in rates.items()}
 
 
-def _slope(
-    down: Callable[[int, int, int], float], high: float = 0.1, low: float = 0.01
-) -> Callable[[int], Callable[[int], float]]:
+def _slope(down: Callable[[int, int, int], float], low: float = 0.01) -> Callable[[int], Callable[[int], float]]:
     """A schedule from a function (i, half, last) -> how far down the slope step i is."""
-    return lambda steps: lambda i: high + (low - high) * down(i, steps // 2, steps - 1)
+    return lambda steps: lambda i: 0.1 + (low - 0.1) * down(i, steps // 2, steps - 1)
 
 
 def _from_half(i: int, half: int, last: int) -> float:
     return max(0, i - half) / (last - half)
 
 
-def _factors(steps: int) -> Callable[[int], float]:
-    return lambda i: 0.1 * 0.1 ** _from_half(i, steps // 2, steps - 1)
-
-
-def _true_half(steps: int) -> Callable[[int], float]:
-    return lambda i: 0.1 - 0.09 * max(0, i - steps / 2) / (steps - 1 - steps / 2)
-
-
 def _counts_its_calls(steps: int) -> Callable[[int], float]:
     taken = []
     return lambda i: taken.append(i) or sloped(steps)(min(len(taken) - 1, steps - 1))
-
-
-def _forgets_to_return(steps: int) -> Callable[[int], float | None]:
-    return lambda i: 0.1 if i < steps // 2 else None
 
 
 class _Schedule:
@@ -254,12 +198,7 @@ q2 = Exercise(
         Wrong(
             _slope(lambda i, half, last: float(i >= half)), "0.01 at once is the lecture's step: a slope is asked for"
         ),
-        Wrong(
-            lambda steps: lambda i: 0.01 if i >= steps - 1 else 0.1,
-            "it stays at 0.1 to the last step: the slope begins at steps // 2",
-        ),
         Wrong(lambda steps: lambda i: 0.1, "it never falls"),
-        Wrong(lambda steps: sloped(20), "is the number 20 written in it? Use steps"),
         Wrong(lambda steps: sloped(200_000), "it falls as in a run of 200,000: use steps, not the page's `border`"),
         Wrong(_slope(lambda i, half, last: i / last), "the slope begins with the first step, not at half"),
         Wrong(
@@ -271,49 +210,29 @@ q2 = Exercise(
             "step half is the first on the line, still at 0.1: the slope begins one step too early",
         ),
         Wrong(
-            _slope(lambda i, half, last: max(0, i - half - 1) / (last - half - 1)),
-            "the step after half is still at 0.1: the slope begins one step too late",
+            lambda steps: lambda i: 0.1 - 0.09 * max(0, i - steps / 2) / (steps - 1 - steps / 2),
+            "half is steps // 2, a whole number: steps / 2 is not, if the number of steps is odd",
         ),
-        Wrong(_true_half, "half is steps // 2, a whole number: steps / 2 is not, if the number of steps is odd"),
         Wrong(
             _slope(lambda i, half, last: i / (last - half) if i >= half else 0),
             "after the half the line counts from step 0: count from half, i - half",
         ),
         Wrong(
-            _slope(lambda i, half, last: 2 * i / (last + 1) if i >= half else 0),
-            "at half the line is at its end already, and goes on below it: count steps from half",
-        ),
-        Wrong(
-            _factors, "it falls by equal factors, and both ends are right. A straight line falls by equal differences"
+            lambda steps: lambda i: 0.1 * 0.1 ** _from_half(i, steps // 2, steps - 1),
+            "it falls by equal factors, and both ends are right. A straight line falls by equal differences",
         ),
         Wrong(
             _slope(lambda i, half, last: (1 - math.cos(math.pi * _from_half(i, half, last))) / 2),
             "both ends are right, but it falls along a cosine: a straight line is asked for",
         ),
-        Wrong(
-            _slope(lambda i, half, last: math.sqrt(_from_half(i, half, last))),
-            "both ends are right, but the line is bent (a root)",
-        ),
-        Wrong(
-            _slope(lambda i, half, last: 1 - _from_half(i, half, last), 0.1, 0.2),
-            "it starts above 0.1: the first half is level, at 0.1",
-        ),
         Wrong(_slope(_from_half, low=0.0), "it ends at 0: the last step has 0.01"),
-        Wrong(_slope(_from_half, low=0.001), "it ends at 0.001: the last step has 0.01"),
-        Wrong(
-            lambda steps: lambda i: 0.1 if i < steps // 2 else 0.01 + 0.09 * _from_half(i, steps // 2, steps - 1),
-            "the ends of the line are exchanged: it rises from 0.01 to 0.1",
-        ),
-        Wrong(_slope(_from_half, low=0.19), "it rises from 0.1: (0.01 - 0.1) is negative"),
         Wrong(_counts_its_calls, "or counts its calls. A run that is carried on"),
-        Wrong(_forgets_to_return, "lr(i) is None: there is a way through your function without `return`"),
         Wrong(lambda steps: 0.1, "return the function itself"),
     ],
     also_right=[
         _Schedule,
         _interpolated,
         _slope(_from_half),
-        lambda steps: partial(lambda n, i: min(0.1, 0.1 - 0.09 * (i - n // 2) / (n - 1 - n // 2)), steps),
     ],
     right="level, then straight down to the last step, for a run of any length and in whatever order it is asked.",
     hints=[

@@ -12,7 +12,6 @@ from mlp_lib.course.exercises.engine import Case, Exercise, Wrong
 from mlp_lib.course.exercises.submitted_models import handed_in
 from mlp_lib.data import Vocab, make_splits
 from mlp_lib.lab.counts import Interpolated
-from mlp_lib.model import MLP, MLPConfig
 from mlp_lib.words import load_words
 
 # ---- 15.1 counts filled up -------------------------------------------------------------------------------------------
@@ -52,19 +51,8 @@ def _back_off(counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
     return torch.where(counts > 0, counts / counts.sum().clamp(min=1), shorter)
 
 
-def _same_for_all(counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
-    extra = strength * (counts > 0).sum()
-    return (counts + extra) / (counts.sum() + extra * len(counts)) if counts.sum() else shorter
-
-
 def _unnormalised(counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
     return counts / counts.sum() + strength * (counts > 0).sum() * shorter if counts.sum() else shorter
-
-
-def _in_place(counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
-    T, n = (counts > 0).sum(), counts.sum()
-    counts += strength * T * shorter
-    return counts / (n + strength * T) if n else shorter
 
 
 def _fill_up_by_hand(counts: Tensor, shorter: Tensor, strength: float) -> list[float]:
@@ -74,15 +62,6 @@ def _fill_up_by_hand(counts: Tensor, shorter: Tensor, strength: float) -> list[f
     extra = strength * len(seen)
     pairs = zip(counts.tolist(), shorter.tolist(), strict=True)
     return [(c + extra * p) / (sum(seen) + extra) for c, p in pairs]
-
-
-class _FillUp(nn.Module):
-    """Without a branch: 0 * T in the weight of the counts."""
-
-    def forward(self, counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
-        weight = strength * torch.count_nonzero(counts)
-        share = counts.sum() / (counts.sum() + weight).clamp(min=1e-30)
-        return share * counts / counts.sum().clamp(min=1) + (1 - share) * shorter
 
 
 def _followers(counts: list[float], shorter: list[float], strength: float) -> Case:
@@ -112,10 +91,6 @@ q1 = Exercise(
             "T is not the number of all characters: count only the different ones that did follow",
         ),
         Wrong(
-            partial(_filled, T=lambda counts: (counts == 0).sum()),
-            "T counts the characters that did follow, not the others",
-        ),
-        Wrong(
             partial(_filled, T=lambda counts: (counts == 1).sum()),
             "T counts all characters that followed, not only those that did once",
         ),
@@ -125,22 +100,14 @@ q1 = Exercise(
         ),
         Wrong(partial(_filled, T=lambda counts: 1), "T has no effect: it multiplies strength, above and below"),
         Wrong(
-            lambda counts, shorter, strength: _filled(counts, shorter, strength**2),
-            "strength is squared: once is enough",
-        ),
-        Wrong(
             lambda counts, shorter, strength: counts / counts.sum(),
             "nothing is taken from the shorter context: a character that never followed gets 0 and an infinite loss",
-        ),
-        Wrong(
-            lambda counts, shorter, strength: shorter, "the counts have no effect: only the shorter context is there"
         ),
         Wrong(
             _back_off,
             "these do not sum to 1: what is given to characters that never followed must be taken from the others",
         ),
         Wrong(_unnormalised, "these do not sum to 1: what is added above the fraction bar must be added below it, too"),
-        Wrong(_same_for_all, "each character gets the same on top: give each its share, as `shorter` says"),
         Wrong(
             lambda counts, shorter, strength: (
                 (counts + strength * (counts > 0).sum() * shorter) / (counts.sum() + strength * (counts > 0).sum())
@@ -151,17 +118,8 @@ q1 = Exercise(
             partial(_filled, unseen=lambda shorter: torch.full_like(shorter, 1 / len(shorter))),
             "after a context that never occurred the shorter one decides, not uniform guessing",
         ),
-        Wrong(
-            partial(_filled, unseen=torch.zeros_like),
-            "after a context that never occurred the shorter one decides: 0 is not a probability to give to all",
-        ),
-        Wrong(
-            lambda counts, shorter, strength: fill_up(counts, shorter, strength)[:, None],
-            "one row of probabilities, as long as counts, is enough",
-        ),
-        Wrong(_in_place, "your answer changed its argument counts"),
     ],
-    also_right=[_filled, _fill_up_by_hand, _FillUp(), lambda *given: fill_up(*given).numpy()],
+    also_right=[_filled, _fill_up_by_hand, lambda *given: fill_up(*given).numpy()],
     right="the more different characters followed a context, the more the shorter one is asked; unseen, it decides "
     "alone.",
     hints=[
@@ -184,32 +142,20 @@ def direct_logits(C: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor, W: 
 
 
 def _direct(
-    C: Tensor,
-    W1: Tensor,
-    b1: Tensor,
-    W2: Tensor,
-    b2: Tensor,
-    W: Tensor,
-    X: Tensor,
-    *,
-    row: Callable[[Tensor], Tensor] = lambda emb: emb.flatten(1),
-    direct: Callable[[Tensor, Tensor, Tensor], Tensor] = lambda x, h, W: x @ W,
-    hidden: Callable[[Tensor], Tensor] = torch.tanh,
-    bias: float = 1.0,
-) -> Tensor:
-    x = row(C[X])
-    h = hidden(x @ W1 + b1)
-    return h @ W2 + bias * b2 + direct(x, h, W)
+    logits: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor],
+) -> Callable[..., Tensor]:
+    """An answer from the embeddings in a row x, the hidden layer h, and W2, b2, W."""
+
+    def answer(C: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor, W: Tensor, X: Tensor) -> Tensor:
+        x = C[X].flatten(1)
+        return logits(x, torch.tanh(x @ W1 + b1), W2, b2, W)
+
+    return answer
 
 
 def _in_one_product(C: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor, W: Tensor, X: Tensor) -> Tensor:
     x = torch.cat([C[X[:, k]] for k in range(X.shape[1])], dim=1)
     return torch.cat([x, torch.tanh(x @ W1 + b1)], dim=1) @ torch.cat([W, W2]) + b2
-
-
-def _with_linear(C: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor, W: Tensor, X: Tensor) -> Tensor:
-    x = F.embedding(X, C).reshape(len(X), -1)
-    return F.linear(F.linear(x, W1.T, b1).tanh(), W2.T, b2) + F.linear(x, W.T)
 
 
 def _with_numpy(*tensors: Tensor) -> object:
@@ -242,43 +188,31 @@ q2 = Exercise(
     ],
     wrong=[
         Wrong(
-            partial(_direct, direct=lambda x, h, W: h @ W),
+            _direct(lambda x, h, W2, b2, W: h @ W2 + b2 + h @ W),
             "W is applied to h: direct means past the hidden layer, from the embeddings",
         ),
         Wrong(
-            partial(_direct, direct=lambda x, h, W: 0), "these are the logits of the lecture's network: W is not used"
+            _direct(lambda x, h, W2, b2, W: h @ W2 + b2), "these are the logits of the lecture's network: W is not used"
         ),
         Wrong(
-            lambda C, W1, b1, W2, b2, W, X: C[X].flatten(1) @ W + b2,
+            _direct(lambda x, h, W2, b2, W: x @ W + b2),
             "only the direct path is there: the paper adds it to what the hidden layer says",
         ),
         Wrong(
-            partial(_direct, direct=lambda x, h, W: torch.tanh(x @ W)),
+            _direct(lambda x, h, W2, b2, W: h @ W2 + b2 + torch.tanh(x @ W)),
             "the direct path went through a tanh: it is linear, from the embeddings to the logits",
         ),
-        Wrong(partial(_direct, bias=2.0), "b2 is added twice: the two paths share one bias"),
-        Wrong(partial(_direct, bias=0.0), "b2 is missing"),
-        Wrong(partial(_direct, hidden=lambda z: z), "the hidden layer has no tanh"),
-        Wrong(lambda *given: direct_logits(*given).softmax(1), "probabilities, not logits: leave out the softmax"),
-        Wrong(lambda *given: direct_logits(*given).log_softmax(1), "logits are asked for: leave out the log_softmax"),
         Wrong(
-            partial(_direct, row=lambda emb: emb.transpose(0, 1).reshape(len(emb), -1)),
+            _direct(lambda x, h, W2, b2, W: h @ W2 + b2 + x @ W + b2), "b2 is added twice: the two paths share one bias"
+        ),
+        Wrong(_direct(lambda x, h, W2, b2, W: h @ W2 + x @ W), "b2 is missing"),
+        Wrong(lambda *given: direct_logits(*given).softmax(1), "probabilities, not logits: leave out the softmax"),
+        Wrong(
+            lambda *given: direct_logits(*given[:-1], given[-1].T.reshape(given[-1].shape)),
             "the embeddings of different examples are mixed: right shape, wrong rows",
         ),
-        Wrong(
-            partial(_direct, row=lambda emb: emb.transpose(1, 2).flatten(1)),
-            "the embeddings are joined in a different order: position after position, n_embd numbers each",
-        ),
-        Wrong(
-            partial(_direct, row=lambda emb: emb.view(4, -1)),
-            "4 examples are written into the code: take the number from X",
-        ),
-        Wrong(
-            lambda C, W1, b1, W2, b2, W, X: [direct_logits(C, W1, b1, W2, b2, W, X), b2.zero_()][0],
-            "your answer changed its argument b2",
-        ),
     ],
-    also_right=[_direct, _in_one_product, _with_linear, _with_numpy],
+    also_right=[_in_one_product, _with_numpy, _direct(lambda x, h, W2, b2, W: x @ W + (h @ W2 + b2))],
     right="y = b + Wx + U tanh(d + Hx), with x the embeddings, H = W1, d = b1, U = W2 and b = b2.",
     hints=[
         "The paper's x is emb, viewed as (N, block_size * n_embd). Give it a name: it is used twice.",
@@ -324,24 +258,10 @@ def _geometric(p: Tensor, q: Tensor, Y: Tensor, weight: float | Tensor) -> Tenso
     return F.cross_entropy(_weighted(p.log(), q.log(), weight), Y)
 
 
-def _along_columns(p: Tensor, q: Tensor, Y: Tensor, weight: float | Tensor) -> Tensor:
-    return F.nll_loss((weight * p + (1 - weight) * q).log(), Y)
-
-
-def _scaled_in_place(p: Tensor, q: Tensor, Y: Tensor, weight: float | Tensor) -> Tensor:
-    p *= torch.as_tensor(weight, dtype=p.dtype).expand(len(p))[:, None]
-    return _of_targets(lambda a, b, w: -(a + (1 - w) * b).log().mean())(p, q, Y, weight)
-
-
 def _in_a_loop(p: Tensor, q: Tensor, Y: Tensor, weight: float | Tensor) -> float:
     weights = torch.as_tensor(weight).expand(len(Y)).tolist()
     terms = zip(p.tolist(), q.tolist(), Y.tolist(), weights, strict=True)
     return sum(-math.log(w * a[y] + (1 - w) * b[y]) for a, b, y, w in terms) / len(Y)
-
-
-class _MixLoss(nn.Module):
-    def forward(self, p: Tensor, q: Tensor, Y: Tensor, weight: float | Tensor) -> Tensor:
-        return F.nll_loss(_weighted(p, q, weight).log(), Y)
 
 
 def _mixed(N: int, V: int, weight: float | list[float], label: str = "") -> Case:
@@ -392,20 +312,13 @@ q3 = Exercise(
             _of_targets(lambda p, q, w: -(w * p + (1 - w) * q).mean().log()),
             "the log of a mean: each example has its own log, and the mean comes last",
         ),
-        Wrong(_of_targets(lambda p, q, w: -(w * p + q).log().mean()), "q is mixed in whole: its weight is 1 - weight"),
         Wrong(lambda p, q, Y, weight: len(Y) * mix_loss(p, q, Y, weight), "the sum over the examples, not their mean"),
-        Wrong(_of_targets(lambda p, q, w: -(w * p + (1 - w) * q).log()), "one loss per example: the mean is asked for"),
-        Wrong(
-            lambda p, q, Y, weight: mix_loss(p, q, Y, weight) / math.log(10),
-            "log10: our losses are in nats, so the natural logarithm",
-        ),
-        Wrong(lambda p, q, Y, weight: -mix_loss(p, q, Y, weight), "the minus is missing: a loss is above 0"),
         Wrong(
             lambda p, q, Y, weight: F.cross_entropy(_weighted(p, q, weight), Y),
             "the mixture went through a softmax: cross_entropy takes logits, and these are probabilities",
         ),
         Wrong(
-            _along_columns,
+            lambda p, q, Y, weight: F.nll_loss((weight * p + (1 - weight) * q).log(), Y),
             "a weight for each example, shape (N,), goes along the columns of (N, V): pick each target's probability "
             "first, or use weight[:, None]",
         ),
@@ -421,13 +334,8 @@ q3 = Exercise(
             lambda p, q, Y, weight: mix_loss(p, q, Y, float(weight)),
             "float takes one number, and a weight for each example has N",
         ),
-        Wrong(
-            _of_targets(lambda p, q, w: -(w * p + (1 - w) * q).clamp(min=0.1).log().mean()),
-            "small probabilities were raised before the log: a mixture needs no floor",
-        ),
-        Wrong(_scaled_in_place, "your answer changed its argument p"),
     ],
-    also_right=[_in_a_loop, _MixLoss(), _of_targets(lambda p, q, w: -(q + w * (p - q)).log().sum() / len(p))],
+    also_right=[_in_a_loop, _of_targets(lambda p, q, w: -(q + w * (p - q)).log().sum() / len(p))],
     right="probabilities are mixed, then the log is taken, so the mixture pays little wherever one of the two is sure.",
     hints=[
         "p[torch.arange(len(Y)), Y] picks the probability of each target, shape (N,). The same for q.",
@@ -469,21 +377,15 @@ q4 = Exercise(
     "E03, an idea of your own",
     solution=e03,
     judge=lambda model, reason=None: handed_in(model, reason, exercise="E03", asked=2.2),
-    wrong=[  # tests/test_submitted_models.py has the models that leak
-        Wrong(2.02, "2.02 is a number: hand over the model itself"),
-        Wrong(MLP, "MLP is a class: hand over a trained model"),
-        Wrong("my model", "hand over a trained model, such as a torch.nn.Module that gives logits"),
+    wrong=[  # 13.3 and tests/test_submitted_models.py have others
         Wrong(nn.Linear(3, 27), "how many characters of context"),
         Wrong(_Gives(_uneven, block_size=0), "from 1 to 64, got 0"),
-        Wrong(_Gives(_uneven, block_size=2.5), "from 1 to 64, got 2.5"),
         Wrong(Interpolated(5), "counted nothing yet"),
         Wrong(_Gives(_uneven), "your module gives probabilities"),
         Wrong(_Gives(lambda X: _uneven(X).log10()), "log10 of its probabilities"),
         Wrong(_Gives(lambda X: _uneven(X) * math.nan), "its training blew up"),
-        Wrong(_Gives(lambda X: _uneven(X)[:, 1:]), "26) for 16384 contexts"),
         Wrong(_Gives(lambda X: (_uneven(X), None)), "gave tuple for 16384 contexts"),
         Wrong(_Gives(lambda X: F.embedding(X[:, -1], torch.zeros(20, 27))), "knows fewer symbols"),
-        Wrong(MLP(MLPConfig(), g=torch.Generator().manual_seed(1)), "worse than uniform guessing"),
         Wrong((_Gives(_uneven), "  "), "the reason for opening the test set is a text"),
     ],
     hints=[

@@ -1,7 +1,6 @@
 """Exercises of page 16: the gradient of the look-up, the gradient of a relu layer."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -25,32 +24,19 @@ def _pieces(X: np.ndarray, demb: np.ndarray) -> np.ndarray:
     return demb.reshape(-1, demb.shape[1] // X.shape[1])
 
 
-def _overwritten(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
-    dC = np.zeros((vocab_size, demb.shape[1] // X.shape[1]))
-    dC[X.ravel()] += _pieces(X, demb)
-    return dC
+def _added_once(
+    parts: Callable[[np.ndarray, np.ndarray], Iterable[tuple[np.ndarray, np.ndarray]]],
+) -> Callable[..., np.ndarray]:
+    """An answer with `dC[rows] += pieces` for each pair of `parts(X, pieces)`, pieces (B, block_size, n_embd)."""
 
+    def answer(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
+        pieces = demb.reshape(*X.shape, -1)
+        dC = np.zeros((vocab_size, pieces.shape[2]))
+        for rows, some in parts(X, pieces):
+            dC[rows] += some
+        return dC
 
-def _position_by_position(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
-    n_embd = demb.shape[1] // X.shape[1]
-    dC = np.zeros((vocab_size, n_embd))
-    for k in range(X.shape[1]):
-        dC[X[:, k]] += demb[:, k * n_embd : (k + 1) * n_embd]
-    return dC
-
-
-def _row_by_row(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
-    dC = np.zeros((vocab_size, demb.shape[1] // X.shape[1]))
-    for x, pieces in zip(X, demb.reshape(*X.shape, -1), strict=True):
-        dC[x] += pieces
-    return dC
-
-
-def _first_of_each(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
-    dC = np.zeros((vocab_size, demb.shape[1] // X.shape[1]))
-    symbols, first = np.unique(X, return_index=True)
-    dC[symbols] = _pieces(X, demb)[first]
-    return dC
+    return answer
 
 
 def _averaged(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
@@ -62,18 +48,6 @@ def _crossed(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
     B, block_size = X.shape
     mixed = demb.reshape(B, -1, block_size).transpose(0, 2, 1).reshape(B, -1)
     return embedding_backward(X, mixed, vocab_size)
-
-
-def _not_cut_up(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
-    dC = np.zeros((vocab_size, demb.shape[1]))
-    np.add.at(dC, X[:, 0], demb)
-    return dC
-
-
-def _in_place(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
-    dC = embedding_backward(X, demb, vocab_size)
-    demb[:] = 0
-    return dC
 
 
 def _one_hot(X: np.ndarray, demb: np.ndarray, vocab_size: int) -> np.ndarray:
@@ -118,61 +92,30 @@ q1 = Exercise(
     atol=1e-4,
     wrong=[
         Wrong(
-            _overwritten,
+            _added_once(lambda X, pieces: [(X, pieces)]),
             "dC[X] = ... overwrites, and dC[X] += ... adds only once to a row that X names twice: see np.add.at, or a "
             "loop",
         ),
         Wrong(
-            _position_by_position,
+            _added_once(lambda X, pieces: zip(X.T, pieces.swapaxes(0, 1), strict=True)),
             "dC[X[:, k]] += ... adds only once to a row that several contexts name at this position: see np.add.at",
         ),
-        Wrong(_row_by_row, "dC[x] += ... adds only once to a row that a context names twice: see np.add.at"),
-        Wrong(_first_of_each, "each symbol gets only what its first look-up sent back: add all of them"),
         Wrong(
-            lambda X, demb, vocab_size: _pieces(X, demb), "that is a row for each look-up: C has a row for each symbol"
+            _added_once(lambda X, pieces: zip(X, pieces, strict=True)),
+            "dC[x] += ... adds only once to a row that a context names twice: see np.add.at",
         ),
         Wrong(
-            lambda X, demb, vocab_size: embedding_backward(X, demb, vocab_size)[np.unique(X)],
-            "symbols that do not occur have a row too, of zeros",
+            lambda X, demb, vocab_size: _pieces(X, demb), "that is a row for each look-up: C has a row for each symbol"
         ),
         Wrong(
             lambda X, demb, vocab_size: embedding_backward(X, demb, X.max() + 1),
             "C has vocab_size rows, also for symbols above the highest one in X",
         ),
-        Wrong(lambda X, demb, vocab_size: embedding_backward(X, demb, 27), "C has vocab_size rows, not always 27"),
-        Wrong(
-            lambda X, demb, vocab_size: embedding_backward(X, demb, vocab_size).T, "dC is transposed: a row per symbol"
-        ),
-        Wrong(_not_cut_up, "a row of demb holds block_size pieces, one for each position: cut it up first"),
         Wrong(_averaged, "that is the mean of what came back: gradients of several uses add up"),
-        Wrong(
-            lambda X, demb, vocab_size: embedding_backward(
-                X[:, :1], demb[:, : demb.shape[1] // X.shape[1]], vocab_size
-            ),
-            "only the first position of each context has been counted",
-        ),
-        Wrong(
-            lambda X, demb, vocab_size: embedding_backward(
-                X[:, -1:], demb[:, -(demb.shape[1] // X.shape[1]) :], vocab_size
-            ),
-            "only the last position of each context has been counted",
-        ),
         Wrong(
             _crossed,
             "the numbers of a position are mixed with those of another. demb's row is position after position, n_embd "
             "numbers each: reshape(-1, n_embd)",
-        ),
-        Wrong(
-            lambda X, demb, vocab_size: embedding_backward(X[:, ::-1], demb, vocab_size),
-            "the positions of a context are in reverse order",
-        ),
-        Wrong(
-            lambda X, demb, vocab_size: embedding_backward(X, np.ones_like(demb), vocab_size),
-            "you counted the look-ups: what comes back for each is in demb",
-        ),
-        Wrong(
-            lambda X, demb, vocab_size: -embedding_backward(X, demb, vocab_size),
-            "the sign is wrong: nothing is subtracted",
         ),
         Wrong(
             lambda X, demb, vocab_size: embedding_backward(X, demb, vocab_size) / len(X),
@@ -182,7 +125,6 @@ q1 = Exercise(
             lambda X, demb, vocab_size: embedding_backward(X, demb, vocab_size).astype(int),
             "dC has fractions: give np.zeros no integer dtype",
         ),
-        Wrong(_in_place, "your answer changed its argument demb"),
     ],
     also_right=[_one_hot, _in_loops, _in_torch],
     right="every look-up sends its gradient back to its row, and a row looked up several times gets the sum.",
@@ -213,40 +155,16 @@ def _with_slope(slope: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., tupl
     return answer
 
 
-def _then(change: Callable[..., object]) -> Callable[..., object]:
-    """An answer made of the right one: `change(demb, dW1, db1, B)`."""
-    return lambda dh, emb, W1, b1: change(*relu_backward(dh, emb, W1, b1), len(dh))
-
-
-def _rows_kept(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    demb, dW1, _ = relu_backward(dh, emb, W1, b1)
-    return demb, dW1, (dh * (emb @ W1 + b1 > 0)).sum(1)
-
-
-def _not_transposed(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    _, dW1, db1 = relu_backward(dh, emb, W1, b1)
-    return (dh * (emb @ W1 + b1 > 0)) @ W1, dW1, db1
-
-
-def _unmasked_for(which: int) -> Callable[..., tuple[Tensor, ...]]:
-    """Only one of the three products without the mask."""
-
-    def answer(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, ...]:
-        grads = list(relu_backward(dh, emb, W1, b1))
-        grads[which] = (dh @ W1.T, emb.T @ dh, dh.sum(0))[which]
-        return tuple(grads)
-
-    return answer
+def _products(
+    make: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]],
+) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    """An answer from the right dz: `make(dh, dz, emb, W1)`."""
+    return lambda dh, emb, W1, b1: make(dh, dh * (emb @ W1 + b1 > 0), emb, W1)
 
 
 def _without_bias(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     dz = dh * (emb @ W1 > 0)
     return dz @ W1.T, emb.T @ dz, dz.sum(0)
-
-
-def _masked_in_place(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    dh *= emb @ W1 + b1 > 0
-    return dh @ W1.T, emb.T @ dh, dh.sum(0)
 
 
 def _with_autograd(dh: Tensor, emb: Tensor, W1: Tensor, b1: Tensor) -> tuple[Tensor, ...]:
@@ -276,8 +194,6 @@ def _differentiated(answer: Callable[..., object], *given: Tensor) -> dict[str, 
         for t in given:
             t.requires_grad_(False)
         raise Refused("no autograd here: write the three products out") from None
-    if got is None:
-        raise Refused("your function returned None: return demb, dW1, db1")
     if not isinstance(got, tuple | list) or len(got) != 3:
         raise Refused(f"expected three tensors, demb, dW1, db1, got {type(got).__name__}: return demb, dW1, db1")
     return dict(zip(("demb", "dW1", "db1"), got, strict=True))
@@ -321,9 +237,6 @@ q2 = Exercise(
             "1 - h * h is tanh's derivative. What is the slope of relu's curve, left and right of 0?",
         ),
         Wrong(
-            _with_slope(lambda z, dh: 1 - z.tanh() ** 2), "that is the gradient of the tanh layer: h is max(z, 0) here"
-        ),
-        Wrong(
             _with_slope(lambda z, dh: z.clamp(min=0)),
             "dh is multiplied by h itself: the slope right of 0 is 1, however large h is",
         ),
@@ -331,48 +244,45 @@ q2 = Exercise(
         Wrong(
             _with_slope(lambda z, dh: z <= 0), "the mask is the wrong way round: it lets the units through that gave 0"
         ),
-        Wrong(_with_slope(lambda z, dh: z.sign()), "left of 0 the slope is 0, not -1"),
-        Wrong(_with_slope(lambda z, dh: (z > 0) + 0.01 * (z <= 0)), "left of 0 the slope is 0, not 0.01"),
         Wrong(_without_bias, "the mask looks at emb @ W1 alone: the bias decides too on which side of 0 a unit is"),
         Wrong(_with_slope(lambda z, dh: z >= 0), "a unit that gave exactly 0 passes nothing back: z > 0, not z >= 0"),
-        Wrong(_with_slope(lambda z, dh: z > 0.1), "units with a small positive z pass all of it back: z > 0"),
-        Wrong(_with_slope(lambda z, dh: z > 1), "the mask lets through what is above 1: the curve bends at 0"),
         Wrong(
-            _then(lambda demb, dW1, db1, B: (demb / B, dW1 / B, db1 / B)),
+            _with_slope(lambda z, dh: (z > 0) / len(z)),
             "everything is divided by the batch size: dh holds this division already",
         ),
         Wrong(
-            _then(lambda demb, dW1, db1, B: (demb, dW1 / B, db1 / B)),
-            "that is a mean over the batch: dh holds the division by B already, so the rows are summed",
+            _products(lambda dh, dz, emb, W1: (dz @ W1.T, emb.T @ dz, dz.mean(0))),
+            "db1 is a mean over the batch: the rows are summed",
         ),
         Wrong(
-            _then(lambda demb, dW1, db1, B: (demb, dW1, db1 / B)), "db1 is a mean over the batch: the rows are summed"
-        ),
-        Wrong(
-            _rows_kept,
+            _products(lambda dh, dz, emb, W1: (dz @ W1.T, emb.T @ dz, dz.sum(1))),
             "db1 has one number for each example. A bias is added in every row, so its gradient is the sum over the "
             "rows",
         ),
         Wrong(
-            _not_transposed, "demb is dz @ W1, which fits by chance where W1 is square. Which way does W1 lead back?"
+            _products(lambda dh, dz, emb, W1: (dz @ W1, emb.T @ dz, dz.sum(0))),
+            "demb is dz @ W1, which fits by chance where W1 is square. Which way does W1 lead back?",
         ),
         Wrong(
-            _then(lambda demb, dW1, db1, B: (demb, dW1.T, db1)),
+            _products(lambda dh, dz, emb, W1: (dz @ W1.T, dz.T @ emb, dz.sum(0))),
             "dW1 is transposed: its rows belong to inputs, its columns to units, as in W1",
         ),
-        Wrong(_unmasked_for(0), "dz goes into all three, and demb is made of dh"),
-        Wrong(_unmasked_for(1), "dz goes into all three, and dW1 is made of dh"),
-        Wrong(_unmasked_for(2), "dz goes into all three, and db1 is made of dh"),
-        Wrong(_then(lambda demb, dW1, db1, B: (dW1, db1, demb)), "the order is demb, dW1, db1"),
-        Wrong(_then(lambda demb, dW1, db1, B: demb), "expected three tensors, demb, dW1, db1, got Tensor"),
+        Wrong(
+            _products(lambda dh, dz, emb, W1: (dh @ W1.T, emb.T @ dz, dz.sum(0))),
+            "dz goes into all three, and demb is made of dh",
+        ),
+        Wrong(
+            _products(lambda dh, dz, emb, W1: (dz @ W1.T, emb.T @ dz, dh.sum(0))),
+            "dz goes into all three, and db1 is made of dh",
+        ),
+        Wrong(
+            _products(lambda dh, dz, emb, W1: (emb.T @ dz, dz.sum(0), dz @ W1.T)),
+            "the order is demb, dW1, db1",
+        ),
+        Wrong(lambda *given: relu_backward(*given)[0], "expected three tensors, demb, dW1, db1, got Tensor"),
         Wrong(_with_autograd, "no autograd here: write the three products out"),
-        Wrong(_masked_in_place, "your answer changed its argument dh"),
     ],
-    also_right=[
-        _in_numpy,
-        _with_einsum,
-        partial(_with_slope(lambda z, dh: z.heaviside(torch.zeros((), dtype=z.dtype)))),
-    ],
+    also_right=[_in_numpy, _with_einsum, _with_slope(lambda z, dh: z > 0)],
     right="a unit that gave 0 passes nothing back, any other all of it; the rest is the tanh layer's.",
     hints=[
         "Only one line of the derivation is about tanh. The others do not care which curve it was.",
