@@ -468,16 +468,6 @@ def _with(change: Callable[..., Sequence[Tensor]]) -> Callable[[MLPConfig, torch
     return lambda config, g: change(*_scaled()(config, g))
 
 
-def _frequencies(config: MLPConfig, g: torch.Generator) -> list[Tensor]:
-    *others, b2 = _scaled()(config, g)
-    b2[0], b2[1], b2[5] = 1.5, 1.5, 1.0
-    return [*others, b2]
-
-
-def _from_the_global_one(config: MLPConfig, g: torch.Generator) -> list[Tensor]:
-    return [torch.randn(p.shape) * p.std().nan_to_num(0) for p in _scaled()(config, g)]
-
-
 def _with_nn_init(config: MLPConfig, g: torch.Generator) -> tuple[Tensor, ...]:
     C, W1, b1, W2, b2 = (torch.zeros(shape) for shape in config.shapes.values())
     nn.init.normal_(C, generator=g)
@@ -501,10 +491,13 @@ q4 = Exercise(
             lambda config, g: init(config, torch.Generator().manual_seed(2147483647)),
             "generators of seeds 1 and 2 give the same start",
         ),
-        Wrong(_from_the_global_one, "draws from the global generator"),
+        Wrong(lambda config, g: init(config, None), "draws from the global generator"),
         Wrong(_scaled(W1=5 / 3 / math.sqrt(30)), "which number does the scale of W1 follow?"),
         Wrong(_scaled(C=1e-3, W1=1e-3, b1=0.0, W2=1e-3), "scaled so far down"),
-        Wrong(_frequencies, "the letters' frequencies in b2"),
+        Wrong(
+            _with(lambda C, W1, b1, W2, b2: [C, W1, b1, W2, b2.index_fill(0, torch.tensor([0, 1, 5]), 1.5)]),
+            "the letters' frequencies in b2",
+        ),
         Wrong(
             _with(lambda C, W1, b1, W2, b2: [C, W1.T, b1, W2, b2]), "W1 should be a float32 tensor of shape (30, 200)"
         ),
