@@ -23,9 +23,8 @@ def swept_rates(lo: float, hi: float, steps: int) -> Tensor:
     return 10**lre
 
 
-def _by_factor(lo: float, hi: float, steps: int, gaps: int = 0) -> list[float]:
-    """The rates with `steps - 1` factors between the ends, or with another number of `gaps`."""
-    return [lo * (hi / lo) ** (i / ((steps - 1) + gaps)) for i in range(steps)]
+def _by_factor(lo: float, hi: float, steps: int) -> list[float]:
+    return [lo * (hi / lo) ** (i / (steps - 1)) for i in range(steps)]
 
 
 q1 = Exercise(
@@ -43,14 +42,9 @@ q1 = Exercise(
             lambda lo, hi, n: torch.linspace(math.log10(lo), math.log10(hi), n),
             "these are the exponents, lre: 10 to the power of them gives the rates, lrs",
         ),
-        Wrong(lambda lo, hi, n: torch.linspace(math.log(lo), math.log(hi), n), "these are natural logarithms of rates"),
         Wrong(
             lambda lo, hi, n: 10 ** torch.linspace(math.log(lo), math.log(hi), n),
             "two different bases: math.log is the natural logarithm and goes with exp, math.log10 with 10**",
-        ),
-        Wrong(
-            lambda lo, hi, n: torch.linspace(math.log10(lo), math.log10(hi), n).exp(),
-            "two different bases: math.log10 goes with 10**, exp with the natural logarithm, math.log",
         ),
         Wrong(
             lambda lo, hi, n: 10 ** torch.linspace(lo, hi, n),
@@ -63,29 +57,18 @@ q1 = Exercise(
             lambda lo, hi, n: swept_rates(lo, hi, 1000), "the number 1000 is written in it: as many rates as steps says"
         ),
         Wrong(
-            lambda lo, hi, n: swept_rates(hi, lo, n),
-            "right, but from the highest to the lowest: the first steps of a sweep would wreck the network",
-        ),
-        Wrong(
             lambda lo, hi, n: sorted(_by_factor(lo, hi, n)),
             "lo may be above hi: the first rate is lo and the last one hi, whichever is higher",
         ),
-        Wrong(partial(_by_factor, gaps=1), "the last rate is not hi: both ends are included"),
-        Wrong(lambda lo, hi, n: swept_rates(lo, hi, n + 2)[1:-1], "neither end is there: both lo and hi are included"),
+        Wrong(lambda lo, hi, n: swept_rates(lo, hi, n + 1)[:-1], "the last rate is not hi: both ends are included"),
         Wrong(lambda lo, hi, n: swept_rates(lo, hi, n + 1), "there is one rate too many: linspace counts both ends"),
-        Wrong(
-            lambda lo, hi, n: [lo + (hi - lo) * (i / (n - 1)) ** 2 for i in range(n)],
-            "the ends are right, but from one rate to the next the factor is not always the same",
-        ),
         Wrong(lambda lo, hi, n: [lo * 10**i for i in range(n)], "each rate is 10 times the one before: where is hi?"),
-        Wrong(lambda lo, hi, n: print(end=""), "your function returned None"),
     ],
     also_right=[
         _by_factor,
         lambda lo, hi, n: torch.logspace(math.log10(lo), math.log10(hi), n),
         lambda lo, hi, n: np.geomspace(lo, hi, n),
         lambda lo, hi, n: torch.linspace(math.log(lo), math.log(hi), n).exp(),
-        lambda lo, hi, n: (rate for rate in _by_factor(lo, hi, n)),
     ],
     right="every rate is the same multiple of the one before, and both ends are there.",
     hints=[
@@ -125,7 +108,6 @@ def _swept(
     sign: int = -1,
     after: bool = False,
     reuse: bool = False,
-    whole: bool = False,
     anew: bool = False,
 ) -> list[float]:
     """A sweep, right as it stands, or with a mistake."""
@@ -134,7 +116,6 @@ def _swept(
         model = make_model() if anew else model
         if ix is None or not reuse:
             ix = torch.randint(0, X.shape[0], (32,), generator=g)
-        ix = torch.arange(len(X)) if whole else ix
         loss = F.cross_entropy(model(X[ix]), Y[ix])
         if clear:
             model.zero_grad()
@@ -208,13 +189,6 @@ def _keeping(make_model: Callable[[], nn.Module], X: Tensor, Y: Tensor, lrs: Ten
     return _swept(lambda: _kept[make_model], X, Y, lrs, g)
 
 
-def _elsewhere(
-    make_model: Callable[[], nn.Module], X: Tensor, Y: Tensor, lrs: Tensor, g: torch.Generator
-) -> list[float]:
-    model = nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(8, 5))
-    return _swept(lambda: model, X, Y, lrs, g)
-
-
 def _with_rates(change: Callable[[Tensor], Tensor]) -> Callable[..., list[float]]:
     return lambda make_model, X, Y, lrs, g: _swept(make_model, X, Y, change(lrs), g)
 
@@ -247,15 +221,6 @@ q2 = Exercise(
             _with_rates(lambda lrs: torch.full_like(lrs, 0.1)),
             "these are the losses of steps at 0.1: the rate is swept, but the update does not use it",
         ),
-        Wrong(
-            _with_rates(lambda lrs: lrs[-1:].expand(len(lrs))), "all steps used the last rate: take lrs[i] in the loop"
-        ),
-        Wrong(
-            _with_rates(lambda lrs: torch.cat([lrs[:1], lrs[:-1]])), "the rates are one step late: step i uses lrs[i]"
-        ),
-        Wrong(
-            _with_rates(lambda lrs: torch.cat([lrs[1:], lrs[-1:]])), "the rates are one step early: step i uses lrs[i]"
-        ),
         Wrong(_with_rates(lambda lrs: lrs[:-1]), "the last rate is left out: where does your range end?"),
         Wrong(
             _with_rates(lambda lrs: 10 ** torch.linspace(-3, 0, len(lrs))),
@@ -263,7 +228,6 @@ q2 = Exercise(
         ),
         Wrong(_with_rates(lambda lrs: 10**lrs), "lrs holds rates already, not their exponents"),
         Wrong(_with_rates(lambda lrs: lrs.log10()), "the exponents were used in place of the rates: lrs holds rates"),
-        Wrong(_with_rates(lambda lrs: lrs.flip(0)), "you went through lrs from its end: step i uses lrs[i]"),
         Wrong(
             _with_rates(lambda lrs: 0 * lrs),
             "the parameters never change. Does your update make a new tensor (`p = p - ...`), or are the gradients 0?",
@@ -275,7 +239,6 @@ q2 = Exercise(
         Wrong(partial(_swept, sign=1), "you walk along the gradient, uphill: which sign has the update?"),
         Wrong(partial(_swept, reuse=True), "every step saw the same rows: draw ix inside the loop"),
         Wrong(partial(_swept, anew=True), "so no step goes on from the last: call it before the loop"),
-        Wrong(partial(_swept, whole=True), "all rows were used in each step: draw 32 of them from g"),
         Wrong(
             lambda make_model, X, Y, lrs, g: _swept(make_model, X, Y, lrs, None),
             "the rows do not come from the g that was handed in: pass generator=g",
@@ -285,16 +248,11 @@ q2 = Exercise(
             "the first sweep is right, and the second goes on with the model that the first one left: call make_model "
             "inside",
         ),
-        Wrong(_elsewhere, "make_model was never called"),
+        Wrong(lambda make_model, *given: _swept(_small_model, *given), "make_model was never called"),
         Wrong(
             lambda make_model, X, Y, lrs, g: _swept(lambda: make_model(g), X, Y, lrs, g),
             "make_model takes no argument: g is for the minibatches",
         ),
-        Wrong(
-            lambda *given: [math.log10(loss) for loss in sweep(*given)],
-            "that is log10 of the loss: return the loss itself",
-        ),
-        Wrong(lambda *given: sweep(*given)[-1], "that is the last loss alone: return all of them"),
     ],
     also_right=[
         _swept,

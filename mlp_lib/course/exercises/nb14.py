@@ -5,7 +5,6 @@ import functools
 import math
 import types
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from itertools import combinations
 
 import torch
@@ -43,10 +42,7 @@ _EXPLANATIONS = {
     5: "randn for all five tensors",
 }
 _FIRST_LOSSES = {
-    "A": (
-        5,
-        "logits that are sums of 100 products lie tens apart, and nothing else here costs 14 nats",
-    ),
+    "A": (5, "logits that are sums of 100 products lie tens apart, and nothing else here costs 14 nats"),
     "B": (
         2,
         "numbers between 0 and 1 make logits that differ far less than those of randn, and more than careful ones",
@@ -98,16 +94,6 @@ def _estimated(fan_in: int, w_scale: float, b_scale: float) -> Tensor:
     return ((z * (fan_in * w_scale**2 + b_scale**2) ** 0.5).tanh().abs() > 0.99).float().mean()
 
 
-class _NormalShare(nn.Module):
-    def forward(self, fan_in: int, w_scale: float, b_scale: float) -> Tensor:
-        std = torch.tensor([w_scale] * fan_in + [b_scale]).norm()
-        return 2 * torch.distributions.Normal(0.0, std).cdf(-torch.tensor(0.99).atanh())
-
-
-def _share(change: Callable[[float], float]) -> Callable[[int, float, float], float]:
-    return lambda n, w, b: change(share_saturated(n, w, b))
-
-
 q2 = Exercise(
     "14.2",
     "saturation without a network",
@@ -131,7 +117,7 @@ q2 = Exercise(
             "the spread of the preactivation is taken for 1, whatever the sizes. The lecture's networks have tanh "
             "outputs beyond .99 in 33 % and 62 % of all cases",
         ),
-        Wrong(_share(lambda share: share / 2), "that is one tail: -0.995 is as saturated as 0.995"),
+        Wrong(lambda *sizes: share_saturated(*sizes) / 2, "that is one tail: -0.995 is as saturated as 0.995"),
         Wrong(
             _tails(lambda n, w, b: math.sqrt(n * w**2 + b**2), limit=0.99),
             "you count preactivations beyond 0.99. It is tanh of them that has to pass .99: what is atanh(0.99)?",
@@ -150,26 +136,20 @@ q2 = Exercise(
             "fan_in has no effect: a preactivation is a sum of fan_in products, each of variance w_scale**2",
         ),
         Wrong(
-            _tails(lambda n, w, b: math.sqrt(n * (w**2 + b**2))),
-            "the bias is counted fan_in times: it is added once",
-        ),
-        Wrong(_tails(lambda n, w, b: n * w + b), "these are sums of standard deviations: variances are what adds up"),
-        Wrong(
-            _tails(lambda n, w, b: math.sqrt(n * w + b)),
-            "a number times w_scale has its variance times w_scale squared, and b_scale counts squared, too",
-        ),
-        Wrong(
             _tails(lambda n, w, b: math.sqrt(n * w**2 + b)),
             "b_scale is a standard deviation: its square is the bias's variance, and adds to that of the sum",
         ),
-        Wrong(_share(lambda share: 1 - share), "that is the share within .99: the saturated ones are the rest"),
-        Wrong(_share(lambda share: 100 * share), "a share is between 0 and 1, yours is in per cent"),
         Wrong(
             _summed_products,
             "a simulated sum of few products is not normal: the exercise takes it for normal, whatever fan_in is",
         ),
     ],
-    also_right=[_estimated, _NormalShare()],
+    also_right=[
+        _estimated,
+        lambda n, w, b: (
+            2 * torch.distributions.Normal(0.0, math.sqrt(n * w**2 + b**2)).cdf(-torch.tensor(0.99).atanh())
+        ),
+    ],
     right="by the formula 32 % and 63 % for the lecture's two networks, 11 % after the gain of 5/3.",
     hints=[
         "A preactivation is a sum of fan_in products and one bias. What is the variance of x * w, for x of variance 1?",
@@ -241,21 +221,16 @@ def _judge_no_gradient(answer: object) -> None:
         right = no_gradient(zeroed)
         for name in _NAMES:
             if (name in got) != (name in right):
-                says = (
-                    "has a gradient of 0, and you leave it out" if name in right else "has a gradient, and you list it"
-                )
-                raise Refused(f"with {_named(zeroed)} at 0: {name} {says}. {_WHY[name, name in right]}")
+                gets, do = ("no", "leave it out") if name in right else ("a", "list it")
+                why = _WHY[name, name in right]
+                raise Refused(f"with {_named(zeroed)} at 0: {name} gets {gets} gradient, and you {do}. {why}")
 
 
 def _as_names(got: object) -> set[str]:
-    if got is None:
-        raise Refused("your function returned None: it should end with `return` and a set, which may be empty: set()")
-    if isinstance(got, str) or not isinstance(got, Iterable):
-        raise Refused(f"expected a set of names such as {{'C', 'W1'}}, got {show(got)}")
-    got = list(got)
-    if any(name not in _NAMES for name in got):
-        raise Refused(f"expected names among C, W1, b1, W2, b2, got {show(got)}")
-    return set(got)
+    names = list(got) if isinstance(got, Iterable) and not isinstance(got, str) else [None]
+    if any(name not in _NAMES for name in names):
+        raise Refused(f"expected a set of names among C, W1, b1, W2, b2, perhaps set(), got {show(got)}")
+    return set(names)
 
 
 def _changed(change: Callable[[set[str], set[str]], set[str]]) -> Callable[[set[str]], set[str]]:
@@ -263,7 +238,6 @@ def _changed(change: Callable[[set[str], set[str]], set[str]]) -> Callable[[set[
 
 
 def _by_products(zeroed: set[str]) -> list[str]:
-    """The same from the shapes of the backward pass, in numbers: 1 for a tensor with numbers in it, else 0."""
     C, W1, b1, W2, _ = (int(name not in zeroed) for name in _NAMES)
     h = max(C * W1, b1)
     return [n for n, size in zip(_NAMES, (W2 * W1, W2 * C, W2, h, 1), strict=True) if size == 0]
@@ -288,7 +262,7 @@ q3 = Exercise(
     wrong=[
         Wrong(lambda zeroed: set(zeroed), "you return the tensors that are 0"),
         Wrong(lambda zeroed: set(), "you find a gradient everywhere"),
-        Wrong(lambda zeroed: {"C", "W1", "b1"} if "W2" in zeroed else set(), _WHY["W1", True]),
+        Wrong(_changed(lambda right, zeroed: right - {"W1"}), _WHY["W1", True]),
         Wrong(_changed(lambda right, zeroed: right - {"C"}), _WHY["C", True]),
         Wrong(_changed(lambda right, zeroed: right - {"b1"}), _WHY["b1", True]),
         Wrong(_changed(lambda right, zeroed: right - {"W2"}), _WHY["W2", True]),
@@ -298,9 +272,7 @@ q3 = Exercise(
         Wrong(_changed(lambda right, zeroed: right | ({"W1"} & zeroed)), _WHY["W1", False]),
         Wrong(_changed(lambda right, zeroed: right | ({"C"} & zeroed)), _WHY["C", False]),
         Wrong(lambda zeroed: zeroed.discard("b2") or no_gradient(zeroed), "your answer changed its argument zeroed"),
-        Wrong(lambda zeroed: "W1", "expected a set of names"),
-        Wrong(lambda zeroed: {"dC"}, "expected names among C, W1, b1, W2, b2"),
-        Wrong(lambda zeroed: None if not zeroed else set(zeroed), "your function returned None"),
+        Wrong(lambda zeroed: {"dC"}, "expected a set of names among C, W1, b1, W2, b2"),
     ],
     also_right=[_by_products, _with_autograd, lambda zeroed: frozenset(no_gradient(zeroed))],
     right="all 32 cases: two factors at 0 on the same path stop the learning for good, one comes back by itself.",
@@ -345,93 +317,65 @@ def _examples() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
 def _judge_e02(answer: object, model: object = None, reason: object = None) -> str:
     """The start; with a model also what came of it, and with a reason its test loss."""
-    said = _check_model(answer) if isinstance(answer, nn.Module) else _check_init(answer)
-    return said if model is None else f"{said} {handed_in(model, reason, exercise='E02', asked=_LECTURE)}"
-
-
-def _check_init(answer: object) -> str:
     if not callable(answer) or isinstance(answer, types.BuiltinFunctionType):
         raise Refused("hand over your own function, without calling it: q4.check(init)")
-    global_before = torch.get_rng_state()
-    try:
-        model = _made(answer, _CONFIG, seed=1)
-        drew = not torch.equal(torch.get_rng_state(), global_before)
-        again, other = _made(answer, _CONFIG, seed=1), _made(answer, _CONFIG, seed=2)
-    finally:
-        torch.set_rng_state(global_before)
-    first = _check_start(model)
-    saturated = _saturated(other)
-    if saturated > _MOST:
-        raise Refused(_too_saturated(saturated, "with another seed"))
-    if drew:
-        raise Refused(
-            "your init draws from the global generator, so the same seed gives another start each time: hand "
-            "generator=g to every torch.randn"
-        )
-    if not _equal(model, again):
-        raise Refused("called twice with generators of one seed, your init gives two different starts: draw from g")
-    if _equal(model, other):
-        raise Refused("generators of seeds 1 and 2 give the same start: draw from the g that is handed in")
-    _check_size(_made(answer, _OTHER, seed=1))
-    reached = _trained(model)
-    return f"first loss {first:.2f}, {_saturated(model):.0%} beyond .99, {reached:.1f} after 1,000 steps. That is E02."
-
-
-def _check_model(model: nn.Module) -> str:
-    if not isinstance(model, MLP) or model.config != _CONFIG:
-        raise Refused("hand over your function init, or an MLP of the lecture's last sizes: 27 symbols, 3, 10, 200")
-    model = copy.deepcopy(model)  # trained below, and yours is left alone
-    first = _check_start(model)
-    reached = _trained(model)
-    return f"first loss {first:.2f}, {_saturated(model):.0%} beyond .99, {reached:.1f} after 1,000 steps. That is E02."
+    if isinstance(answer, nn.Module):
+        start = answer
+        if not isinstance(start, MLP) or start.config != _CONFIG:
+            raise Refused("hand over your function init, or an MLP of the lecture's last sizes: 27 symbols, 3, 10, 200")
+        first = _check_start(start)
+    else:
+        before = torch.get_rng_state()
+        start = _made(answer, _CONFIG, seed=1)
+        first = _check_start(start)
+        _check_draws(answer, start, before)
+        _check_size(_made(answer, _OTHER, seed=1))
+    reached = _trained(start)
+    said = f"first loss {first:.2f}, {_saturated(start):.0%} beyond .99, {reached:.1f} after 1,000 steps. That is E02."
+    return said if model is None else f"{said} {handed_in(model, reason, exercise='E02', asked=_LECTURE)}"
 
 
 def _made(init: Callable, config: MLPConfig, seed: int) -> MLP:
     made = init(config, torch.Generator().manual_seed(seed))
-    if isinstance(made, MLP):
-        tensors = made.tensors()
-    else:
-        if isinstance(made, (str, Tensor)) or not isinstance(made, Sequence) or len(made) != len(_NAMES):
-            raise Refused(f"expected the five tensors [C, W1, b1, W2, b2], got {show(made)}")
-        tensors = list(made)
-    for name, p in zip(_NAMES, tensors, strict=True):
-        if not isinstance(p, Tensor) or p.dtype != torch.float32:
-            raise Refused(f"{name} should be a float32 tensor, got {show(p)}")
-    fan_in, V = config.block_size * config.n_embd, config.vocab_size
-    wanted = ((V, config.n_embd), (fan_in, config.n_hidden), (config.n_hidden,), (config.n_hidden, V), (V,))
-    for name, p, shape in zip(_NAMES, tensors, wanted, strict=True):
-        if tuple(p.shape) != shape:
-            raise Refused(f"{name} has shape {tuple(p.shape)}, expected {shape} for {config}")
-        if not p.isfinite().all():
-            raise Refused(f"{name} holds numbers that are not finite")
+    tensors = made.tensors() if isinstance(made, MLP) else made
+    if isinstance(tensors, (str, Tensor)) or not isinstance(tensors, Sequence) or len(tensors) != len(_NAMES):
+        raise Refused(f"expected the five tensors [C, W1, b1, W2, b2], got {show(made)}")
+    for (name, shape), p in zip(config.shapes.items(), tensors, strict=True):
+        told = f"{name} should be a float32 tensor of shape {shape} for {config}, with finite numbers"
+        if not isinstance(p, Tensor):
+            raise Refused(f"{told}, got {show(p)}")
+        if p.dtype != torch.float32 or tuple(p.shape) != shape or not p.isfinite().all():
+            raise Refused(f"{told}, got {p.dtype} and shape {tuple(p.shape)}")
     return MLP.from_tensors(*(p.detach().clone() for p in tensors))
+
+
+def _check_draws(init: Callable, model: MLP, before: Tensor) -> None:
+    """A start follows from g alone: the global generator is in the state `before`, and the seed decides."""
+    again, other = _made(init, _CONFIG, seed=1), _made(init, _CONFIG, seed=2)
+    _check_saturated(other, "with another seed")
+    if not torch.equal(torch.get_rng_state(), before) or not _equal(model, again):
+        raise Refused(
+            "your init draws from the global generator, or keeps something, so the same seed gives another start each "
+            "time: hand generator=g to every torch.randn"
+        )
+    if _equal(model, other):
+        raise Refused("generators of seeds 1 and 2 give the same start: draw from the g that is handed in")
 
 
 def _check_start(model: MLP) -> float:
     """The first loss on dev, if it, the saturation and the gradients are as they should be."""
-    _, dev = _examples()
-    first = eval_loss(model, *dev)
-    uniform = math.log(model.config.vocab_size)
-    _, _, _, W2, b2 = (p.detach() for p in model.tensors())
+    first, uniform = eval_loss(model, *_examples()[1]), math.log(model.config.vocab_size)
     if first < uniform - _WITHIN:
         raise Refused(
             f"the first loss on dev is {first:.4f}, lower than uniform guessing at {uniform:.4f}. Is it trained "
             "already, or are the letters' frequencies in b2? Not wrong, but here the start should know nothing"
         )
-    if first > 10:
+    if not first <= uniform + _WITHIN:
         raise Refused(
-            f"the first loss on dev is {first:.2f} where uniform guessing costs {uniform:.4f}: the logits are sums of "
-            f"{model.config.n_hidden} terms and far from 0. Which tensor scales them?"
+            f"the first loss on dev is {first:.2f} where uniform guessing costs {uniform:.4f}: the logits, sums of "
+            f"{model.config.n_hidden} terms and b2, are not near enough to 0. Which tensors scale them?"
         )
-    if first > uniform + _WITHIN:
-        alone = " b2 by itself has a standard deviation of 1." if b2.std() > 0.5 and W2.std() < 0.1 else ""
-        raise Refused(
-            f"the first loss on dev is {first:.4f}, still {first - uniform:.2f} from uniform guessing at "
-            f"{uniform:.4f}: the logits are not near enough to 0.{alone}"
-        )
-    saturated = _saturated(model)
-    if saturated > _MOST:
-        raise Refused(_too_saturated(saturated, f"although the first loss is right, {first:.4f}"))
+    _check_saturated(model, f"although the first loss is right, {first:.4f}")
     _check_gradients(copy.deepcopy(model))
     return first
 
@@ -442,11 +386,14 @@ def _saturated(model: MLP, X: Tensor | None = None) -> float:
         return (model.trace(X).h.abs() > 0.99).float().mean().item()
 
 
-def _too_saturated(saturated: float, when: str) -> str:
-    return (
-        f"{saturated:.0%} of the tanh outputs are beyond .99 in absolute value, {when}: the hidden layer is saturated. "
-        "How large are the preactivations, sums of block_size * n_embd products and a bias, and what keeps them near 1?"
-    )
+def _check_saturated(model: MLP, when: str) -> None:
+    saturated = _saturated(model)
+    if saturated > _MOST:
+        raise Refused(
+            f"{saturated:.0%} of the tanh outputs are beyond .99 in absolute value, {when}: the hidden layer is "
+            "saturated. How large are the preactivations, sums of block_size * n_embd products and a bias, and what "
+            "keeps them near 1?"
+        )
 
 
 def _check_gradients(model: MLP) -> None:
@@ -505,43 +452,20 @@ def _trained(model: MLP) -> float:
 
 
 def _scaled(
-    C: float = 1.0,
-    W1: float | None = None,
-    b1: float = 0.01,
-    W2: float | Callable[[MLPConfig], float] = 0.01,
-    b2: float = 0.0,
+    C: float = 1.0, W1: float | None = None, b1: float = 0.01, W2: float = 0.01, b2: float = 0.0
 ) -> Callable[[MLPConfig, torch.Generator], list[Tensor]]:
     """The lecture's five tensors, each times a factor; W1=None is the gain over the root of the fan-in."""
 
     def scaled(config: MLPConfig, g: torch.Generator) -> list[Tensor]:
         scale = 5 / 3 / math.sqrt(config.block_size * config.n_embd) if W1 is None else W1
-        factors = (C, scale, b1, W2(config) if callable(W2) else W2, b2)
-        return [p.detach() * f for p, f in zip(MLP(config, g=g).tensors(), factors, strict=True)]
+        tensors = MLP(config, g=g).tensors()
+        return [p.detach() * f for p, f in zip(tensors, (C, scale, b1, W2, b2), strict=True)]
 
     return scaled
 
 
 def _with(change: Callable[..., Sequence[Tensor]]) -> Callable[[MLPConfig, torch.Generator], Sequence[Tensor]]:
     return lambda config, g: change(*_scaled()(config, g))
-
-
-def _frequencies(config: MLPConfig, g: torch.Generator) -> list[Tensor]:
-    *others, b2 = _scaled()(config, g)
-    b2[0], b2[1], b2[5] = 1.5, 1.5, 1.0
-    return [*others, b2]
-
-
-def _from_the_global_one(config: MLPConfig, g: torch.Generator) -> list[Tensor]:
-    return [torch.randn(p.shape) * p.std().nan_to_num(0) for p in _scaled()(config, g)]
-
-
-class _Start(MLP):
-    """A class in place of a function."""
-
-    def __init__(self, config: MLPConfig, g: torch.Generator) -> None:
-        super().__init__(config, g=g)
-        for p, start in zip(self.parameters(), init(config, g), strict=True):
-            p.data = start
 
 
 def _with_nn_init(config: MLPConfig, g: torch.Generator) -> tuple[Tensor, ...]:
@@ -558,40 +482,36 @@ q4 = Exercise(
     solution=init,
     judge=_judge_e02,
     wrong=[
-        Wrong(_scaled(W1=1.0, b1=1.0, W2=1.0, b2=1.0), "the logits are sums of 200 terms and far from 0"),
-        Wrong(_scaled(W2=lambda config: config.n_hidden**-0.5), "the logits are not near enough to 0."),
-        Wrong(_scaled(b2=1.0), "the logits are not near enough to 0. b2 by itself has a standard deviation of 1"),
+        Wrong(_scaled(W1=1.0, b1=1.0, W2=1.0, b2=1.0), "sums of 200 terms and b2, are not near enough to 0"),
         Wrong(_scaled(W1=1.0, b1=1.0), "the hidden layer is saturated"),
-        Wrong(_scaled(W1=0.0, b1=0.0, W2=0.0), "C, W1, b1, W2 is still exactly 0: with W1, b1, W2 at 0"),
         Wrong(_scaled(C=0.0, W1=0.0), "the gradient of C, W1 is still exactly 0"),
-        Wrong(
-            _scaled(C=0.0, b1=0.0, W2=0.0), "C, W1, b1, W2 is still exactly 0: with C, b1, W2 at 0 nothing gets through"
-        ),
+        Wrong(_scaled(W1=0.0, b1=0.0, W2=0.0), "C, W1, b1, W2 is still exactly 0: with W1, b1, W2 at 0"),
         Wrong(_with(lambda C, W1, b1, W2, b2: [C, W1 * 0 + 0.1, b1 * 0, W2 * 0, b2]), "all 200 hidden units are alike"),
         Wrong(
             lambda config, g: init(config, torch.Generator().manual_seed(2147483647)),
             "generators of seeds 1 and 2 give the same start",
         ),
-        Wrong(_from_the_global_one, "draws from the global generator"),
+        Wrong(lambda config, g: init(config, None), "draws from the global generator"),
         Wrong(_scaled(W1=5 / 3 / math.sqrt(30)), "which number does the scale of W1 follow?"),
         Wrong(_scaled(C=1e-3, W1=1e-3, b1=0.0, W2=1e-3), "scaled so far down"),
-        Wrong(_frequencies, "the letters' frequencies in b2"),
-        Wrong(_with(lambda C, W1, b1, W2, b2: [C, W1.T, b1, W2, b2]), "W1 has shape (200, 30), expected (30, 200)"),
+        Wrong(
+            _with(lambda C, W1, b1, W2, b2: [C, W1, b1, W2, b2.index_fill(0, torch.tensor([0, 1, 5]), 1.5)]),
+            "the letters' frequencies in b2",
+        ),
+        Wrong(
+            _with(lambda C, W1, b1, W2, b2: [C, W1.T, b1, W2, b2]), "W1 should be a float32 tensor of shape (30, 200)"
+        ),
         Wrong(_with(lambda C, W1, b1, W2, b2: [C, W1, b1, W2]), "expected the five tensors"),
-        Wrong(_with(lambda *five: [p.double() for p in five]), "C should be a float32 tensor"),
-        Wrong((init, _scaled()(MLPConfig(), torch.Generator().manual_seed(1))), "these are five tensors"),
         Wrong(
             (init, MLP.from_tensors(*init(MLPConfig(), torch.Generator().manual_seed(1)))), "asks for a dev loss under"
         ),
-        Wrong((init, 2.11), "2.11 is a number: hand over the model itself"),
         Wrong((init, MLP(g=torch.Generator()), 3), "the reason for opening the test set is a text"),
     ],
     also_right=[
-        _Start,
+        lambda config, g: MLP.from_tensors(*init(config, g)),
         _with_nn_init,
-        partial(_scaled(W2=0.0, b1=0.0)),
+        _scaled(W2=0.0, b1=0.0),
         MLP.from_tensors(*init(MLPConfig(), torch.Generator().manual_seed(1))),
-        lambda config, g: [nn.Parameter(p) for p in init(config, g)],
     ],
     hints=[
         "Begin with the lecture's five torch.randn, each with generator=g, and look at one symptom at a time.",
