@@ -17,6 +17,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 # JupyterLab does not start without docstrings, and tests consist of assertions.
 unexport PYTHONOPTIMIZE
+# Without bytecode files every process and every kernel compiles PyTorch's source again, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Kernels run in notebooks/, so a path must not depend on the folder.
 ifdef WORDS

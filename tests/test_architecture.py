@@ -2,8 +2,6 @@
 
 import ast
 import inspect
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -46,23 +44,21 @@ def test_imports_follow_the_rings():
             assert not any(f"{name}.".startswith(f"{b}.") for b in banned), f"{path.relative_to(PACKAGE)}: {name}"
 
 
-def test_importing_the_library_draws_in_no_plotting_and_no_widgets():
+def test_importing_the_library_draws_in_no_plotting_and_no_widgets(run_with_torch):
     code = (
         "import sys, mlp_lib; mlp_lib.MLP; mlp_lib.train; "
         "print([m for m in ('matplotlib', 'ipywidgets', 'IPython', 'numba', 'optuna') if m in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    assert run_with_torch(code).stdout == "[]\n"
 
 
-def test_importing_changes_no_setting():
+def test_importing_changes_no_setting(run_with_torch):
     code = (
         "import torch; a = (torch.get_num_threads(), torch.get_rng_state().tolist(), torch.get_default_dtype()); "
         "import mlp_lib, mlp_lib.plots; mlp_lib.MLP; "
         "b = (torch.get_num_threads(), torch.get_rng_state().tolist(), torch.get_default_dtype()); print(a == b)"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "True"
+    assert run_with_torch(code).stdout == "True\n"
 
 
 def test_all_names_of_the_package_exist():

@@ -20,11 +20,10 @@ from mlp_lib.course.environment import Item, advice, check_environment
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run(*options, code=None, **variables):
-    """`python -m mlp_lib`, or other code, in a process of its own."""
-    what = ["-c", code] if code else ["-m", "mlp_lib"]
+def run(*options, **variables):
+    """`python -m mlp_lib` in a process of its own."""
     return subprocess.run(
-        [sys.executable, *options, *what],
+        [sys.executable, *options, "-m", "mlp_lib"],
         cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
@@ -130,8 +129,9 @@ def test_an_old_python_is_the_only_item(monkeypatch):
     assert "is older than 3.11; install Python 3.11 or newer" in item.line()
 
 
-def test_a_python_without_assertions():
-    done = run(PYTHONOPTIMIZE="2")
+def test_a_python_without_assertions(tmp_path):
+    (tmp_path / "torch.py").write_text("")  # an empty one is found first: it takes seconds, and nobody looks at it
+    done = run(PYTHONOPTIMIZE="2", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert done.stdout.startswith("[no] Python: ")
     assert "runs without assertions; unset the variable PYTHONOPTIMIZE\n" in done.stdout
     assert done.stderr == ""
@@ -287,9 +287,9 @@ def test_a_damaged_numba_cache(content, said, tmp_path, monkeypatch):
     assert environment._numba_cache().line().startswith(said.format(file=file, folder=tmp_path))
 
 
-def test_the_numba_cache_is_looked_for_where_numba_keeps_it(tmp_path):
+def test_the_numba_cache_is_looked_for_where_numba_keeps_it(tmp_path, run_with_torch):
     look = "from mlp_lib.course.environment import _numba_cache; print(_numba_cache().detail)"
-    assert run(code=look, NUMBA_CACHE_DIR=str(tmp_path)).stdout.startswith(str(tmp_path))
+    assert run_with_torch(look, env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}).stdout.startswith(str(tmp_path))
 
 
 def test_more_threads_than_cores_is_only_a_hint(monkeypatch):
@@ -335,7 +335,7 @@ def test_a_python_of_the_system_is_not_told_to_install(monkeypatch, tmp_path):
 # --- the library without torch
 
 
-def test_the_library_says_what_it_misses_when_a_name_is_used():
+def test_the_library_says_what_it_misses_when_a_name_is_used(run_with_torch):
     code = (
         "import sys; sys.modules['tqdm'] = None\n"
         "import mlp_lib\n"
@@ -344,15 +344,14 @@ def test_the_library_says_what_it_misses_when_a_name_is_used():
         "try: mlp_lib.no_such_name\n"
         "except AttributeError as error: print(error)\n"
     )
-    done = run(code=code)
-    assert done.stdout.splitlines() == [
+    assert run_with_torch(code).stdout.splitlines() == [
         "mlp_lib.train cannot be used here: import of tqdm halted; None in sys.modules. "
         "Run `python -m mlp_lib`: it says what to install",
         "module 'mlp_lib' has no attribute 'no_such_name'",
-    ], done.stderr
+    ]
 
 
-def test_train_is_the_function_whichever_way_it_is_reached():
+def test_train_is_the_function_whichever_way_it_is_reached(run_with_torch):
     code = (
         "from mlp_lib.train import train_steps\n"
         "import mlp_lib, types\n"
@@ -360,4 +359,4 @@ def test_train_is_the_function_whichever_way_it_is_reached():
         "print(callable(train), mlp_lib.train is train, isinstance(data, types.ModuleType), mlp_lib.data is data)\n"
         "print(set(mlp_lib.__all__) <= set(dir(mlp_lib)))\n"
     )
-    assert run(code=code).stdout == "True True True True\nTrue\n"
+    assert run_with_torch(code).stdout == "True True True True\nTrue\n"

@@ -5,18 +5,17 @@ to say then ("File too large") differs from a disk's own words, the place where 
 """
 
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs the limits of Unix")
-ROOT = Path(__file__).resolve().parent.parent
 
 START = """
-import hashlib, os, resource, sqlite3, sys, warnings
+import ctypes, hashlib, os, resource, sqlite3, sys, warnings
 from pathlib import Path
+warnings.simplefilter("error")
+sys.dont_write_bytecode = True  # a late import on a full disk would leave the real cache a file cut short
 import torch
 from mlp_lib import MLP, MLPConfig, Vocab, load_model, load_words, save_model, words
 from mlp_lib.course.exercises import nb00
@@ -53,23 +52,23 @@ def content(of):
 """
 
 
-def child(code, folder, **environment):
-    """Run the code with a home of its own, and nothing else named; what it asserts is the test."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("CI", "XDG_DATA_HOME", "XDG_CACHE_HOME", "MLP_LIB_CACHE")}
-    for name in ("MLP_LIB_EXERCISES", "MLP_LIB_LADDER", "MLP_LECTURE_NAMES"):
-        kept.pop(name, None)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", START + code, str(folder)],
-        capture_output=True, text=True, cwd=ROOT, env=kept | {"HOME": str(folder)} | environment,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture
+def child(run_with_torch):
+    """Runs code with this folder as its home, and nothing else named; what the code asserts is the test."""
+
+    def run(code, home):
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MLP_")) and k != "CI"}
+        done = run_with_torch(START + code, home, env=kept | {"HOME": str(home)})
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    return run
 
 
 # ---- a full disk -----------------------------------------------------------------------------------------------------
 
 
-def test_a_model_is_saved_whole_or_not_at_all(tmp_path):
+def test_a_model_is_saved_whole_or_not_at_all(child, tmp_path):
     child(
         """
 path = save_model(model, folder / "model", vocab=vocab)
@@ -89,7 +88,7 @@ assert not load_model(path)[0].C.any()
     )
 
 
-def test_the_ladder_keeps_what_it_has(tmp_path):
+def test_the_ladder_keeps_what_it_has(child, tmp_path):
     child(
         """
 path = folder / "ladder.sqlite"
@@ -128,7 +127,7 @@ assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchall() == [("
     )
 
 
-def test_a_solved_exercise_is_judged_and_the_record_stays(tmp_path):
+def test_a_solved_exercise_is_judged_and_the_record_stays(child, tmp_path):
     said = child(
         """
 record = folder / ".local" / "share" / "mlp_lib" / "exercises.json"
@@ -171,7 +170,7 @@ def fetched():
 """
 
 
-def test_a_download_that_cannot_be_kept_is_used(tmp_path):
+def test_a_download_that_cannot_be_kept_is_used(child, tmp_path):
     child(
         DOWNLOAD
         + """
@@ -224,38 +223,29 @@ def told_once(said):
     assert len(said[1]) < 400
 
 
-def test_a_home_below_a_file(tmp_path):
+def test_a_home_below_a_file(child, tmp_path):
     (tmp_path / "file").write_text("")
-    told_once(child(HOMELESS, tmp_path, HOME=str(tmp_path / "file" / "home")))
+    told_once(child(HOMELESS, tmp_path / "file" / "home"))
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-# No permission stops root, unless it gives up its right to ignore them (CAP_DAC_OVERRIDE, number 1), which is gone for
-# good after the next exec.
+# No permission stops root, unless it gives up its right to ignore them, here with all its others.
 AS_ANYONE = """
-import ctypes, os, sys
-if os.geteuid() == 0:
-    assert ctypes.CDLL(None, use_errno=True).prctl(24, 1, 0, 0, 0) == 0, "PR_CAPBSET_DROP"
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+assert ctypes.CDLL(None).capset(header, none) == 0
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="root gives up a right of Linux")
-def test_a_home_without_the_right_to_write(tmp_path):
+def test_a_home_without_the_right_to_write(child, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     (home / "there").write_text("")
     home.chmod(0o555)
-    arguments = ["-W", "error", "-c", START + HOMELESS, str(home)]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MLP_")) and k != "CI"}
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", AS_ANYONE, *arguments],
-            capture_output=True, text=True, cwd=ROOT, env=environment | {"HOME": str(home)},
-        )  # fmt: skip
+        said = child(AS_ANYONE + HOMELESS, home)
     finally:
         home.chmod(0o755)
-    assert done.returncode == 0, done.stdout + done.stderr
-    told_once(done.stdout)
-    assert "Permission denied" in done.stdout
+    told_once(said)
+    assert "Permission denied" in said
     assert [p.name for p in home.iterdir()] == ["there"]

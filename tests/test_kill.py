@@ -1,17 +1,13 @@
 """kill -9 at random moments of a write: what was reported as written is there, and the files are whole."""
 
 import os
-import subprocess
-import sys
 import tempfile
-from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
-# Importing torch takes seconds, so one program does it and the ones to be killed branch off from it. Two write at a
-# time. A child reports an entry through a pipe as soon as the call that writes it has returned.
+# Two write at a time. A child reports an entry through a pipe as soon as the call that writes it has returned.
 KILLING = """
 import os, random, signal, sys, time
 from pathlib import Path
@@ -76,11 +72,8 @@ from mlp_lib.course.exercises.progress import note_solved as write, solved as th
 
 @pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.torture)])
 @pytest.mark.parametrize("files", [LADDER, EXERCISES], ids=["ladder", "exercises"])
-def test_a_kill_loses_nothing_that_was_reported(kills, files):
+def test_a_kill_loses_nothing_that_was_reported(kills, files, run_with_torch):
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a disk is safe too, but slow
     with tempfile.TemporaryDirectory(dir=memory) as folder:
-        done = subprocess.run(
-            [sys.executable, "-c", files + KILLING, folder, str(kills)],
-            capture_output=True, text=True, cwd=Path(__file__).resolve().parent.parent,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+        done = run_with_torch(files + KILLING, folder, kills)
+    assert done.returncode == 0, done.stdout

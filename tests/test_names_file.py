@@ -1,7 +1,6 @@
 """The bundled list is what data/README.md says it is, and travels wherever the library goes."""
 
 import hashlib
-import os
 import re
 import subprocess
 import sys
@@ -29,15 +28,12 @@ def test_form():
     assert load_words() == CONTENT.decode().split()
 
 
-def test_found_from_any_folder(tmp_path):
-    found = subprocess.run(
-        [sys.executable, "-c", "import mlp_lib; print(len(mlp_lib.load_words()))"],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+def test_found_from_any_folder(tmp_path, run_with_torch):
+    found = run_with_torch("import mlp_lib; print(len(mlp_lib.load_words()))", cwd=tmp_path)
     assert found.stdout == "32178\n"
 
 
-def test_travels_in_the_wheel(tmp_path):
+def test_travels_in_the_wheel(tmp_path, run_with_torch):
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT, check=True, capture_output=True,
@@ -45,13 +41,11 @@ def test_travels_in_the_wheel(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as file:
         file.extractall(tmp_path / "site")
-    code = "import mlp_lib; print(mlp_lib.__file__); print(len(mlp_lib.load_words()))"
-    found = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    where, count = found.stdout.split()
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); "
+        "import mlp_lib; print(mlp_lib.__file__); print(len(mlp_lib.load_words()))"
+    )
+    where, count = run_with_torch(code, tmp_path / "site", cwd=tmp_path).stdout.split()
     assert where.startswith(str(tmp_path)), "the installed copy must be the one that is tried"
     assert count == "32178"
     # nothing that is not part of the library travels along

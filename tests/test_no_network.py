@@ -5,11 +5,8 @@ nothing in it but this machine (CONTRIBUTING.md has the line).
 """
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+import pytest
 
 # Python itself reports each connection and each question for an address before it is made. Kernels and panels talk over
 # loopback, which stays open; so do sockets of the file system.
@@ -94,21 +91,20 @@ print("whole")
 """
 
 
-def run(code, folder):
+@pytest.fixture
+def run(run_with_torch, tmp_path):
     kept = {k: v for k, v in os.environ.items() if not k.startswith("MLP_") and "proxy" not in k.lower()}
-    own = {"MLP_LIB_CACHE": str(folder / "cache"), "MLP_LIB_EXERCISES": str(folder / "exercises.json")}
-    return subprocess.run(
-        [sys.executable, "-c", GUARD + code, str(folder)], capture_output=True, text=True, cwd=ROOT, env=kept | own
-    )
+    own = {"MLP_LIB_CACHE": str(tmp_path / "cache"), "MLP_LIB_EXERCISES": str(tmp_path / "exercises.json")}
+    return lambda code: run_with_torch(GUARD + code, tmp_path, env=kept | own)
 
 
-def test_the_library_asks_for_no_network(tmp_path):
-    done = run(QUICK_PART, tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_library_asks_for_no_network(run):
+    done = run(QUICK_PART)
+    assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-1] == "whole"
 
 
-def test_the_guard_lets_loopback_through_and_nothing_else(tmp_path):
+def test_the_guard_lets_loopback_through_and_nothing_else(run):
     code = """
 import socket
 with socket.create_server(("127.0.0.1", 0)) as here:
@@ -125,5 +121,5 @@ for way in (
     else:
         raise AssertionError("it went out")
 """
-    done = run(code, tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = run(code)
+    assert done.returncode == 0, done.stdout

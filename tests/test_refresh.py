@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from test_notebooks_tweaked import shortened
 
@@ -31,6 +32,28 @@ def shown(path, k):
     return nbformat.read(path, as_version=4).cells[k].outputs[0]["text"]
 
 
+@pytest.fixture(scope="module")
+def client():
+    """One kernel for the tests that are about what is kept of its answers: to start one takes a second."""
+    client = NotebookClient(new_notebook(), kernel_name="python3", store_widget_state=False, coalesce_streams=True)
+    with client.setup_kernel():
+        yield client
+
+
+@pytest.fixture
+def refresh(client, monkeypatch):
+    """`tool.refresh` in that kernel, which forgets the page before."""
+
+    def execute(notebook, folder):
+        forget = new_notebook(cells=[new_code_cell(f"%reset -f\nimport os; os.chdir({str(folder)!r})")])
+        for client.nb in (forget, notebook):
+            for k, cell in enumerate(client.nb.cells):
+                client.execute_cell(cell, k)
+
+    monkeypatch.setattr(tool, "execute", execute)
+    return tool.refresh
+
+
 @pytest.fixture
 def page(tmp_path):
     return written(tmp_path / "page.ipynb", new_markdown_cell("# A page"), new_code_cell("n = 2"), measured(TIMED))
@@ -50,32 +73,32 @@ def test_the_widgets_that_jupyterlab_saved_are_dropped(page):
     assert "widgets" not in notebook.metadata
 
 
-def test_changed_code_above_or_a_wish_takes_the_time_anew(page):
-    tool.refresh(page)
+def test_changed_code_above_or_a_wish_takes_the_time_anew(page, refresh):
+    refresh(page)
     first = shown(page, 2)
     notebook = nbformat.read(page, as_version=4)
     notebook.cells[1].source = "n = 3"
     nbformat.write(notebook, page)
-    tool.refresh(page)
+    refresh(page)
     second = shown(page, 2)
     assert second != first
-    tool.refresh(page, measure_again=True)
+    refresh(page, measure_again=True)
     assert shown(page, 2) != second
 
 
-def test_what_is_no_time_is_always_new(tmp_path):
+def test_what_is_no_time_is_always_new(tmp_path, refresh):
     """The first cell reads a file, so it can say something else though no code has changed."""
     (tmp_path / "n.txt").write_text("1")
     source = 'n = open("n.txt").read()\nprint(n)\n' + TIMED
     page = written(tmp_path / "page.ipynb", measured(source), new_code_cell("print(n)"))
-    tool.refresh(page)
+    refresh(page)
     (tmp_path / "n.txt").write_text("2")
-    tool.refresh(page)
+    refresh(page)
     assert shown(page, 0).startswith("2\n")
     assert shown(page, 1) == "2\n"
 
 
-def test_numbers_within_the_tolerance_stay_as_they_are(tmp_path):
+def test_numbers_within_the_tolerance_stay_as_they_are(tmp_path, refresh):
     """The cell reads a file, as if another machine gave another number."""
     (tmp_path / "n.txt").write_text("2.17")
     source = 'n = float(open("n.txt").read())\nprint("loss", n)\nn'
@@ -85,24 +108,24 @@ def test_numbers_within_the_tolerance_stay_as_they_are(tmp_path):
         new_code_cell(source + '\nprint("0.2 s")', metadata={"tags": ["within-10%", "measured"]}),
         new_code_cell("print(n)"),
     )
-    tool.refresh(page)
+    refresh(page)
     stored = [shown(page, k) for k in range(3)]
     (tmp_path / "n.txt").write_text("2.18")
-    tool.refresh(page)
+    refresh(page)
     assert [shown(page, k) for k in range(3)] == [*stored[:2], "2.18\n"]
     assert nbformat.read(page, as_version=4).cells[0].outputs[1]["data"]["text/plain"] == "2.17"
     (tmp_path / "n.txt").write_text("2.20")
-    tool.refresh(page)
+    refresh(page)
     assert [shown(page, k) for k in range(3)] == ["loss 2.2\n", stored[1], "2.2\n"]
-    tool.refresh(page, measure_again=True)
+    refresh(page, measure_again=True)
     assert shown(page, 1) == "loss 2.2\n0.2 s\n"
 
 
-def test_a_warning_stops_it_and_nothing_is_written(tmp_path):
+def test_a_warning_stops_it_and_nothing_is_written(tmp_path, refresh):
     page = written(tmp_path / "page.ipynb", new_code_cell('import warnings\nwarnings.warn("old")'))
     before = page.read_bytes()
     with pytest.raises(SystemExit, match="cell 0: unexpected text on stderr"):
-        tool.refresh(page)
+        refresh(page)
     assert page.read_bytes() == before
 
 
