@@ -17,18 +17,18 @@ RECORDS = {"MLP_LIB_EXERCISES": "exercises.json", "MLP_LIB_LADDER": "ladder.sqli
 # Files are handed to workers whole, in this order: the longest first, so that none is left alone at the end.
 LONGEST = (
     "15_",
-    "13_",
     "test_panels",
     "08_",
-    "test_book",
-    "10_",
+    "test_exercises",
+    "13_",
     "11_",
-    "05_",
-    "14_",
+    "10_",
     "16_",
+    "14_",
+    "test_submitted",
     "test_notebooks_tweaked",
-    "test_fast",
-    "test_grade",
+    "05_",
+    "test_book",
 )
 
 
