@@ -38,7 +38,7 @@ COMMON = {
         ("4.2", "the gradients pile up"),
         ("4.2", "autograd records what is done to a leaf"),
         ("4.2", "lets the name p point at it"),
-        ("4.1", "C.grad is None: C * 0.1 made a new tensor"),
+        ("4.1", "C.grad is None: scaling C made a new tensor"),
     ],
     "rates in equal steps, or exponents for rates": [
         ("6.1", "these rates have equal differences"),

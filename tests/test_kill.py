@@ -1,11 +1,15 @@
-"""kill -9 at random moments of a write: what was reported as written is there, and the files are whole."""
+"""kill -9 while something is written: what was reported as written is there, and the files are whole."""
 
 import os
+import subprocess
+import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a disk is safe too, but slow
 
 # Two write at a time. A child reports an entry through a pipe as soon as the call that writes it has returned.
 KILLING = """
@@ -73,7 +77,43 @@ from mlp_lib.course.exercises.progress import note_solved as write, solved as th
 @pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.torture)])
 @pytest.mark.parametrize("files", [LADDER, EXERCISES], ids=["ladder", "exercises"])
 def test_a_kill_loses_nothing_that_was_reported(kills, files, run_with_torch):
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a disk is safe too, but slow
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         done = run_with_torch(files + KILLING, folder, kills)
     assert done.returncode == 0, done.stdout
+
+
+EACH_LINE = """
+import itertools, os, signal, sys
+from pathlib import Path
+from mlp_lib.files import write_atomically
+
+path, old, new, found = Path(sys.argv[1]) / "record", b"old" * 9000, b"new" * 9000, []
+for k in itertools.count():
+    path.write_bytes(old)
+    child = os.fork()
+    if child == 0:
+        lines = itertools.count()
+
+        def trace(frame, event, argument):
+            if event == "line" and next(lines) == k:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return trace
+
+        sys.settrace(trace)
+        write_atomically(path, new)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    found.append(path.read_bytes())
+    if os.WIFEXITED(status):
+        break
+half = [(k, len(content)) for k, content in enumerate(found) if content not in (old, new)]
+assert not half, f"killed before line (and bytes there): {half}"
+assert found[0] == old and found[-1] == new
+"""
+
+
+def test_a_kill_before_any_line_of_a_write_leaves_the_old_content_or_the_new():
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        call = [sys.executable, "-c", EACH_LINE, folder]
+        done = subprocess.run(call, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -192,7 +192,8 @@ q2 = Exercise(
         ),
         Wrong(
             lambda z, Y: nll(z - _top(z), Y),
-            "the probability underflows to 0 before its log is taken: write log(a / b) as log(a) - log(b)",
+            "the probability underflows to 0 before its log is taken: write log(a / b) as log(a) - log(b), and "
+            "log(exp(z)) as z",
         ),
         Wrong(
             lambda z, Y: -(_p(z - _top(z), Y) + 1e-9).log().mean(),
@@ -313,7 +314,7 @@ q3 = Exercise(
         Case(_advanced(2147483647), 60, 1, 5, 3, label="from a g that was drawn from before, for 60, 1, 5, 3"),
     ],
     wrong=[
-        *[_flat(names) for names in ("W1 b1 W2 b2", "C W1 b1 W2 b2", "C", "W1", "b1", "W2", "b2")],
+        *[_flat(names) for names in ("W1 b1 W2 b2", "C W1 b1 W2 b2", "C", "W1", "b1", "W2", "b2", "b1 b2")],
         Wrong(
             partial(_drawn, order=("C", "W1", "W2", "b1", "b2")),
             "the tensors were drawn in the order C, W1, W2, b1, b2, and one generator then gives other numbers",

@@ -98,8 +98,8 @@ q1 = Exercise(
     wrong=[
         Wrong(
             _flag_then_scale,
-            "C.grad is None: C * 0.1 made a new tensor, and the gradient goes to the C before it, which you no longer "
-            "have. First the numbers, then requires_grad (retain_grad() does not make C a leaf)",
+            "C.grad is None: scaling C made a new tensor, and the gradient goes to the C before it, which you no "
+            "longer have. First the numbers, then requires_grad (retain_grad() does not make C a leaf)",
         ),
         Wrong(
             _flag_then_remake,

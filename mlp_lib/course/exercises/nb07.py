@@ -466,6 +466,10 @@ q4 = Exercise(
         Wrong(
             lambda train, dev: 1 - overlap(train, dev), "that is the share of dev that is new: the rest is asked for"
         ),
+        Wrong(
+            lambda train, dev: overlap([w.lower() for w in train], [w.lower() for w in dev]),
+            "'Ann' and 'ann' are two names: compare them as they are written",
+        ),
         Wrong(lambda train, dev: 100 * overlap(train, dev), "that is per cent: give the share, between 0 and 1"),
         Wrong(lambda train, dev: len(dev) * overlap(train, dev), "that is the number of lines: divide it"),
         Wrong(
