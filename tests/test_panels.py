@@ -193,7 +193,7 @@ def test_the_page_keeps_the_same_picture_with_alternative_text(name):
     assert Image.open(io.BytesIO(data["image/png"])).width == 2 * shown["width"]
 
 
-@pytest.mark.parametrize("redraws", [3, pytest.param(1000, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("redraws", [3, pytest.param(200, marks=pytest.mark.torture)])
 @each_panel
 def test_redrawing_and_closing_leave_nothing(name, redraws):
     there = set(ipywidgets.widgets.widget._instances)
