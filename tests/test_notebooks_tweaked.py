@@ -192,28 +192,19 @@ def test_cells_run_again_change_nothing_twice_each_and_then_in_any_order(path):
         assert raised or not differs(cell, by_id[cell.id]), f"in another order:\n{cell.source}"
 
 
-@pytest.fixture(scope="module")
-def kernel(tmp_path_factory):
-    """A kernel with few words for one page after another: the libraries are imported once."""
-    words = tmp_path_factory.mktemp("few") / "words.txt"
-    words.write_text("\n".join(load_words()[:1000]), encoding="ascii")
-    client = NotebookClient(nbformat.v4.new_notebook(), timeout=600, resources={"metadata": {"path": PATHS[0].parent}})
-    with client.setup_kernel(env=os.environ | {"MLP_LIB_WORDS": str(words)}):
-        yield client
-
-
 @pytest.mark.parametrize("path", PATHS[1:13], ids=lambda p: p.stem[:2])
-def test_the_lectures_route_needs_nothing_from_the_sections_beyond_it(path, kernel):
-    """The head and the sections with a ▶, from empty names, with few words and steps: a learner who skips the rest."""
-    kernel.nb = notebook = nbformat.read(path, as_version=4)
+def test_the_lectures_route_needs_nothing_from_the_sections_beyond_it(path, tmp_path, monkeypatch):
+    """The head and the sections with a ▶, in a fresh kernel, with few words and steps: a learner who skips the rest."""
+    (tmp_path / "words.txt").write_text("\n".join(load_words()[:1000]), encoding="ascii")
+    monkeypatch.setenv("MLP_LIB_WORDS", str(tmp_path / "words.txt"))
+    notebook = nbformat.read(path, as_version=4)
     kept = [cell for kind, cell in parts(notebook) if kind != "beyond"]
     assert len(kept) < len(notebook.cells), "this page has sections beyond the video"
-    notebook.cells = [nbformat.v4.new_code_cell("get_ipython().reset()"), *kept]
-    parameters = notebook.cells[tagged(notebook, "parameters")]
+    notebook.cells = kept
+    parameters = kept[tagged(notebook, "parameters")]
     if parameters_of(parameters).get("steps", 0) > 150:
         parameters.source += "\nsteps = 150"
-    for k, cell in enumerate(notebook.cells):
-        kernel.execute_cell(cell, k)
+    run(notebook, path.parent)
 
 
 def twin(cell, copy):
