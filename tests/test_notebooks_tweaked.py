@@ -147,7 +147,7 @@ TWICE = [pytest.param(p, id=p.stem[:2], marks=marked(p.stem[:2] in TWICE_IN_EVER
 
 def seen(cell, measured=False):
     """What a reader sees as a cell's result: text, without the numbers of measured times; of figures, that they are."""
-    numbers = re.compile(r"\d[\d,.]*") if measured else SANITIZE
+    numbers = re.compile(r" *\d[\d,.]*") if measured else SANITIZE  # with the blanks that align them
     text = []
     for output in cell.outputs:
         if output.output_type == "stream" and output.name == "stderr":
