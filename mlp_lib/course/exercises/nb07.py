@@ -199,7 +199,7 @@ q1 = Exercise(
         ),
         Wrong(
             lambda words, seed: random.Random(seed).shuffle(list(words))[: int(0.8 * len(words))],
-            "shuffle works in place and returns None, of which there is no slice: name the list",
+            "shuffle works in place and returns None, which cannot be sliced: name the list",
         ),
         Wrong(_globally_seeded, "but Python's global generator was seeded"),
         Wrong(lambda words, seed: _cut(_shuffled(words, None)), "two calls with seed 42 gave two splits"),
