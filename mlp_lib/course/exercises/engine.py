@@ -7,7 +7,7 @@ An exercise is a solution, the cases it is tried on, and a table of wrong answer
         "the loss in longhand",
         solution=nll,
         cases=[Case(torch.zeros(1, 2), torch.tensor([0])), ...],
-        wrong=[Wrong(lambda logits, Y: ..., "that is the sum over the examples: take the mean"), ...],
+        wrong=[Wrong(edited(nll, (".mean()", ".sum()")), "that is the sum over the examples: take the mean"), ...],
         right="the mean of -log of the right character's probability.",
         hints=["...", "..."],
     )
@@ -78,6 +78,28 @@ class Wrong:
 
     answer: object
     says: str
+
+
+def edited(solution: Callable[..., object], *edits: tuple[str, str]) -> Callable[..., object]:
+    """The solution with a mistake typed into it: in its source, each first text is replaced by the second.
+
+    >>> edited(lambda x: x + 1, ("+ 1", "+ 2"))
+    Traceback (most recent call last):
+    ValueError: edited takes a function made with def, and texts that stand in it once, got '+ 1'
+    """
+    source = _source_of(solution)
+    for old, new in edits:
+        if source.count(old) != 1 or not source.startswith("def "):
+            raise ValueError(f"edited takes a function made with def, and texts that stand in it once, got {old!r}")
+        source = source.replace(old, new)
+    made = {}
+    exec(source, solution.__globals__, made)
+    return made[solution.__name__]
+
+
+@functools.cache
+def _source_of(function: Callable[..., object]) -> str:
+    return textwrap.dedent(inspect.getsource(function))
 
 
 @dataclass

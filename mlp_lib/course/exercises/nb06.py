@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong, edited
 from mlp_lib.model import MLP, MLPConfig
 
 # ---- 6.1 rates in powers of ten --------------------------------------------------------------------------------------
@@ -97,59 +96,33 @@ def sweep(make_model: Callable[[], nn.Module], X: Tensor, Y: Tensor, lrs: Tensor
     return losses
 
 
-def _swept(
-    make_model: Callable[[], nn.Module],
-    X: Tensor,
-    Y: Tensor,
-    lrs: Tensor,
-    g: torch.Generator | None,
-    *,
-    clear: bool = True,
-    sign: int = -1,
-    after: bool = False,
-    reuse: bool = False,
-    anew: bool = False,
-) -> list[float]:
-    """A sweep, right as it stands, or with a mistake."""
-    model, losses, ix = make_model(), [], None
-    for lr in lrs:
-        model = make_model() if anew else model
-        if ix is None or not reuse:
-            ix = torch.randint(0, X.shape[0], (32,), generator=g)
-        loss = F.cross_entropy(model(X[ix]), Y[ix])
-        if clear:
-            model.zero_grad()
-        loss.backward()
-        with torch.no_grad():
-            for p in model.parameters():
-                p += sign * lr * p.grad
-            losses.append(F.cross_entropy(model(X[ix]), Y[ix]).item() if after else loss.item())
-    return losses
-
-
-# Where each of their three faults lies, and the sentence for the last one that is left.
+# Their three faults: where each lies, and the sentence if it is the last one left.
 _FAULTS = {
-    "rate": ("the rate of each step", "every step used the first rate: take lrs[i] inside the loop"),
-    "range": ("the number of steps", "step 0 is missing, with its rate and its loss: where does the range start?"),
-    "clear": ("what p.grad holds", "the gradients of all earlier steps add up: clear them before `backward()`"),
+    ("-lr *", "-lrs[0] *"): (
+        "the rate of each step",
+        "every step used the first rate: take lrs[i] inside the loop",
+    ),
+    ("in lrs:", "in lrs[1:]:"): (
+        "the number of steps",
+        "step 0 is missing, with its rate and its loss: where does the range start?",
+    ),
+    ("p.grad = None", "pass"): (
+        "what p.grad holds",
+        "the gradients of all earlier steps add up: clear them before `backward()`",
+    ),
 }
 
 
-def _with(faults: Sequence[str]) -> Wrong:
+def _with(faults: Sequence[tuple[str, str]]) -> Wrong:
     """Their sweep with some of its three faults left in it."""
-
-    def answer(
-        make_model: Callable[[], nn.Module], X: Tensor, Y: Tensor, lrs: Tensor, g: torch.Generator
-    ) -> list[float]:
-        rates = lrs[:1].expand(len(lrs)) if "rate" in faults else lrs
-        return _swept(make_model, X, Y, rates["range" in faults :], g, clear="clear" not in faults)
-
-    areas = [area for area, _ in map(_FAULTS.get, faults)]
+    areas = [_FAULTS[fault][0] for fault in faults]
     if len(faults) == 3:
-        return Wrong(answer, f"that is their sweep as it stands. Look at {areas[0]}, at {areas[1]}, and at {areas[2]}")
-    if len(faults) == 2:
-        return Wrong(answer, f"two of the three faults are left. Look at {areas[0]} and at {areas[1]}")
-    return Wrong(answer, _FAULTS[faults[0]][1])
+        says = f"that is their sweep unchanged. Look at {areas[0]}, at {areas[1]}, and at {areas[2]}"
+    elif len(faults) == 2:
+        says = f"two of the three faults are left. Look at {areas[0]} and at {areas[1]}"
+    else:
+        says = _FAULTS[faults[0]][1]
+    return Wrong(edited(sweep, *faults), says)
 
 
 def _twice(
@@ -174,23 +147,13 @@ def _twice(
         raise Refused("make_model was never called: your loop trains some other model, in whatever state that one is")
     if len(made) >= len(lrs):
         raise Refused(
-            f"make_model was called {len(made)} times, once for each rate, so no step goes on from the last: call it "
-            "before the loop"
+            f"make_model was called {len(made)} times, once for each rate, so no step continues from the one before: "
+            "call it before the loop"
         )
     return {"losses": losses, "losses of a second sweep": answer(counted, X, Y, lrs, again)}
 
 
-_kept: dict[object, nn.Module] = {}
-
-
-def _keeping(make_model: Callable[[], nn.Module], X: Tensor, Y: Tensor, lrs: Tensor, g: torch.Generator) -> list[float]:
-    if make_model not in _kept:
-        _kept[make_model] = make_model()
-    return _swept(lambda: _kept[make_model], X, Y, lrs, g)
-
-
-def _with_rates(change: Callable[[Tensor], Tensor]) -> Callable[..., list[float]]:
-    return lambda make_model, X, Y, lrs, g: _swept(make_model, X, Y, change(lrs), g)
+_kept: dict[object, nn.Module] = {}  # for a mistake: a model kept from one sweep to the next
 
 
 def _small_model() -> MLP:
@@ -218,48 +181,58 @@ q2 = Exercise(
     wrong=[
         *[_with(faults) for n in (3, 2, 1) for faults in combinations(_FAULTS, n)],
         Wrong(
-            _with_rates(lambda lrs: torch.full_like(lrs, 0.1)),
+            edited(sweep, ("-lr *", "-0.1 *")),
             "these are the losses of steps at 0.1: the rate is swept, but the update does not use it",
         ),
-        Wrong(_with_rates(lambda lrs: lrs[:-1]), "the last rate is left out: where does your range end?"),
+        Wrong(edited(sweep, ("in lrs:", "in lrs[:-1]:")), "the last rate is left out: where does your range end?"),
         Wrong(
-            _with_rates(lambda lrs: 10 ** torch.linspace(-3, 0, len(lrs))),
-            "these are the losses of rates from 0.001 to 1, as on the page: use those that come in as lrs",
+            edited(sweep, ("in lrs:", "in 10 ** torch.linspace(-3, 0, len(lrs)):")),
+            "these are the losses of rates from 0.001 to 1, as on the page: use those passed in as lrs",
         ),
-        Wrong(_with_rates(lambda lrs: 10**lrs), "lrs holds rates already, not their exponents"),
-        Wrong(_with_rates(lambda lrs: lrs.log10()), "the exponents were used in place of the rates: lrs holds rates"),
+        Wrong(edited(sweep, ("-lr *", "-(10**lr) *")), "lrs already holds rates, not their exponents"),
         Wrong(
-            _with_rates(lambda lrs: 0 * lrs),
+            edited(sweep, ("-lr *", "-lr.log10() *")),
+            "the exponents were used in place of the rates: lrs holds rates",
+        ),
+        Wrong(
+            edited(sweep, ("p.data += -lr * p.grad", "p = p - lr * p.grad")),
             "the parameters never change. Does your update make a new tensor (`p = p - ...`), or are the gradients 0?",
         ),
         Wrong(
-            partial(_swept, after=True),
-            "measured after the update: the loss before it is asked for, which the forward pass has computed anyway",
+            edited(sweep, ("loss.item()", "F.cross_entropy(model(X[ix]), Y[ix]).item()")),
+            "measured after the update: return the loss before it, which the forward pass has already computed",
         ),
-        Wrong(partial(_swept, sign=1), "you walk along the gradient, uphill: which sign has the update?"),
-        Wrong(partial(_swept, reuse=True), "every step saw the same rows: draw ix inside the loop"),
-        Wrong(partial(_swept, anew=True), "so no step goes on from the last: call it before the loop"),
+        Wrong(edited(sweep, ("-lr *", "lr *")), "you walk along the gradient, uphill: which sign has the update?"),
         Wrong(
-            lambda make_model, X, Y, lrs, g: _swept(make_model, X, Y, lrs, None),
-            "the rows do not come from the g that was handed in: pass generator=g",
+            edited(sweep, ("ix = ", "ix = ix if losses else ")),
+            "every step saw the same rows: draw ix inside the loop",
         ),
         Wrong(
-            _keeping,
-            "the first sweep is right, and the second goes on with the model that the first one left: call make_model "
-            "inside",
+            edited(sweep, ("loss = ", "model = make_model()\n        loss = ")),
+            "so no step continues from the one before: call it before the loop",
         ),
-        Wrong(lambda make_model, *given: _swept(_small_model, *given), "make_model was never called"),
         Wrong(
-            lambda make_model, X, Y, lrs, g: _swept(lambda: make_model(g), X, Y, lrs, g),
-            "make_model takes no argument: g is for the minibatches",
+            edited(sweep, ("generator=g", "generator=None")),
+            "the rows do not come from the g that was passed in: pass generator=g",
+        ),
+        Wrong(
+            edited(
+                sweep, ("model, losses = make_model()", "model, losses = _kept.setdefault(make_model, make_model())")
+            ),
+            "the first sweep is right, but the second continues with the model that the first one left: call "
+            "make_model inside",
+        ),
+        Wrong(
+            edited(sweep, ("model, losses = make_model", "model, losses = _small_model")), "make_model was never called"
+        ),
+        Wrong(
+            edited(sweep, ("make_model(),", "make_model(g),")), "make_model takes no argument: g is for the minibatches"
         ),
     ],
     also_right=[
-        _swept,
-        lambda make_model, X, Y, lrs, g: torch.tensor(_swept(make_model, X, Y, lrs.tolist(), g)),
-        lambda make_model, X, Y, lrs, g: [
-            torch.tensor(loss, requires_grad=True) for loss in _swept(make_model, X, Y, lrs, g)
-        ],
+        edited(sweep, ("in lrs:", "in lrs.tolist():"), ("return losses", "return torch.tensor(losses)")),
+        edited(sweep, ("losses.append(loss.item())", "losses.append(loss)")),
+        edited(sweep, ("p.data += -lr * p.grad", "torch.optim.SGD([p], lr=lr).step()")),
     ],
     right="the loss falls, and goes up again where the rates are too high, as in a real sweep.",
     hints=[
