@@ -153,56 +153,37 @@ q2 = Exercise(
         _over(torch.tensor([*10 ** torch.linspace(-1.5, 0.8, 12), 50.0, 0.1, 0.1]), 1, drawn=100),  # it explodes
     ],
     wrong=[
+        *[
+            Wrong(edited(sweep, edit), says)
+            for edit, says in {
+                ("-lr *", "-lrs[0] *"): "every step used the first rate: take lrs[i] inside the loop",
+                ("in lrs:", "in lrs[1:]:"): "step 0 is missing, with its rate and its loss: start the range at 0",
+                ("in lrs:", "in lrs[:-1]:"): "the last rate is missing: let the range end at len(lrs)",
+                ("p.grad = None", "pass"): "the gradients of all earlier steps add up: clear them before `backward()`",
+                ("-lr *", "-0.1 *"): "the rate is swept, but the update does not use it: these are steps at 0.1",
+                ("in lrs:", "in 10 ** torch.linspace(-3, 0, len(lrs)):"): (
+                    "these are the losses at rates from 0.001 to 1, as on the page: use the argument lrs"
+                ),
+                ("-lr *", "-(10**lr) *"): "lrs already holds rates, not their exponents",
+                ("p.data += -lr * p.grad", "p = p - lr * p.grad"): (
+                    "the parameters never change: `p = p - ...` makes a new tensor. Or are the gradients 0?"
+                ),
+                ("loss.item()", "F.cross_entropy(model(X[ix]), Y[ix]).item()"): (
+                    "measured after the update: return the loss before it, which the forward pass has already computed"
+                ),
+                ("-lr *", "lr *"): "the loss goes uphill: step against the gradient, with -lr",
+                ("ix = ", "ix = ix if losses else "): "every step saw the same rows: draw ix inside the loop",
+                ("loss = ", "model = make_model()\n        loss = "): "so no step continues from the one before",
+                ("generator=g", "generator=None"): "the rows do not come from g: pass generator=g",
+                ("= make_model()", "= vars(make_model).setdefault('kept', make_model())"): (
+                    "the first sweep is right, but the second continues with the model that the first one left: call "
+                    "make_model inside your function"
+                ),
+                ("= make_model", "= _small_model"): "make_model was never called",
+                ("make_model()", "make_model(g)"): "make_model takes no argument: g is for the minibatches",
+            }.items()
+        ],
         *[_with(*faults) for n in (3, 2) for faults in combinations(_FAULTS, n)],
-        Wrong(edited(sweep, ("-lr *", "-lrs[0] *")), "every step used the first rate: take lrs[i] inside the loop"),
-        Wrong(
-            edited(sweep, ("in lrs:", "in lrs[1:]:")),
-            "step 0 is missing, with its rate and its loss: start the range at 0",
-        ),
-        Wrong(edited(sweep, ("in lrs:", "in lrs[:-1]:")), "the last rate is missing: let the range end at len(lrs)"),
-        Wrong(
-            edited(sweep, ("p.grad = None", "pass")),
-            "the gradients of all earlier steps add up: clear them before `backward()`",
-        ),
-        Wrong(
-            edited(sweep, ("-lr *", "-0.1 *")),
-            "these are the losses at a rate of 0.1: the rate is swept, but the update does not use it",
-        ),
-        Wrong(
-            edited(sweep, ("in lrs:", "in 10 ** torch.linspace(-3, 0, len(lrs)):")),
-            "these are the losses at rates from 0.001 to 1, as on the page: use the argument lrs",
-        ),
-        Wrong(edited(sweep, ("-lr *", "-(10**lr) *")), "lrs already holds rates, not their exponents"),
-        Wrong(
-            edited(sweep, ("p.data += -lr * p.grad", "p = p - lr * p.grad")),
-            "the parameters never change. Does your update make a new tensor (`p = p - ...`), or are the gradients 0?",
-        ),
-        Wrong(
-            edited(sweep, ("loss.item()", "F.cross_entropy(model(X[ix]), Y[ix]).item()")),
-            "measured after the update: return the loss before it, which the forward pass has already computed",
-        ),
-        Wrong(edited(sweep, ("-lr *", "lr *")), "the loss goes uphill: step against the gradient, with -lr"),
-        Wrong(
-            edited(sweep, ("ix = ", "ix = ix if losses else ")),
-            "every step saw the same rows: draw ix inside the loop",
-        ),
-        Wrong(
-            edited(sweep, ("loss = ", "model = make_model()\n        loss = ")),
-            "so no step continues from the one before: call it before the loop",
-        ),
-        Wrong(
-            edited(sweep, ("generator=g", "generator=None")),
-            "the rows do not come from the g that was passed in: pass generator=g",
-        ),
-        Wrong(
-            edited(sweep, ("= make_model()", "= vars(make_model).setdefault('kept', make_model())")),
-            "the first sweep is right, but the second continues with the model that the first one left: call "
-            "make_model inside your function",
-        ),
-        Wrong(edited(sweep, ("= make_model", "= _small_model")), "make_model was never called"),
-        Wrong(
-            edited(sweep, ("make_model()", "make_model(g)")), "make_model takes no argument: g is for the minibatches"
-        ),
     ],
     also_right=[
         edited(sweep, ("in lrs:", "in lrs.tolist():"), ("return losses", "return torch.tensor(losses)")),

@@ -70,55 +70,36 @@ q1 = Exercise(
         _among(_TABLE[:, :1], _MANY, "q", 8),
     ],
     wrong=[
-        Wrong(
-            edited(neighbours, ('distances[i] = float("inf")', "pass")),
-            "the character itself is among them, at distance 0: leave it out",
-        ),
+        *[
+            Wrong(edited(neighbours, edit), says)
+            for edit, says in {
+                ('distances[i] = float("inf")', "pass"): "leave out the character itself, at distance 0",
+                ("distances[i] =", "distances[distances == 0] ="): (
+                    "a character with the same row as c was left out too, although it is the nearest"
+                ),
+                ("vocab.itos[j] for", "j for"): "expected a list of characters, got [2, 3, 4]",
+                (
+                    "vocab.itos",
+                    'Vocab("abcdefghijklmnopqrstuvwxyz").itos',
+                ): "the alphabet is hard-coded: use vocab.itos",
+                ("(C - C[i])", "(C - C[i])[:, :2]"): "only columns 0 and 1 were used: use all columns",
+                ("distances = (C", "distances = -(C"): "these are the farthest ones: the smallest distance comes first",
+                ("(C - C[i]).norm(dim=1)", "-torch.cosine_similarity(C, C[[i]])"): (
+                    "the cosine compares directions seen from the origin: use distances"
+                ),
+                ("(C - C[i]).norm(dim=1)", "-C @ C[i]"): "the dot product prefers long rows: use distances",
+                ("norm(dim=1)", "sum(1).abs()"): "differences of +1 and -1 cancel in this sum: square them first",
+                ("norm(dim=1)", "abs().sum(1)"): "the absolute differences were added: add their squares",
+                ("argsort()[:k].tolist()]", "argsort().tolist() if j not in (0, i)][:k]"): (
+                    "the boundary '.' is missing: it has a row like any other character"
+                ),
+                ("[:k]", "[:3]"): "3 is hard-coded: use k",
+            }.items()
+        ],
         Wrong(
             edited(neighbours, ('distances[i] = float("inf")', "pass"), ("[:k]", "[1 : k + 1]")),
             "a different character may have the same row and come first: leave out index i, not the first place",
         ),
-        Wrong(
-            edited(neighbours, ("distances[i] =", "distances[distances == 0] =")),
-            "a character with the same row as c was left out too, although it is the nearest",
-        ),
-        Wrong(
-            edited(neighbours, ("vocab.itos[j] for", "j for")),
-            "expected a list of characters, got [2, 3, 4]: vocab.itos[j] is the character of index j",
-        ),
-        Wrong(
-            edited(neighbours, ("vocab.itos", 'Vocab("abcdefghijklmnopqrstuvwxyz").itos')),
-            "the alphabet is hard-coded: vocab.itos has the characters of this table",
-        ),
-        Wrong(
-            edited(neighbours, ("(C - C[i])", "(C - C[i])[:, :2]")),
-            "these are the neighbours in columns 0 and 1 alone: use all columns",
-        ),
-        Wrong(
-            edited(neighbours, ("distances = (C", "distances = -(C")),
-            "these are the farthest ones: the smallest distance comes first",
-        ),
-        Wrong(
-            edited(neighbours, ("(C - C[i]).norm(dim=1)", "-torch.cosine_similarity(C, C[[i]])")),
-            "that is the order of the cosine, which compares directions from the origin: use distances",
-        ),
-        Wrong(
-            edited(neighbours, ("(C - C[i]).norm(dim=1)", "-C @ C[i]")),
-            "that is the order of the dot product, which prefers long rows: use distances",
-        ),
-        Wrong(
-            edited(neighbours, ("norm(dim=1)", "sum(1).abs()")),
-            "that is the order of summed differences: +1 in one column and -1 in another cancel, so square first",
-        ),
-        Wrong(
-            edited(neighbours, ("norm(dim=1)", "abs().sum(1)")),
-            "that is the order of summed absolute differences: the Euclidean distance squares them before adding",
-        ),
-        Wrong(
-            edited(neighbours, ("argsort()[:k].tolist()]", "argsort().tolist() if j not in (0, i)][:k]")),
-            "the boundary '.' is missing: it has a row of its own like any other",
-        ),
-        Wrong(edited(neighbours, ("[:k]", "[:3]")), "3 is hard-coded: use k"),
         Wrong(
             lambda C, vocab, c, k: sorted(neighbours(C, vocab, c, k)),
             "these are the right characters in alphabetical order: the nearest comes first",
@@ -201,62 +182,43 @@ q2 = Exercise(
         _to_map(_a_table(27, 10), 10),
     ],
     wrong=[
-        Wrong(
-            edited(pca, ("centred @ Vh[:k].T", "C[:, :k]")),
-            "these are the first k columns of C. Which numbers come first is an accident of the random start",
-        ),
-        Wrong(
-            edited(pca, (" @ Vh[:k].T", "[:, :k]")),
-            "these are the first k columns of C, centred. A wide direction is a mixture of columns",
-        ),
-        Wrong(
-            edited(pca, ("centred @ Vh[:k].T", "centred[:, C.var(0).argsort(descending=True)[:k]]")),
-            "these are the k columns of C that vary most. A wide direction is a mixture of columns",
-        ),
-        Wrong(
-            edited(pca, ("C - C.mean(0)", "C")),
-            "the rows were not centred, so the first direction points from 0 to their middle: subtract C.mean(0) first",
-        ),
-        Wrong(
-            edited(pca, ("return centred", "return C")), "C was projected without centring: project the centred rows"
-        ),
-        Wrong(
-            edited(pca, ("svd(centred", "svd(C")),
-            "these are the directions of the rows before centring: centre before the svd, not after it",
-        ),
+        *[
+            Wrong(edited(pca, edit), says)
+            for edit, says in {
+                ("centred @ Vh[:k].T", "C[:, :k]"): (
+                    "these are the first k columns of C. Which numbers come first is an accident of the random start"
+                ),
+                (" @ Vh[:k].T", "[:, :k]"): (
+                    "these are the first k columns of C, centred. A wide direction is a mixture of columns"
+                ),
+                ("centred @ Vh[:k].T", "centred[:, C.var(0).argsort(descending=True)[:k]]"): (
+                    "these are the k columns of C that vary most. A wide direction is a mixture of columns"
+                ),
+                ("C - C.mean(0)", "C"): (
+                    "the rows were not centred, so the first direction points to their middle: subtract C.mean(0)"
+                ),
+                ("return centred", "return C"): "C was projected without centring: project the centred rows",
+                ("svd(centred", "svd(C"): "svd was given the uncentred rows: centre them first",
+                ("Vh[:k].T", "Vh[:, :k]"): (
+                    "these are columns of Vh. torch.linalg.svd returns V transposed: a direction is a row"
+                ),
+                ("Vh[:k].T", "torch.linalg.eigh(centred.T @ centred).eigenvectors[:, :k]"): (
+                    "these are the narrowest directions: eigh sorts in ascending order, svd in descending order"
+                ),
+                ("centred @ Vh[:k].T", "Vh[:k]"): "these are the directions: project the rows on them",
+                ("[:k]", "[:2]"): "2 is hard-coded: use k",
+                ("Vh[:k].T", "Vh[:k].T.flip(1)"): "the directions are in the wrong order: the widest comes first",
+                ("C - C.mean(0)", "(C - C.mean(0)) / C.std(0)"): (
+                    "each column was divided by its standard deviation, but its width is what the network has learned: "
+                    "centre only"
+                ),
+                ("C.mean(0)", "C.mean(1, keepdim=True)"): "the means of the rows were subtracted: use C.mean(0)",
+                ("C.mean(0)", "C.mean()"): "one mean of all numbers was subtracted: use C.mean(0)",
+            }.items()
+        ],
         Wrong(
             edited(pca, (".Vh ", ".U "), ("centred @ Vh[:k].T", "Vh[:, :k]")),
             "these are columns of U, which are all equally wide: S has the width of each direction, so use U * S",
-        ),
-        Wrong(
-            edited(pca, ("Vh[:k].T", "Vh[:, :k]")),
-            "you projected on columns of Vh. torch.linalg.svd returns V transposed: a direction is a row of it",
-        ),
-        Wrong(
-            edited(pca, ("Vh[:k].T", "torch.linalg.eigh(centred.T @ centred).eigenvectors[:, :k]")),
-            "these are the narrowest directions: eigh sorts in ascending order, svd in descending order",
-        ),
-        Wrong(
-            edited(pca, ("centred @ Vh[:k].T", "Vh[:k]")),
-            "these are the directions: return the position of each row along them",
-        ),
-        Wrong(edited(pca, ("[:k]", "[:2]")), "2 is hard-coded: use k"),
-        Wrong(
-            edited(pca, ("Vh[:k].T", "Vh[:k].T.flip(1)")),
-            "these are the right directions in the wrong order: the widest is column 0",
-        ),
-        Wrong(
-            edited(pca, ("C - C.mean(0)", "(C - C.mean(0)) / C.std(0)")),
-            "each column was divided by its standard deviation first. The columns have the same unit, and a wide one "
-            "is wide because the network made it so: centre only",
-        ),
-        Wrong(
-            edited(pca, ("C.mean(0)", "C.mean(1, keepdim=True)")),
-            "the mean of each row was subtracted: subtract that of each column, C.mean(0)",
-        ),
-        Wrong(
-            edited(pca, ("C.mean(0)", "C.mean()")),
-            "one mean over all numbers was subtracted: each column has its own, C.mean(0)",
         ),
     ],
     also_right=[
