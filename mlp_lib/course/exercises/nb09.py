@@ -78,10 +78,9 @@ q1 = Exercise(
                     "a character with the same row as c was left out too, although it is the nearest"
                 ),
                 ("vocab.itos[j] for", "j for"): "expected a list of characters, got [2, 3, 4]",
-                (
-                    "vocab.itos",
-                    'Vocab("abcdefghijklmnopqrstuvwxyz").itos',
-                ): "the alphabet is hard-coded: use vocab.itos",
+                ("vocab.itos", 'Vocab("abcdefghijklmnopqrstuvwxyz").itos'): (
+                    "the alphabet is hard-coded: use vocab.itos"
+                ),
                 ("(C - C[i])", "(C - C[i])[:, :2]"): "only columns 0 and 1 were used: use all columns",
                 ("distances = (C", "distances = -(C"): "these are the farthest ones: the smallest distance comes first",
                 ("(C - C[i]).norm(dim=1)", "-torch.cosine_similarity(C, C[[i]])"): (
