@@ -19,7 +19,7 @@ COMMON = {
         ("7.2", "dev lies 0.038 below train"),
         ("7.2", "memorising would show in a low train loss"),
     ],
-    "a list shuffled in place, again": [("7.1", "the list that was handed in is changed afterwards")],
+    "a list shuffled in place, again": [("7.1", "your answer changed its argument words")],
     "view(-1, 6) after the sizes changed": [
         ("2.1", "a 6 is written in it, so there are more rows than examples, and no error is raised"),
         ("2.1", "a 6, or a 2 for n_embd, written in it? block_size * n_embd follows from emb.shape"),
@@ -44,7 +44,7 @@ COMMON = {
         ("6.1", "these rates have equal differences"),
         ("6.1", "these are the exponents"),
     ],
-    "parameters not made anew after a sweep": [("6.2", "goes on with the model that the first one left")],
+    "parameters not recreated after a sweep": [("6.2", "continues with the model that the first one left")],
     "sampling without an end, a window or a generator": [
         ("12.1", "without `break` the loop is endless"),
         ("12.1", "the window did not slide"),

@@ -190,7 +190,7 @@ def test_split_that_needs_the_hash_of_a_text_is_another_in_another_process():
         lambda words, seed: f"{seed} {list(set(words))}",
     ):
         answer = lambda words, seed, seed_of=seed_of: q.solve(words, seed_of(words, seed))  # noqa: E731
-        assert "in another process this gives another split" in q.evaluate(answer).message
+        assert "in a different process this gives a different split" in q.evaluate(answer).message
     assert "hash" not in globals()
     for seed_of in (lambda words, seed: hash((seed, len(words))), lambda words, seed: f"{seed} {sorted(set(words))}"):
         answer = lambda words, seed, seed_of=seed_of: q.solve(words, seed_of(words, seed))  # noqa: E731

@@ -3,21 +3,20 @@
 import builtins
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 
 from mlp_lib.course.exercises.answers import brief, matching
-from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong, edited
 from mlp_lib.course.exercises.kernel_state import Kernel
 
 # ---- 7.1 a split that stays ------------------------------------------------------------------------------------------
 
 
 def split(words: Sequence[str], seed: int) -> tuple[list[str], list[str], list[str]]:
-    """80 % of the words for training, 10 % for dev, 10 % for test, after shuffling a copy with an own generator."""
+    """80 % of the words for training, 10 % for dev, 10 % for test, from a copy shuffled with its own generator."""
     shuffled = list(words)
     random.Random(seed).shuffle(shuffled)
     n1, n2 = int(0.8 * len(shuffled)), int(0.9 * len(shuffled))
@@ -25,218 +24,163 @@ def split(words: Sequence[str], seed: int) -> tuple[list[str], list[str], list[s
 
 
 class _Word(str):
-    """A word whose hash depends on `salt`, as that of any text depends on the process."""
-
-    salt = 0
+    """A word with the hash that it might have in a different process."""
 
     def __hash__(self) -> int:
-        return _salted(str.__hash__(self))
+        return _other_hash(str(self))
 
 
-def _salted_hash(value: object) -> int:
-    if isinstance(value, tuple | frozenset):
-        return builtins.hash(tuple(map(_salted_hash, value)))
-    return _salted(builtins.hash(value)) if type(value) is str else builtins.hash(value)
+def _other_hash(value: object) -> int:
+    """hash() in a different process: texts get different numbers there, numbers do not."""
+    shown = repr(value)
+    return builtins.hash(f"salted {shown}" if "'" in shown else value)
 
 
-def _salted(number: int) -> int:
-    return builtins.hash((number, _Word.salt)) if _Word.salt else number
-
-
-@contextmanager
-def _process(answer: Callable[..., object], salt: int) -> Iterator[None]:
-    """What the answer would find in another process: other hashes of words and texts."""
+def _in_another_process(answer: Callable[..., object], words: Sequence[str], seed: int) -> object:
+    """What the answer would return in a different process, where words and texts have different hashes."""
     page = getattr(answer, "__globals__", {})
-    _Word.salt = salt
-    own = "hash" in page
-    if not own:
-        page["hash"] = _salted_hash
+    page.setdefault("hash", _other_hash)
     try:
-        yield
+        return answer([_Word(w) for w in words], seed)
     finally:
-        _Word.salt = 0
-        if not own:
+        if page.get("hash") is _other_hash:
             del page["hash"]
 
 
-def _checked(answer: Callable[..., object], words: Sequence[str], seed: int) -> bool:
-    """Raise Refused unless this is a split, the same for the same seed, and without a trace."""
-    case = f"for {len(words)} names"
-
-    def parts(seed: int = seed, salt: int = 0) -> list[list[str]]:
-        given = [_Word(w) for w in words]
-        with _process(answer, salt):
-            out = answer(given, seed)
-        if given != words:
-            raise Refused(
-                f"{case}: the list that was handed in is changed afterwards, and the caller still needs it. Shuffled "
-                "in place, the same seed gives another split in the next call: work on a copy"
-            )
-        try:
-            train, dev, test = out if isinstance(out, Sequence | np.ndarray) else ()
-            if any(isinstance(part, set | frozenset) for part in (train, dev, test)):
-                raise TypeError("a set keeps a repeated name once, in no order")
-            return [[str(w) for w in part] for part in (train, dev, test)]
-        except (TypeError, ValueError):
-            raise Refused(f"{case}: expected three lists, train, dev and test, got {brief(out)}") from None
-
+def _checked(answer: Callable[..., object], words: list[str], seed: int) -> bool:
+    """Raise Refused unless this is a split, the same for the same seed, that leaves the global generators alone."""
     kernel = Kernel()
     kernel.start()
-    got = parts()
+    got = _three_lists(answer(words, seed))
     moved = kernel.drawn()
-    _each_line_once(got, words, case)
-    _in_shares(got, len(words), case)
+    _check_sizes(got, words)
     if [w for part in got for w in part] == words:
         raise Refused(
-            f"{case}: nothing was shuffled. Our list has girls before boys, and frequent names before rare ones: dev "
-            "and test would be rare boys' names only"
+            "nothing was shuffled. Our list has girls before boys and frequent names before rare ones, so dev and test "
+            "would hold rare boys' names only"
         )
-    again = parts()
-    if again != got:
+    if _three_lists(answer(words, seed)) != got:
+        raise Refused(f"two calls with seed {seed} gave different splits: create the generator inside, from the seed")
+    if _three_lists(_in_another_process(answer, words, seed)) != got:
         raise Refused(
-            f"{case}: two calls with seed {seed} gave two splits, dev {brief(got[1][:2])} and dev "
-            f"{brief(again[1][:2])}: shuffle with a generator that is made from the seed, inside"
+            "in a different process this gives a different split: hash() of a text and the order of a set of texts "
+            "change each time Python starts, so nothing may depend on them"
         )
-    if parts(salt=12345) != got:
+    splits = [_three_lists(answer(words, seed + k)) for k in range(200)]
+    different = len(set(map(repr, splits)))
+    if different < 0.9 * len(splits):
         raise Refused(
-            f"{case}: in another process this gives another split. hash() of a text, and the order of a set of texts, "
-            "change with each start of Python: let nothing depend on them"
+            f"of {len(splits)} seeds, only {different} gave a new split: seed a generator with the whole seed, and "
+            "shuffle the copy with it"
         )
-    _each_line_everywhere([parts(seed + k) for k in range(200)], words, case)
+    for parts in splits:
+        _check_sizes(parts, words)
+    for k, name in ((1, "dev"), (2, "test"), (0, "train")):
+        never = [w for w in words if not any(w in parts[k] for parts in splits)]
+        if never:
+            raise Refused(
+                f"{len(never)} of {len(words)} lines are never in {name}, whatever the seed, {never[0]!r} for "
+                "instance: shuffle the whole copy, then cut it"
+            )
     if moved:
         raise Refused(
-            f"the split is right, but {moved} global generator was seeded or drawn from: all that draws from it later "
-            "gives other numbers. Make a generator of your own, such as random.Random(seed)"
+            f"the split is right, but {moved} global generator was seeded or drawn from, which changes all later "
+            "draws from it: create your own generator, such as random.Random(seed)"
         )
     return True
 
 
-def _in_shares(parts: Sequence[Sequence[str]], n: int, case: str) -> None:
-    sizes = [len(part) for part in parts]
-    if any(abs(size - share * n) >= 2 for size, share in zip(sizes, (0.8, 0.1, 0.1), strict=True)):
-        raise Refused(
-            f"{case}: train, dev and test have {sizes[0]}, {sizes[1]} and {sizes[2]}, expected about 80, 10 and 10 per "
-            "cent, in this order"
-        )
+def _three_lists(out: object) -> list[list[str]]:
+    try:
+        train, dev, test = out if isinstance(out, Sequence | np.ndarray) else ()
+        return [[str(w) for w in part] for part in (train, dev, test)]
+    except (TypeError, ValueError):
+        raise Refused(f"expected three lists, train, dev and test, got {brief(out)}") from None
 
 
-def _each_line_once(parts: Sequence[Sequence[str]], words: Sequence[str], case: str) -> None:
-    together = Counter(w for part in parts for w in part)
+def _check_sizes(parts: list[list[str]], words: list[str]) -> None:
+    """Raise Refused unless each line is in one part, and the parts have about 80, 10 and 10 % of the lines."""
+    n, together = len(words), Counter(w for part in parts for w in part)
     lost, extra = Counter(words) - together, together - Counter(words)
     if lost or extra:
         raise Refused(
-            f"{case}: lines in no split: {lost.total()}, lines in one split too many: {extra.total()}, such as "
-            f"{brief(next(iter(lost or extra)))}. Does one slice begin where the other ends? Is a repeated name "
-            "dropped, as a set does, or an order kept from an earlier call?"
+            f"for {n} names, lines in no split: {lost.total()}, lines in more than one: {extra.total()}, such as "
+            f"{brief(next(iter(lost or extra)))}. Start each slice where the one before ends, and keep repeated names"
         )
-
-
-def _each_line_everywhere(splits: Sequence[list[list[str]]], words: Sequence[str], case: str) -> None:
-    """Raise Refused unless other seeds give other splits, of the same sizes, and each line comes into each part."""
-    different = len(set(map(repr, splits)))
-    if different < 0.9 * len(splits):
+    sizes = [len(part) for part in parts]
+    if any(abs(size - share * n) >= 2 for size, share in zip(sizes, (0.8, 0.1, 0.1), strict=True)):
         raise Refused(
-            f"{case}: different splits for {len(splits)} seeds: {different}. Hand all of the seed to a generator, and "
-            "let that shuffle the copy"
+            f"for {n} names, the three lists have {sizes} lines, expected about 80, 10 and 10 % in this order"
         )
-    for parts in splits:
-        _in_shares(parts, len(words), case)
-    for name, k in (("dev", 1), ("test", 2), ("train", 0)):
-        reached = {w for parts in splits for w in parts[k]}
-        never = [w for w in words if w not in reached]
-        if never:
-            raise Refused(
-                f"{case}: lines never in {name} for any of {len(splits)} seeds: {len(never)}, {never[0]!r} for "
-                "instance. Only a part of the list was shuffled, or its pieces one by one: shuffle the whole copy, "
-                "then cut it"
-            )
 
 
-def _names(n: int, last: str) -> Case:
-    """n lines, the first three of them once more at the end, as names that are given to girls and boys."""
-    ends = (f"a{last}", f"o{last}", f"i{last}", f"e{last}", f"u{last}")
-    names = [f"{first}{middle}{end}" for end in ends for middle in ("l", "n", "r") for first in ("a", "e", "mi", "jo")]
-    return Case([*names[: n - 3], *names[:3]], 42, label=f"for {n} names")
+def _names(n: int) -> Case:
+    """n lines, the last three the same as the first three, as for names given to girls and boys."""
+    names = [f"name{k}" for k in range(n - 3)]
+    return Case([*names, *names[:3]], 42, label=f"for {n} names")
 
 
-def _cut(words: Sequence[str], first: float = 0.8, second: float = 0.9) -> tuple[Sequence[str], ...]:
-    n1, n2 = int(first * len(words)), int(second * len(words))
-    return words[:n1], words[n1:n2], words[n2:]
-
-
-def _sliced(slices: Callable[..., tuple[list[str], ...]]) -> Callable[..., tuple[list[str], ...]]:
-    """A split whose three parts are cut from the shuffled copy by `slices(copy, n1, n2, n)`."""
-    return lambda words, seed: slices(_shuffled(words, seed), int(0.8 * len(words)), int(0.9 * len(words)), len(words))
-
-
-def _shuffled(words: Sequence[str], seed: int | None) -> list[str]:
-    return random.Random(seed).sample(words, len(words))
-
-
-def _in_place(words: list[str], seed: int) -> tuple[Sequence[str], ...]:
-    random.seed(seed)
-    random.shuffle(words)
-    return _cut(words)
-
-
-def _globally_seeded(words: Sequence[str], seed: int) -> tuple[Sequence[str], ...]:
-    random.seed(seed)
-    return _cut(random.sample(words, len(words)))
-
+_unshuffled = edited(split, ("random.Random(seed).shuffle(shuffled)", "pass"))
 
 q1 = Exercise(
     "7.1",
     "a split that stays",
     solution=split,
     observe=_checked,
-    # int(0.8 * 57) + int(0.1 * 57) is one less than int(0.9 * 57): both are right ways to cut
-    cases=[_names(20, ""), _names(57, "s")],
+    # int(0.8 * 57) + int(0.1 * 57) is one less than int(0.9 * 57): both ways to cut are right
+    cases=[_names(20), _names(57)],
     wrong=[
-        Wrong(_in_place, "the list that was handed in is changed afterwards"),
+        Wrong(edited(split, ("list(words)", "words")), "your answer changed its argument words"),
         Wrong(
-            lambda words, seed: _cut(random.Random(seed).shuffle(list(words))),
-            "shuffle works in place and returns None, which has no length: name the list first",
+            edited(split, ("random.Random(seed).", "shuffled = random.Random(seed).")),
+            "shuffle works in place and returns None, which has no length",
         ),
         Wrong(
             lambda words, seed: random.Random(seed).shuffle(list(words))[: int(0.8 * len(words))],
-            "shuffle works in place and returns None, which cannot be sliced: name the list",
-        ),
-        Wrong(_globally_seeded, "but Python's global generator was seeded"),
-        Wrong(lambda words, seed: _cut(_shuffled(words, None)), "two calls with seed 42 gave two splits"),
-        Wrong(lambda words, seed: split(words, 42), "different splits for 200 seeds: 1."),
-        Wrong(
-            lambda words, seed: _cut(sorted(words, key=lambda w: hash(f"{seed}{w}"))),
-            "in another process this gives another",
-        ),
-        Wrong(lambda words, seed: _cut(words), "nothing was shuffled"),
-        Wrong(
-            lambda words, seed: [_shuffled(piece, seed) for piece in _cut(words)],
-            "lines never in dev for any of 200 seeds: 17, 'ela' for instance",
-        ),
-        Wrong(lambda words, seed: split(words, seed)[:2], "expected three lists, train, dev and test"),
-        Wrong(_sliced(lambda s, n1, n2, n: (s[:n1], s[n1:], s[n2:])), "lines in one split too many: 2"),
-        Wrong(
-            _sliced(lambda s, n1, n2, n: (s[:n1], s[n1 + 1 : n2], s[n2 + 1 :])), "for 20 names: lines in no split: 2"
+            "shuffle works in place and returns None, which cannot be sliced",
         ),
         Wrong(
-            _sliced(lambda s, n1, n2, n: (s[:n1], s[n1 : n1 + n // 10], s[n2:])), "for 57 names: lines in no split: 1"
+            edited(split, ("random.Random(seed).", "random.seed(seed)\n    random.")),
+            "but Python's global generator was seeded",
         ),
-        Wrong(lambda words, seed: split(sorted(set(words)), seed), "for 20 names: lines in no split: 3, lines"),
-        Wrong(lambda words, seed: _cut(_shuffled(words, seed), 0.1, 0.2), "80, 10 and 10 per cent, in this order"),
+        Wrong(edited(split, ("Random(seed)", "Random()")), "two calls with seed 42 gave different splits"),
+        Wrong(edited(split, ("Random(seed)", "Random(42)")), "of 200 seeds, only 1 gave a new split"),
+        Wrong(
+            edited(split, ("random.Random(seed).shuffle(shuffled)", 'shuffled.sort(key=lambda w: hash(f"{seed}{w}"))')),
+            "in a different process this gives a different split",
+        ),
+        Wrong(_unshuffled, "nothing was shuffled"),
+        Wrong(
+            lambda words, seed: [random.Random(seed).sample(part, len(part)) for part in _unshuffled(words, seed)],
+            "17 of 20 lines are never in dev, whatever the seed, 'name1' for instance",
+        ),
+        Wrong(edited(split, (", shuffled[n2:]", "")), "expected three lists, train, dev and test"),
+        Wrong(edited(split, ("n1:n2", "n1:")), "lines in no split: 0, lines in more than one: 2"),
+        Wrong(
+            edited(split, ("n1:n2", "n1 + 1 : n2"), ("[n2:]", "[n2 + 1 :]")),
+            "for 20 names, lines in no split: 2, lines in more than one: 0",
+        ),
+        Wrong(
+            edited(split, ("n1:n2", "n1 : n1 + len(words) // 10")),
+            "for 57 names, lines in no split: 1, lines in more than one: 0",
+        ),
+        Wrong(edited(split, ("list(words)", "sorted(set(words))")), "for 20 names, lines in no split: 3"),
+        Wrong(edited(split, ("0.8", "0.1"), ("0.9", "0.2")), "the three lists have [2, 2, 16] lines, expected about"),
     ],
     also_right=[
-        _sliced(lambda s, n1, n2, n: [s[:n1], s[n1 : n1 + n // 10], s[n1 + n // 10 :]]),
-        _sliced(lambda s, n1, n2, n: np.split(np.array(s), [round(0.8 * n), round(0.9 * n)])),
-        lambda words, seed: _cut(np.random.default_rng(seed).permutation(words)),
-        lambda words, seed: _cut(
-            [words[k] for k in torch.randperm(len(words), generator=torch.Generator().manual_seed(seed))]
+        edited(split, ("int(0.9 * len(shuffled))", "int(0.8 * len(words)) + len(words) // 10")),
+        lambda words, seed: np.split(
+            np.random.default_rng(seed).permutation(words), [round(0.8 * len(words)), round(0.9 * len(words))]
+        ),
+        lambda words, seed: _unshuffled(
+            [words[k] for k in torch.randperm(len(words), generator=torch.Generator().manual_seed(seed))], seed
         ),
     ],
     right="every line in one split, the same split for the same seed, and nothing outside the function has changed.",
     hints=[
-        "Three things to do in order: copy, shuffle the copy, cut it at two places.",
-        "random.Random(seed) is a generator of your own, and it has a method shuffle. random.seed(seed) is not yours.",
-        "n1 = int(0.8 * len(words)) and n2 = int(0.9 * len(words)); three slices share these two numbers.",
+        "Three steps: copy, shuffle the copy, cut it in two places.",
+        "random.Random(seed) is your own generator, with a method shuffle. random.seed(seed) seeds the global one.",
+        "n1 = int(0.8 * len(words)) and n2 = int(0.9 * len(words)): the three slices share these two numbers.",
     ],
 )
 
@@ -252,8 +196,8 @@ _STATEMENTS = {
 _RUNS = {
     "A": (3, "dev lies 0.038 below train, more than five times the 0.007 by which random tenths scatter"),
     "B": (1, "the two differ by 0.005, less than the 0.007 by which random tenths of one list scatter"),
-    "C": (4, "memorising would show in a low train loss. This one is as usual, so dev should be near it"),
-    "D": (2, "train is low and dev high, but dev is not absurd: it is what confident wrong guesses cost"),
+    "C": (4, "memorising would show in a low train loss. This one is as usual, so dev should be close to it"),
+    "D": (2, "train is low and dev is high, but not absurdly high: confident wrong guesses cost that much"),
 }
 
 
@@ -269,8 +213,8 @@ q2 = Exercise(
     right="the size of a gap tells more than its sign: compare it with the luck of the split and uniform guessing.",
     hints=[
         "Two numbers to compare with: uniform guessing costs 3.2958, and random tenths of the list scatter by 0.007.",
-        "Two of the four are worse than guessing on dev. Of these two, one has a low train loss and one has not.",
-        "Of the two with dev below train, one gap is smaller than the scatter and one is not.",
+        "Two of the four are worse than guessing on dev. One of these has a low train loss, the other does not.",
+        "Of the two with dev below train, one gap is smaller than the scatter, the other is larger.",
     ],
     **matching(_RUNS, _STATEMENTS, "run {} is not {}"),
 )
@@ -287,102 +231,85 @@ def choose(results: Results, open_test: Callable[[str], float]) -> tuple[str, fl
     return name, open_test(name)
 
 
-def _dev_losses(results: Results) -> str:
-    return "dev losses " + ", ".join(f"{name} {dev}" for name, (_, dev) in results.items())
-
-
 def _opened(answer: Callable[..., object], results: Results, test: Mapping[str, float]) -> dict[str, object]:
     """What was chosen and reported, and how often the test set was opened."""
     opened = []
 
     def open_test(name: str = "") -> float:
         if name not in test:
-            raise Refused(f"open_test wants the name of one candidate, of {list(test)}, got {brief(name)}")
+            raise Refused(f"open_test takes the name of one candidate, of {list(test)}, got {brief(name)}")
         opened.append(name)
         return test[name]
 
     out = answer(results, open_test)
     if not isinstance(out, Sequence) or isinstance(out, str) or len(out) != 2:
         raise Refused(f"expected two things, the chosen name and its test loss, got {brief(out)}")
-    name, loss = out
+    candidates = len(set(opened))
     return {
-        "candidates opened": len(set(opened)),
-        "chosen": name,
-        "test loss reported": loss,
-        "times opened": len(opened),
+        "candidates opened": candidates,
+        "chosen": out[0],
+        "test loss reported": out[1],
+        "times opened": len(opened) if candidates == 1 else None,
     }
 
 
-def _choosing(key: Callable[[float, float], float]) -> Callable[..., tuple[str, float]]:
-    """An answer that chooses the candidate with the smallest `key(train, dev)`."""
+def _of(**losses: tuple[float, float, float]) -> Case:
+    """A choice between candidates with these train, dev and test losses."""
+    results, test = {name: of[:2] for name, of in losses.items()}, {name: of[2] for name, of in losses.items()}
+    dev = ", ".join(f"{name} {dev}" for name, (_, dev) in results.items())
+    return Case(results, test, label=f"for dev losses {dev}")
 
-    def answer(results: Results, open_test: Callable[[str], float]) -> tuple[str, float]:
-        name = min(results, key=lambda n: key(*results[n]))
-        return name, open_test(name)
-
-    return answer
-
-
-def _by_dev(results: Results) -> str:
-    return min(results, key=lambda n: results[n][1])
-
-
-def _by_test(results: Results, open_test: Callable[[str], float]) -> tuple[str, float]:
-    losses = {name: open_test(name) for name in results}
-    return min(losses.items(), key=lambda item: item[1])
-
-
-def _all_opened(results: Results, open_test: Callable[[str], float]) -> tuple[str, float]:
-    losses = {name: open_test(name) for name in results}
-    return _by_dev(results), losses[_by_dev(results)]
-
-
-# (train, dev) and test of each: train, dev and test would choose three different names.
-_FIRST = {"wide": (1.36, 3.49), "plain": (2.42, 2.43), "deeper": (2.20, 2.29), "longer": (2.25, 2.30)}
-_SECOND = {"alpha": (1.90, 2.60), "base": (2.31, 2.291), "cut": (2.05, 2.65), "deep": (2.02, 2.294)}
-_HIGH = {"first": (101.0, 104.75), "second": (98.0, 1020.0), "third": (120.0, 104.25)}
-_TESTS = (
-    {"wide": 3.51, "plain": 2.42, "deeper": 2.33, "longer": 2.28},
-    {"alpha": 2.65, "base": 2.24, "cut": 2.66, "deep": 2.19},
-    {"first": 103.25, "second": 1019.0, "third": 103.5},
-    {"base": 2.24},
-)
 
 q3 = Exercise(
     "7.3",
     "choose, then open once",
     solution=choose,
     observe=_opened,
-    cases=[
-        Case(results, test, label=f"for {_dev_losses(results)}")
-        for table, test in zip((_FIRST, _SECOND, _HIGH, {"base": (2.31, 2.2)}), _TESTS, strict=True)
-        for results in (table, dict(reversed(table.items())))  # the first or the last of them is no choice
+    cases=[  # train, dev and test would choose three different names, and the best is at no fixed place
+        _of(wide=(1.36, 3.49, 3.51), plain=(2.42, 2.43, 2.42), deeper=(2.2, 2.29, 2.33), longer=(2.25, 2.3, 2.28)),
+        _of(alpha=(1.9, 2.6, 2.65), base=(2.31, 2.291, 2.24), cut=(2.05, 2.65, 2.66), deep=(2.02, 2.294, 2.19)),
+        _of(first=(101.0, 104.75, 103.25), second=(98.0, 1020.0, 1019.0), third=(120.0, 104.25, 103.5)),
+        _of(base=(2.31, 2.2, 2.24)),
     ],
     wrong=[
         Wrong(
-            _choosing(lambda train, dev: train),
-            "that has the lowest train loss: it may have memorised, and only dev can tell",
+            edited(choose, ("[name][1]", "[name][0]")),
+            "that has the lowest train loss, which may be memorised: only dev can tell",
         ),
         Wrong(
-            _choosing(lambda train, dev: abs(dev - train)),
-            "that has the smallest gap between train and dev. A small gap is no merit in itself: dev alone decides",
+            edited(choose, ("results[name][1]", "abs(results[name][1] - results[name][0])")),
+            "that has the smallest gap between train and dev. A small gap is not a merit in itself: dev alone decides",
         ),
-        Wrong(_choosing(lambda train, dev: -dev), "that has the highest dev loss, and the lowest is the best"),
+        Wrong(edited(choose, ("min(", "max(")), "that has the highest dev loss, and the lowest is the best"),
         Wrong(
-            _by_test,
+            edited(choose, ("results[name][1]", "open_test(name)")),
             "the test set was used to choose. Its lowest loss is then the best of several, partly luck, and no split "
-            "is left that could tell: choosing is what dev is for",
+            "is left to measure that: choose with dev",
         ),
-        Wrong(_all_opened, "dev has chosen already: open the test set for that one alone"),
         Wrong(
-            lambda results, open_test: (_by_dev(results), results[_by_dev(results)][1]),
-            "you never opened the test set: a dev loss took part in the choice, so it flatters. open_test(name) gives "
-            "the loss to report",
+            edited(choose, ("return name, open_test(name)", "return name, {n: open_test(n) for n in results}[name]")),
+            "dev has already chosen: open the test set for that one alone",
         ),
-        Wrong(lambda results, open_test: ("deeper", open_test("deeper")), "open_test wants the name of one candidate"),
-        Wrong(lambda results, open_test: _by_dev(results), "expected two things, the chosen name and its test loss"),
+        Wrong(
+            edited(choose, ("open_test(name)", "results[name][1]")),
+            "you never opened the test set. The dev loss was used to choose, so it flatters: report open_test(name)",
+        ),
+        Wrong(
+            edited(choose, ("min(results, key=lambda name: results[name][1])", "'deeper'")),
+            "open_test takes the name of one candidate",
+        ),
+        Wrong(edited(choose, ("name, open_test(name)", "name")), "expected two things, the chosen name and its test"),
     ],
-    also_right=[lambda results, open_test: [_by_dev(results), torch.tensor(open_test(_by_dev(results)))]],
+    also_right=[
+        edited(
+            choose,
+            (
+                "min(results, key=lambda name: results[name][1])",
+                "min((dev, n) for n, (train, dev) in results.items())[1]",
+            ),
+            ("return name, open_test(name)", "return [name, torch.tensor(open_test(name))]"),
+        )
+    ],
     right="dev chose, and the test set was opened once, for the one number that goes into the report.",
     hints=[
         "Which of the losses may decide between candidates, and which may only be reported?",
@@ -396,24 +323,15 @@ q3 = Exercise(
 
 
 def overlap(train: Sequence[str], dev: Sequence[str]) -> float:
-    """The share of dev's lines whose name also stands in train."""
+    """The share of dev's lines whose name is also in train."""
     known = set(train)
     return sum(w in known for w in dev) / len(dev)
 
 
-def _shared(train: Sequence[str], dev: Sequence[str]) -> int:
-    return len(set(train) & set(dev))
-
-
 def _after_another(answer: Callable[..., object], train: list[str], dev: list[str]) -> object:
-    """The share after a call with the lists exchanged: what that call knew is not to be kept."""
+    """The share after a call with the lists exchanged, of which nothing may be remembered."""
     answer(list(dev), list(train))
     return answer(train, dev)
-
-
-def _keeping(train: Sequence[str], dev: Sequence[str], known: set[str] = set()) -> float:  # noqa: B006 - the mistake
-    known.update(train)
-    return sum(w in known for w in dev) / len(dev)
 
 
 def _lines(train: str, dev: str) -> Case:
@@ -442,43 +360,40 @@ q4 = Exercise(
     ],
     wrong=[
         Wrong(
-            lambda train, dev: _shared(train, dev) / len(set(dev)),
-            "that is a share of dev's distinct names. A name that stands in dev twice is scored twice, so it counts "
-            "twice",
+            edited(overlap, ("for w in dev) / len(dev)", "for w in set(dev)) / len(set(dev))")),
+            "that is a share of dev's distinct names. A name that is in dev twice is scored twice, so it counts twice",
+        ),
+        Wrong(lambda train, dev: overlap(dev, train), "that is the share of train that is in dev: swap the two"),
+        Wrong(edited(overlap, ("/ len(dev)", "/ len(train)")), "divide by the number of lines of dev, not of train"),
+        Wrong(
+            edited(overlap, ("for w in dev)", "for w in set(dev))")),
+            "a name that is in dev more than once was counted once: count all lines of dev with a known name",
         ),
         Wrong(
-            lambda train, dev: sum(w in dev for w in train) / len(train),
-            "that is a share of train. Which split is judged?",
+            edited(
+                overlap,
+                ("dev: Sequence[str])", "dev: Sequence[str], known=set())"),
+                ("known = set(train)", "known.update(train)"),
+            ),
+            "every line of dev counts as known. Is the set kept from one call to the next? A default value is created "
+            "once, for all calls: create the set inside the function",
         ),
         Wrong(
-            lambda train, dev: sum(w in train for w in dev) / len(train),
-            "the lines of dev were divided by those of train: a share of dev is asked for",
+            edited(overlap, ("w in known", "w not in known")), "that is the share of dev that is new: return 1 minus it"
         ),
         Wrong(
-            lambda train, dev: _shared(train, dev) / len(dev),
-            "a name that stands in dev more than once was counted too rarely: all lines of dev with a known name count",
-        ),
-        Wrong(
-            _keeping,
-            "every line of dev counts as known. Is the set kept from one call to the next? A default value is made "
-            "once, for all calls: make the set inside",
-        ),
-        Wrong(
-            lambda train, dev: 1 - overlap(train, dev), "that is the share of dev that is new: the rest is asked for"
-        ),
-        Wrong(
-            lambda train, dev: overlap([w.lower() for w in train], [w.lower() for w in dev]),
+            edited(overlap, ("set(train)", "{w.lower() for w in train}"), ("w in known", "w.lower() in known")),
             "'Ann' and 'ann' are two names: compare them as they are written",
         ),
-        Wrong(lambda train, dev: 100 * overlap(train, dev), "that is per cent: give the share, between 0 and 1"),
-        Wrong(lambda train, dev: len(dev) * overlap(train, dev), "that is the number of lines: divide it"),
+        Wrong(edited(overlap, ("/ len(dev)", "* 100 / len(dev)")), "that is a percentage: return the share, 0 to 1"),
+        Wrong(edited(overlap, (" / len(dev)", "")), "that is the number of lines: divide it by the lines of dev"),
         Wrong(
-            lambda train, dev: sum(any(w in t for t in train) for w in dev) / len(dev),
-            "'liam' is a part of 'william', but it is another name: compare whole names",
+            edited(overlap, ("w in known", "any(w in name for name in train)")),
+            "'liam' is a part of 'william', but a different name: compare whole names",
         ),
         Wrong(
-            lambda train, dev: sum(a == b for a in train for b in dev) / len(dev),
-            "each line of dev was counted as often as train has its name: once is enough",
+            edited(overlap, ("w in known", "train.count(w)")),
+            "a line of dev was counted as often as its name is in train: count it once",
         ),
     ],
     also_right=[
@@ -489,7 +404,7 @@ q4 = Exercise(
     right="by lines of dev, since each line is scored.",
     hints=[
         "The loss is a mean over dev. So ask of each line of dev: is this name known from train?",
-        "known = set(train) answers that at once for any name; dev stays a list, since its doubles count.",
+        "known = set(train) answers that at once for any name; dev stays a list, since repeated names count.",
         "sum(w in known for w in dev) counts the lines; what do you divide by?",
     ],
 )

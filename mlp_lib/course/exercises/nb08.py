@@ -1,14 +1,12 @@
 """Exercises of page 08: parameters counted, two sizes compared over seeds, and what to change next."""
 
-import math
-import statistics
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from mlp_lib.course.exercises.answers import brief, close, matching
-from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong, edited
 from mlp_lib.model import MLP, MLPConfig
 
 Pairs = Sequence[tuple[float, float]]
@@ -21,91 +19,69 @@ def count_parameters(vocab_size: int, block_size: int, n_embd: int, n_hidden: in
     C = vocab_size * n_embd  # one table for all positions
     W1 = block_size * n_embd * n_hidden
     W2 = n_hidden * vocab_size
-    return C + W1 + n_hidden + W2 + vocab_size  # the two biases: one number for each column of W1 and of W2
+    return C + W1 + n_hidden + W2 + vocab_size  # the biases have one number per column of W1 and W2
 
 
-_SIZES = (27, 3, 2, 100)  # the lecture's
-_PARTS: dict[str, Callable[[int, int, int, int], int]] = {
-    "C": lambda v, k, d, n: v * d,
-    "W1": lambda v, k, d, n: k * d * n,
-    "b1": lambda v, k, d, n: n,
-    "W2": lambda v, k, d, n: n * v,
-    "b2": lambda v, k, d, n: v,
+_SIZES = {"vocab_size": 27, "block_size": 3, "n_embd": 2, "n_hidden": 100}  # the lecture's
+_MISSING = {
+    "C": ("return C + ", "return "),
+    "W1": (" + W1", ""),
+    "b1": ("W1 + n_hidden", "W1"),
+    "W2": (" + W2", ""),
+    "b2": ("W2 + vocab_size", "W2"),
+    "b1 and b2": ("n_hidden + W2 + vocab_size", "W2"),
 }
-
-
-def _counting(**parts: Callable[[int, int, int, int], int]) -> Callable[[int, int, int, int], int]:
-    """A count in which some of the five parts are counted in another way."""
-    return lambda v, k, d, n: sum(part(v, k, d, n) for part in (_PARTS | parts).values())
-
-
-def _without(names: Sequence[str]) -> Wrong:
-    return Wrong(
-        _counting(**dict.fromkeys(names, lambda *sizes: 0)),
-        f"the numbers of {' and '.join(names)} are missing, and they are trained like all the others",
-    )
-
-
-def _frozen(at: int) -> Wrong:
-    name = ("vocab_size", "block_size", "n_embd", "n_hidden")[at]
-    return Wrong(
-        lambda *sizes: count_parameters(*(_SIZES[k] if k == at else size for k, size in enumerate(sizes))),
-        f"is {_SIZES[at]} written in it? Use {name}",
-    )
-
 
 q1 = Exercise(
     "8.1",
     "count the parameters",
     solution=count_parameters,
-    # the last one has tensors that no memory holds
-    cases=[Case(*_SIZES), Case(5, 2, 3, 7), Case(11, 4, 3, 13), Case(60, 1, 1, 1), Case(28, 2, 10**14, 7)],
+    # the last one has tensors too large for any memory
+    cases=[Case(27, 3, 2, 100), Case(5, 2, 3, 7), Case(11, 4, 3, 13), Case(60, 1, 1, 1), Case(28, 2, 10**14, 7)],
     wrong=[
-        *[_without(names) for names in (["C"], ["W1"], ["b1"], ["W2"], ["b2"], ["b1", "b2"])],
-        *[_frozen(at) for at in range(4)],
+        *[
+            Wrong(
+                edited(count_parameters, edit), f"the numbers of {name} are missing: they are trained like the others"
+            )
+            for name, edit in _MISSING.items()
+        ],
+        *[
+            Wrong(edited(count_parameters, ("C = ", f"{name} = {size}\n    C = ")), f"{size} is hard-coded: use {name}")
+            for name, size in _SIZES.items()
+        ],
         Wrong(
-            _counting(W1=lambda v, k, d, n: d * n),
-            "W1 is counted as n_embd x n_hidden: a neuron sees the numbers of all block_size characters, joined",
+            edited(count_parameters, ("block_size * n_embd * n_hidden", "n_embd * n_hidden")),
+            "W1 is counted as n_embd x n_hidden, but a neuron sees the numbers of all block_size characters",
         ),
         Wrong(
-            _counting(W1=lambda v, k, d, n: k * v * n),
-            "W1 is counted as if it saw one-hot rows of vocab_size numbers: the table C stands between, and gives "
-            "n_embd numbers for each character",
+            edited(count_parameters, ("block_size * n_embd * n_hidden", "block_size * vocab_size * n_hidden")),
+            "W1 is counted as if it saw one-hot rows of vocab_size numbers, but C turns each character into n_embd "
+            "numbers first",
         ),
         Wrong(
-            _counting(C=lambda v, k, d, n: k * v * d),
-            "C is counted block_size times: all positions look up in one table",
+            edited(count_parameters, ("C = ", "C = block_size * ")),
+            "C is counted block_size times, but all positions look up in one table",
         ),
         Wrong(
-            _counting(b2=lambda v, k, d, n: n),
-            "b2 is counted with n_hidden numbers: it is added to the logits, one for each symbol",
-        ),
-        Wrong(
-            _counting(W2=lambda v, k, d, n: n * n),
-            "W2 is counted as n_hidden x n_hidden: its columns are the logits, one for each symbol",
+            edited(count_parameters, ("W2 + vocab_size", "W2 + n_hidden")),
+            "b2 is counted with n_hidden numbers, but it is added to the logits, one per symbol",
         ),
         Wrong(
             lambda *sizes: sum(p.nelement() for p in MLP(MLPConfig(*sizes), g=torch.Generator()).tensors()),
-            "build nothing: rows times columns of each tensor follow from the sizes",
+            "build nothing: multiply the rows and columns of each tensor",
         ),
-        Wrong(lambda v, k, d, n: 3481, "is 3481 written in it? Use the four sizes"),
         Wrong(lambda v, k, d, n: 81 + 34 * n, "81 and 34 hold for the lecture's other sizes only: use all four"),
-        Wrong(
-            lambda v, k, d, n: v * d + 34 * n + v,
-            "34 for each neuron holds for the lecture's sizes: a neuron has block_size * n_embd weights, a bias, and "
-            "vocab_size weights to the logits",
-        ),
+        Wrong(lambda v, k, d, n: v * d + 34 * n + v, "34 per neuron holds for the lecture's sizes only: use all four"),
     ],
     also_right=[
         lambda vocab_size, block_size, n_embd, n_hidden: (
             n_embd * vocab_size + n_hidden * (block_size * n_embd + 1) + (n_hidden + 1) * vocab_size
         ),
-        lambda *sizes: torch.tensor([part(*sizes) for part in _PARTS.values()]).sum(),
     ],
     right="C, W1, b1, W2, b2: 3,481 for the first network, and right for other sizes too.",
     hints=[
         "Write down the shapes of the five tensors; each holds rows times columns numbers.",
-        "C has a row for each symbol. W1 has a row for each number that a neuron sees: how many for the whole context?",
+        "C has a row per symbol. W1 has a row per number that a neuron sees: how many are there for the whole context?",
         "A bias has as many numbers as the weights before it have columns.",
     ],
 )
@@ -115,7 +91,7 @@ q1 = Exercise(
 
 
 def compare(small: Pairs, large: Pairs) -> tuple[float, float]:
-    """By how much the mean dev loss of `large` lies below that of `small`, and the standard error of that."""
+    """By how much the mean dev loss of `large` is below that of `small`, and the standard error of this gain."""
     dev_small = torch.tensor([dev for _, dev in small])
     dev_large = torch.tensor([dev for _, dev in large])
     gain = dev_small.mean() - dev_large.mean()
@@ -124,7 +100,7 @@ def compare(small: Pairs, large: Pairs) -> tuple[float, float]:
 
 
 def _compared(answer: Callable[..., object], small: Pairs, large: Pairs) -> dict[str, object]:
-    """The gain, and its standard error where the gain is right: the first mistake is told first."""
+    """The gain, and its standard error only where the gain is right, so that one mistake is told at a time."""
     out = answer(small, large)
     try:
         gain, error = out
@@ -134,32 +110,8 @@ def _compared(answer: Callable[..., object], small: Pairs, large: Pairs) -> dict
     return {"gain": gain, "standard error": error if right else None}
 
 
-def _of(k: int, small: Pairs, large: Pairs) -> list[list[float]]:
-    """The train losses (k = 0) or dev losses (k = 1) of both sizes."""
-    return [[pair[k] for pair in pairs] for pairs in (small, large)]
-
-
-def _gain(gain: Callable[..., float], of: int = 1) -> Callable[..., tuple[float, float]]:
-    """An answer with a wrong gain: that of two lists of dev losses (of = 1) or train losses (of = 0)."""
-    return lambda small, large: (gain(*_of(of, small, large)), 0.0)
-
-
-def _error(error: Callable[..., float]) -> Callable[..., tuple[float, float]]:
-    """An answer with a right gain and a wrong error: that of two lists of dev losses."""
-    return lambda small, large: (compare(small, large)[0], error(*_of(1, small, large)))
-
-
-def _means(a: Sequence[float], b: Sequence[float]) -> float:
-    return statistics.mean(a) - statistics.mean(b)
-
-
-def _squares(a: Sequence[float], b: Sequence[float]) -> float:
-    return statistics.variance(a) / len(a) + statistics.variance(b) / len(b)
-
-
-def _pooled(a: Sequence[float], b: Sequence[float]) -> float:
-    squares = statistics.variance(a) * (len(a) - 1) + statistics.variance(b) * (len(b) - 1)
-    return math.sqrt(squares / (len(a) + len(b) - 2) * (1 / len(a) + 1 / len(b)))
+_GAIN = "dev_small.mean() - dev_large.mean()"
+_ERROR = "(dev_small.var() / len(dev_small) + dev_large.var() / len(dev_large)).sqrt()"
 
 
 def _in_numpy(small: Pairs, large: Pairs) -> np.ndarray:
@@ -167,7 +119,7 @@ def _in_numpy(small: Pairs, large: Pairs) -> np.ndarray:
     return np.array([a.mean() - b.mean(), np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))])
 
 
-# (train, dev), one pair a seed. The best seed is one of `small`, so comparing the best turns the answer round.
+# (train, dev), one pair per seed. The best seed is one of `small`, so comparing the best gives the opposite answer.
 _SMALL = [(2.351, 2.334), (2.349, 2.360), (2.355, 2.381), (2.347, 2.372), (2.353, 2.363)]
 _LARGE = [(2.318, 2.353), (2.330, 2.339), (2.337, 2.345), (2.325, 2.349)]
 
@@ -183,60 +135,57 @@ q2 = Exercise(
     ],
     wrong=[
         Wrong(
-            _gain(lambda a, b: _means(b, a)),
-            "the sign is the wrong way round: a loss that falls by 0.01 is a gain of +0.01",
-        ),
-        Wrong(_gain(_means, of=0), "these are the train losses. A pair is (train, dev), and dev decides"),
-        Wrong(
-            _gain(lambda a, b: min(a) - min(b)),
-            "that compares the best seed of each. The lowest of several is luck, more of it the more seeds there are",
+            edited(compare, (_GAIN, "dev_large.mean() - dev_small.mean()")),
+            "the sign is flipped: a loss that falls by 0.01 is a gain of +0.01",
         ),
         Wrong(
-            _gain(lambda a, b: a[0] - b[0]), "that is one run of each, the first: another seed gives another difference"
+            lambda small, large: compare([pair[::-1] for pair in small], [pair[::-1] for pair in large]),
+            "these are the train losses. A pair is (train, dev), and dev decides",
         ),
         Wrong(
-            _gain(lambda a, b: statistics.mean(x - y for x, y in zip(a, b, strict=False))),
-            "that is the mean over pairs, and the runs left over in the longer list do not count. Nothing ties the "
-            "first run of one size to the first of the other: average each list by itself",
+            edited(compare, (_GAIN, "dev_small.min() - dev_large.min()")),
+            "that compares the best seed of each. The lowest of several is luck, and more seeds bring more luck",
         ),
         Wrong(
-            _error(lambda a, b: math.sqrt(statistics.variance(a) + statistics.variance(b))),
+            edited(compare, (_GAIN, "dev_small[0] - dev_large[0]")),
+            "that is one run of each, the first: a different seed gives a different difference",
+        ),
+        Wrong(
+            edited(compare, (_GAIN, "torch.stack([a - b for a, b in zip(dev_small, dev_large)]).mean()")),
+            "that is the mean over pairs, which ignores the last runs of the longer list. The first run of one size "
+            "has nothing to do with the first of the other: average each list separately",
+        ),
+        Wrong(
+            edited(compare, (_ERROR, "(dev_small.var() + dev_large.var()).sqrt()")),
             "that is how single runs scatter. A mean of n runs scatters less: divide each variance by its n",
         ),
         Wrong(
-            _error(lambda a, b: math.sqrt(statistics.pvariance(a) / len(a) + statistics.pvariance(b) / len(b))),
-            "the variances divide by n, and those of a sample need n - 1: around their own mean few numbers scatter "
-            "less than around the true one",
-        ),
-        Wrong(
-            _error(
-                lambda a, b: math.sqrt(statistics.variance(a) / len(a)) + math.sqrt(statistics.variance(b) / len(b))
+            edited(
+                compare,
+                ("dev_small.var()", "dev_small.var(correction=0)"),
+                ("dev_large.var()", "dev_large.var(correction=0)"),
             ),
-            "the two errors are added. They are independent, so their squares add, and then comes the root",
+            "these variances divide by n, but the variance of a sample divides by n - 1: numbers scatter less around "
+            "their own mean than around the true one",
         ),
         Wrong(
-            _error(
-                lambda a, b: math.sqrt(statistics.variance(a)) / len(a) + math.sqrt(statistics.variance(b)) / len(b)
+            edited(
+                compare, (_ERROR, "dev_small.std() / len(dev_small) ** 0.5 + dev_large.std() / len(dev_large) ** 0.5")
             ),
-            "each deviation was divided by n: divide the variances by n, add them, and take the root",
+            "the two errors are added. They are independent: add their squares, then take the root",
         ),
-        Wrong(_error(_squares), "that is its square: take the root"),
-        Wrong(
-            _error(_pooled),
-            "that takes one variance for both sizes: here each list has its own, divided by its own number",
-        ),
-        Wrong(lambda small, large: compare(small, large)[0], "expected two numbers"),
+        Wrong(edited(compare, (".sqrt()", "")), "that is its square: take the root"),
+        Wrong(edited(compare, (", error.item()", "")), "expected two numbers"),
     ],
     also_right=[
         _in_numpy,
-        lambda small, large: (_means(*_of(1, small, large)), math.sqrt(_squares(*_of(1, small, large)))),
-        lambda small, large: torch.tensor(compare(small, large), dtype=torch.float64),
+        edited(compare, ("gain.item(), error.item()", "torch.stack([gain, error]).double()")),
     ],
-    right="for the 5 and 4 runs 0.0155, with a standard error of 0.0085: likely a gain, and not yet one to publish.",
+    right="for the 5 and 4 runs 0.0155, with a standard error of 0.0085: likely a gain, but not yet one to publish.",
     hints=[
-        "Each pair is (train, dev). Which of them compares two sizes? Take these out of the pairs first.",
+        "Each pair is (train, dev). Which of the two compares sizes? Take these out of the pairs first.",
         "The gain is one mean minus the other: d = torch.tensor(...) has d.mean().",
-        "A mean of n runs is uncertain by their standard deviation over the root of n.",
+        "The standard error of a mean of n runs is their standard deviation divided by the root of n.",
         "The squares of two independent errors add: d.var() / len(d) for each list, then the root.",
     ],
 )
@@ -251,10 +200,10 @@ _CHANGES = {
     4: "more seeds before you choose",
 }
 _REPORTS = {
-    "A": (4, "one run of each, 0.004 apart, where runs of one size scatter by 0.007: dev cannot tell them apart yet"),
-    "B": (3, "no network has a train loss below the floor of 1.87. Somebody printed the last minibatch, a lucky one"),
-    "C": (1, "train and dev agree to within luck, and both are high: it underfits, and has memorised nothing"),
-    "D": (2, "train is far below dev: it has memorised its few words, and more of the same would make that worse"),
+    "A": (4, "one run of each, 0.004 apart, while runs of one size scatter by 0.007: dev cannot tell them apart yet"),
+    "B": (3, "no network has a train loss below the floor of 1.87. That is the last minibatch, a lucky one"),
+    "C": (1, "train and dev agree to within luck, and both are high: it underfits and has memorised nothing"),
+    "D": (2, "train is far below dev: it has memorised its few words, and more neurons or steps would make that worse"),
 }
 
 
@@ -267,9 +216,9 @@ q3 = Exercise(
     "8.3",
     "what to change next",
     solution=next_change,
-    right="first whether the numbers can be trusted, then whether they differ, and only then what to change.",
+    right="first check whether the numbers can be trusted, then whether they differ, and only then choose a change.",
     hints=[
-        "Three numbers to compare with: the floor of 1.87 that no network passes on train, the 0.007 by which runs of "
+        "Three numbers to compare with: the floor of 1.87 for any train loss, the 0.007 by which runs of "
         "one size scatter, and a gap between train and dev of about 0.01 in a network that underfits.",
         "One of the four holds a number that cannot be right, and one compares two single runs.",
         "Of the other two, which network would do better if it were larger, and which would only memorise more?",

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mlp_lib.course.exercises.answers import brief
-from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong, edited
 from mlp_lib.course.exercises.values import numbers, plain
 from mlp_lib.data import Vocab
 
@@ -20,7 +19,7 @@ _SEED = 2147483647
 
 
 def neighbours(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
-    """The k characters whose rows of C (vocab_size, n_embd) lie nearest to that of c, the nearest first."""
+    """The k characters whose rows of C (vocab_size, n_embd) are nearest to that of c, the nearest first."""
     i = vocab.stoi[c]
     distances = (C - C[i]).norm(dim=1)  # (vocab_size,)
     distances[i] = float("inf")  # not itself
@@ -28,48 +27,13 @@ def neighbours(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
 
 
 def _characters(answer: Callable[..., object], C: Tensor, vocab: Vocab, c: str, k: int) -> object:
-    """The characters found, equally near ones sorted; raises Refused for anything else."""
+    """The characters found, equally near ones in sorted order; raises Refused for anything else."""
     out = plain(answer(C, vocab, c, k))
     found = list(out) if isinstance(out, str | np.ndarray) else out
     if not isinstance(found, list) or not all(isinstance(x, str) for x in found):
         raise Refused(f"expected a list of characters, got {brief(out)}: vocab.itos[j] is the character of index j")
     distance = dict(zip(vocab.stoi, (C - C[vocab.stoi[c]]).norm(dim=1).tolist(), strict=True))
     return [x for _, equal in groupby(found, distance.get) for x in sorted(equal)]
-
-
-def _by(measure: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., list[str]]:
-    """An answer with the k characters whose rows have the lowest `measure(C, row of c)`."""
-
-    def answer(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
-        values = measure(C, C[vocab.stoi[c]])
-        values[vocab.stoi[c]] = float("inf")
-        return [vocab.itos[j] for j in values.argsort()[:k].tolist()]
-
-    return answer
-
-
-def _distance(C: Tensor, row: Tensor) -> Tensor:
-    return (C - row).norm(dim=1)
-
-
-def _all_sorted(C: Tensor, vocab: Vocab, c: str) -> list[str]:
-    """All characters, c among them, the nearest first."""
-    return [vocab.itos[j] for j in _distance(C, C[vocab.stoi[c]]).argsort(stable=True).tolist()]
-
-
-def _indices(C: Tensor, vocab: Vocab, c: str, k: int) -> list[int]:
-    return [vocab.stoi[x] for x in neighbours(C, vocab, c, k)]
-
-
-def _alphabet(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
-    usual = Vocab("abcdefghijklmnopqrstuvwxyz")
-    return [usual.itos[i] for i in _indices(C, vocab, c, k)]
-
-
-def _all_pairs(C: Tensor, vocab: Vocab, c: str, k: int) -> np.ndarray:
-    D = np.linalg.norm(C.numpy()[:, None] - C.numpy(), axis=2)
-    np.fill_diagonal(D, np.inf)
-    return np.array([vocab.itos[int(j)] for j in D[vocab.stoi[c]].argsort()[:k]])
 
 
 def _sorted_letters(C: Tensor, vocab: Vocab, c: str, k: int) -> list[str]:
@@ -84,7 +48,7 @@ def _among(C: object, vocab: Vocab, c: str, k: int) -> Case:
 
 
 # Distances from a: b 1, c 2, d 3.3, e 4, "." 5. The first two columns alone, the directions from the middle, and the
-# sums of differences, with signs or without, would each give another order.
+# sums of differences, with signs or without, would each give a different order.
 _FEW = Vocab("abcde")
 _ROWS = [[-2.0, 5.0, 2.0], [1.0, 1.0, 2.0], [1.0, 2.0, 2.0], [3.0, 1.0, 2.0], [2.0, 2.0, 5.0], [1.0, -3.0, 2.0]]
 _TWINS = [[5.0, 0.0], [1.0, 1.0], [2.0, 1.0], [1.0, 1.0], [4.0, 1.0], [9.0, 1.0]]  # the rows of a and c are equal
@@ -106,62 +70,50 @@ q1 = Exercise(
         _among(_TABLE[:, :1], _MANY, "q", 8),
     ],
     wrong=[
+        *[
+            Wrong(edited(neighbours, edit), says)
+            for edit, says in {
+                ('distances[i] = float("inf")', "pass"): "leave out the character itself, at distance 0",
+                ("distances[i] =", "distances[distances == 0] ="): (
+                    "a character with the same row as c was left out too, although it is the nearest"
+                ),
+                ("vocab.itos[j] for", "j for"): "expected a list of characters, got [2, 3, 4]",
+                ("vocab.itos", 'Vocab("abcdefghijklmnopqrstuvwxyz").itos'): (
+                    "the alphabet is hard-coded: use vocab.itos"
+                ),
+                ("(C - C[i])", "(C - C[i])[:, :2]"): "only columns 0 and 1 were used: use all columns",
+                ("distances = (C", "distances = -(C"): "these are the farthest ones: the smallest distance comes first",
+                ("(C - C[i]).norm(dim=1)", "-torch.cosine_similarity(C, C[[i]])"): (
+                    "the cosine compares directions seen from the origin: use distances"
+                ),
+                ("(C - C[i]).norm(dim=1)", "-C @ C[i]"): "the dot product prefers long rows: use distances",
+                ("norm(dim=1)", "sum(1).abs()"): "differences of +1 and -1 cancel in this sum: square them first",
+                ("norm(dim=1)", "abs().sum(1)"): "the absolute differences were added: add their squares",
+                ("argsort()[:k].tolist()]", "argsort().tolist() if j not in (0, i)][:k]"): (
+                    "the boundary '.' is missing: it has a row like any other character"
+                ),
+                ("[:k]", "[:3]"): "3 is hard-coded: use k",
+            }.items()
+        ],
         Wrong(
-            lambda C, vocab, c, k: _all_sorted(C, vocab, c)[:k],
-            "the character itself is among them, at distance 0: ask for the others",
+            edited(neighbours, ('distances[i] = float("inf")', "pass"), ("[:k]", "[1 : k + 1]")),
+            "a different character may have the same row and come first: leave out index i, not the first place",
         ),
-        Wrong(
-            lambda C, vocab, c, k: _all_sorted(C, vocab, c)[1 : k + 1],
-            "another row is equal to its own, so the first place may be the other's: take out its own index, not the "
-            "first place",
-        ),
-        Wrong(
-            _by(lambda C, row: torch.where(_distance(C, row) == 0, math.inf, _distance(C, row))),
-            "a character with the same row as c was left out too: it is the nearest there is",
-        ),
-        Wrong(_indices, "expected a list of characters, got [2, 3, 4]: vocab.itos[j] is the character of index j"),
-        Wrong(_alphabet, "an alphabet is written in it: vocab.itos has the characters of this table"),
-        Wrong(
-            lambda C, vocab, c, k: neighbours(C[:, :2], vocab, c, k),
-            "the neighbours in columns 0 and 1 alone: all columns count",
-        ),
-        Wrong(_by(lambda C, row: -_distance(C, row)), "the farthest ones: the smallest distance comes first"),
-        Wrong(
-            _by(lambda C, row: -torch.cosine_similarity(C, row[None])),
-            "the order of the cosine, which compares directions from the origin: distances are asked for",
-        ),
-        Wrong(
-            _by(lambda C, row: -C @ row),
-            "the order of the dot product, in which long rows win: distances are asked for",
-        ),
-        Wrong(
-            _by(lambda C, row: (C - row).sum(1).abs()),
-            "the order of added differences: +1 in one column and -1 in another cancel, so square first",
-        ),
-        Wrong(
-            _by(lambda C, row: (C - row).abs().sum(1)),
-            "the order of absolute differences added up. The Euclidean distance squares them before adding",
-        ),
-        Wrong(
-            lambda C, vocab, c, k: [x for x in neighbours(C, vocab, c, len(vocab) - 1) if x != "."][:k],
-            "without the boundary '.', which has a row of its own like any other",
-        ),
-        Wrong(lambda C, vocab, c, k: neighbours(C, vocab, c, 3), "the number 3 is written in it: use k"),
         Wrong(
             lambda C, vocab, c, k: sorted(neighbours(C, vocab, c, k)),
-            "the right characters in the order of the alphabet: the nearest comes first",
+            "these are the right characters in alphabetical order: the nearest comes first",
         ),
     ],
     also_right=[
-        _by(lambda C, row: ((C - row) ** 2).sum(1)),
-        _all_pairs,
+        edited(neighbours, ("norm(dim=1)", "square().sum(1)")),
+        lambda C, vocab, c, k: np.array(neighbours(C, vocab, c, k)),
         lambda C, vocab, c, k: "".join(neighbours(C, vocab, c, k)),
         _sorted_letters,
     ],
-    right="all columns count, the character itself does not, and what comes back are characters, the nearest first.",
+    right="by all columns, without the character itself, as characters, the nearest first.",
     hints=[
         "C - C[i] subtracts one row from all rows at once, by broadcasting: (vocab_size, n_embd).",
-        "Square, sum over the columns (dim=1), take the root; or .norm(dim=1). One distance per character.",
+        "Square, sum over the columns (dim=1), take the root; or .norm(dim=1). That is one distance per character.",
         "Its own distance is 0. Set it to infinity before sorting, then argsort gives the indices, the nearest first.",
         "vocab.itos[j] is the character of index j; j must be a Python number, so .tolist() first.",
     ],
@@ -179,29 +131,15 @@ def pca(C: Tensor, k: int = 2) -> Tensor:
 
 
 def _mapped(answer: Callable[..., object], C: Tensor, k: int) -> object:
-    """The map, each column turned to the side of the solution's: a sign means nothing."""
+    """The map, each column mirrored if need be: to look like the solution's, or else to have a positive peak."""
     out = plain(answer(C, k))
     found, wanted = numbers(out), pca(C, k).double()
     if found is None or found.shape != wanted.shape:
         return out
-    return _turned(found.double(), wanted)
-
-
-def _turned(found: Tensor, wanted: Tensor) -> Tensor:
-    """Each column turned towards the one wanted; where they have little in common, its largest number is positive."""
+    found = found.double()
     likeness = torch.cosine_similarity(found, wanted, dim=0)
-    largest = found.gather(0, found.abs().argmax(0)[None])[0]
-    return torch.where(torch.where(likeness.abs() > 0.5, likeness, largest) < 0, -found, found)
-
-
-def _svd(X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.linalg.svd(X, full_matrices=False)
-
-
-def _from(middle: Callable[[Tensor], object], C: Tensor, k: int) -> Tensor:
-    """The map with something else than the mean of each column subtracted."""
-    X = C - middle(C)
-    return X @ _svd(X)[2][:k].T
+    peak = found.gather(0, found.abs().argmax(0)[None])[0]
+    return torch.where(torch.where(likeness.abs() > 0.5, likeness, peak) < 0, -found, found)
 
 
 def _by_numpy(C: Tensor, k: int) -> np.ndarray:
@@ -210,13 +148,8 @@ def _by_numpy(C: Tensor, k: int) -> np.ndarray:
     return X @ vectors[:, np.argsort(-values)[:k]]
 
 
-def _u_times_s(C: Tensor, k: int) -> Tensor:
-    U, S, _ = _svd(C - C.mean(0, keepdim=True))
-    return (U * S)[:, :k]
-
-
 def _a_table(rows: int, columns: int) -> Tensor:
-    """Rows whose spread differs from direction to direction and whose middle is away from 0. No column is special."""
+    """Rows with a different spread in each direction and their middle away from 0. No column is special."""
     g = torch.Generator().manual_seed(_SEED)
     turn, _ = torch.linalg.qr(torch.randn(columns, columns, generator=g))
     widths = torch.linspace(3, 0.5, columns)
@@ -248,73 +181,55 @@ q2 = Exercise(
         _to_map(_a_table(27, 10), 10),
     ],
     wrong=[
+        *[
+            Wrong(edited(pca, edit), says)
+            for edit, says in {
+                ("centred @ Vh[:k].T", "C[:, :k]"): (
+                    "these are the first k columns of C. Which numbers come first is an accident of the random start"
+                ),
+                (" @ Vh[:k].T", "[:, :k]"): (
+                    "these are the first k columns of C, centred. A wide direction is a mixture of columns"
+                ),
+                ("centred @ Vh[:k].T", "centred[:, C.var(0).argsort(descending=True)[:k]]"): (
+                    "these are the k columns of C that vary most. A wide direction is a mixture of columns"
+                ),
+                ("C - C.mean(0)", "C"): (
+                    "the rows were not centred, so the first direction points to their middle: subtract C.mean(0)"
+                ),
+                ("return centred", "return C"): "C was projected without centring: project the centred rows",
+                ("svd(centred", "svd(C"): "svd was given the uncentred rows: centre them first",
+                ("Vh[:k].T", "Vh[:, :k]"): (
+                    "these are columns of Vh. torch.linalg.svd returns V transposed: a direction is a row"
+                ),
+                ("Vh[:k].T", "torch.linalg.eigh(centred.T @ centred).eigenvectors[:, :k]"): (
+                    "these are the narrowest directions: eigh sorts in ascending order, svd in descending order"
+                ),
+                ("centred @ Vh[:k].T", "Vh[:k]"): "these are the directions: project the rows on them",
+                ("[:k]", "[:2]"): "2 is hard-coded: use k",
+                ("Vh[:k].T", "Vh[:k].T.flip(1)"): "the directions are in the wrong order: the widest comes first",
+                ("C - C.mean(0)", "(C - C.mean(0)) / C.std(0)"): (
+                    "each column was divided by its standard deviation, but its width is what the network has learned: "
+                    "centre only"
+                ),
+                ("C.mean(0)", "C.mean(1, keepdim=True)"): "the means of the rows were subtracted: use C.mean(0)",
+                ("C.mean(0)", "C.mean()"): "one mean of all numbers was subtracted: use C.mean(0)",
+            }.items()
+        ],
         Wrong(
-            lambda C, k: C[:, :k],
-            "these are the first k columns of C. Which numbers stand first is an accident of the random start",
-        ),
-        Wrong(
-            lambda C, k: (C - C.mean(0))[:, :k],
-            "these are the first k columns of C, centred. A wide direction is a mixture of columns",
-        ),
-        Wrong(
-            lambda C, k: (C - C.mean(0))[:, C.var(0).argsort(descending=True)[:k]],
-            "these are the k columns of C that vary most. A wide direction is a mixture of columns",
-        ),
-        Wrong(
-            partial(_from, lambda C: 0),
-            "the rows were not centred, so the first direction points from 0 to their middle: subtract C.mean(0) first",
-        ),
-        Wrong(
-            lambda C, k: C @ _svd(C - C.mean(0))[2][:k].T,
-            "the rows were not centred for the product: project the centred rows, too",
-        ),
-        Wrong(
-            lambda C, k: (C - C.mean(0)) @ _svd(C)[2][:k].T,
-            "the directions are those of the rows as they stand: centre before the svd, not after it",
-        ),
-        Wrong(
-            lambda C, k: _svd(C - C.mean(0))[0][:, :k],
-            "these are columns of U, which are all equally wide: S says how wide each direction is, and U * S has it",
-        ),
-        Wrong(
-            lambda C, k: pca(C, k) / pca(C, k).std(0),
-            "each column of the map has been divided by its width: a map keeps the widths of its directions",
-        ),
-        Wrong(
-            lambda C, k: (C - C.mean(0)) @ _svd(C - C.mean(0))[2][:, :k],
-            "you projected on columns of Vh. torch.linalg.svd returns V transposed: a direction is a row of it",
-        ),
-        Wrong(
-            lambda C, k: (C - C.mean(0)) @ torch.linalg.eigh((C - C.mean(0)).T @ (C - C.mean(0))).eigenvectors[:, :k],
-            "these are the narrowest directions: eigh sorts upwards, svd downwards",
-        ),
-        Wrong(lambda C, k: _svd(C - C.mean(0))[2][:k], "these are the directions. Where does each row lie along them?"),
-        Wrong(lambda C, k: pca(C, 2), "the number 2 is written in it: use k"),
-        Wrong(lambda C, k: pca(C, k).flip(1), "the right directions in the wrong order: the widest is column 0"),
-        Wrong(
-            lambda C, k: pca((C - C.mean(0)) / C.std(0), k),
-            "each column was divided by its standard deviation first. The columns are in the same unit, and a wide "
-            "one is wide because the network made it so: centre only",
-        ),
-        Wrong(
-            partial(_from, lambda C: C.mean(1, keepdim=True)),
-            "the mean of each row was subtracted: each column has a mean of its own, C.mean(0)",
-        ),
-        Wrong(
-            partial(_from, Tensor.mean),
-            "one mean over all numbers was subtracted: each column has a mean of its own, C.mean(0)",
+            edited(pca, (".Vh ", ".U "), ("centred @ Vh[:k].T", "Vh[:, :k]")),
+            "these are columns of U, which are all equally wide: S has the width of each direction, so use U * S",
         ),
     ],
     also_right=[
         _by_numpy,
-        lambda C, k: -_u_times_s(C, k),
+        edited(pca, ("Vh = ", "U, S, _ = "), ("False).Vh", "False)"), ("centred @ Vh[:k].T", "-(U * S)[:, :k]")),
         lambda C, k: pca(C.double(), k).tolist(),
     ],
-    right="centred, along the widest directions, in their order. (Each may be mirrored: a sign means nothing.)",
+    right="centred, along the widest directions, in their order. (Any of them may be mirrored: the sign is free.)",
     hints=[
-        "First the middle: C.mean(0) has one number per column. Subtract it.",
+        "Start with the middle: C.mean(0) has one number per column. Subtract it.",
         "U, S, Vh = torch.linalg.svd(centred, full_matrices=False). The rows of Vh are the directions, widest first.",
-        "Where a row lies along a direction is their dot product; all rows and k directions at once: a matrix product.",
-        "Shapes: (vocab_size, n_embd) @ (n_embd, k). Which k of Vh, and which way round?",
+        "The position of a row along a direction is their dot product. A matrix product does all rows and directions.",
+        "Shapes: (vocab_size, n_embd) @ (n_embd, k). Which k rows of Vh, and do they need a transpose?",
     ],
 )

@@ -3,13 +3,12 @@
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 import numpy as np
 import torch
 
 from mlp_lib.course.exercises.answers import brief, close
-from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong, edited
 from mlp_lib.course.exercises.values import numbers, plain
 from mlp_lib.model import MLPConfig
 
@@ -17,7 +16,7 @@ from mlp_lib.model import MLPConfig
 
 
 def mean_nats(lossi: Sequence[float]) -> float:
-    """The mean of the losses, in nats, of which `lossi` holds the logarithms to base 10."""
+    """The mean of the losses in nats; `lossi` has their logarithms to base 10."""
     losses = [10**height for height in lossi]
     return sum(losses) / len(losses)
 
@@ -38,50 +37,34 @@ q1 = Exercise(
     ],
     wrong=[
         Wrong(
-            lambda lossi: sum(lossi) / len(lossi),
+            edited(mean_nats, ("10**height", "height")),
             "that is the log10 of the loss, read as the loss. A curve that stands at 1.45 stands at 28.2 nats",
         ),
         Wrong(
-            lambda lossi: statistics.fmean(math.exp(x) for x in lossi),
-            "the logarithms are to base 10, exp undoes those to base e",
-        ),
-        Wrong(
-            lambda lossi: math.exp(statistics.fmean(lossi)),
-            "the logarithms are to base 10, and exp undoes those to base e; also, the power comes before the mean",
+            edited(mean_nats, ("10**height", "math.exp(height)")),
+            "exp undoes the natural logarithm, but these logarithms are to base 10",
         ),
         Wrong(
             lambda lossi: 10 ** statistics.fmean(lossi),
-            "10 to the power of the mean height is the geometric mean. Losses of 1 and 10 nats have the mean 5.5, not "
-            "3.16: which comes first, the power or the mean?",
+            "10 to the power of the mean height is the geometric mean: take the power first, then the mean. Losses of "
+            "1 and 10 nats have the mean 5.5, not 3.16",
         ),
-        Wrong(
-            lambda lossi: math.log10(mean_nats(lossi)),
-            "that is the log10 of the mean loss: the mean itself is asked for",
-        ),
-        Wrong(lambda lossi: 10 * statistics.fmean(lossi), "10 * x is ten times the height: 10 ** x is the power"),
-        Wrong(lambda lossi: sum(10**x for x in lossi), "that is the sum of the losses: divide it by their number"),
-        Wrong(
-            lambda lossi: 10 ** lossi[0] / len(lossi),
-            "only the first loss was added: does `return` stand inside the loop?",
-        ),
-        Wrong(
-            lambda lossi: mean_nats(lossi[-1000:]), "only the last 1000 entries were used: the mean of all is asked for"
-        ),
-        Wrong(
-            lambda lossi: round(mean_nats(lossi), 2), "that is rounded to 2 digits after the point: return all of them"
-        ),
-        Wrong(lambda lossi: [10**x for x in lossi], "these are the losses: take their mean"),
+        Wrong(lambda lossi: math.log10(mean_nats(lossi)), "that is the log10 of the mean loss: return the mean itself"),
+        Wrong(edited(mean_nats, (" / len(losses)", "")), "that is the sum of the losses: divide it by their number"),
+        Wrong(lambda lossi: 10 ** lossi[0] / len(lossi), "only the first loss was added: is `return` inside the loop?"),
+        Wrong(edited(mean_nats, ("in lossi", "in lossi[-1000:]")), "only the last 1000 entries were used: use all"),
+        Wrong(edited(mean_nats, ("sum(losses) / len(losses)", "losses")), "these are the losses: take their mean"),
     ],
     also_right=[
         lambda lossi: statistics.fmean(math.exp(x * math.log(10)) for x in lossi),
         lambda lossi: (10 ** torch.tensor(lossi)).mean(),
         lambda lossi: np.power(10, np.array(lossi)).mean(),
     ],
-    right="each height back to its loss first, and the mean afterwards: a mean of logarithms is a lower number.",
+    right="first each height back to its loss, then the mean: the mean of the logarithms would give less.",
     hints=[
-        "An entry x of lossi stands for the loss 10**x: the entry 1 for 10 nats, the entry 0 for 1 nat.",
+        "An entry x of lossi is the loss 10**x: 1 means 10 nats, 0 means 1 nat.",
         "Try lossi = [0, 1] on paper: two losses, 1 and 10 nats. What is their mean? What is 10 to the mean entry?",
-        "Make the list of losses first, one power for each entry, then sum and divide.",
+        "Make the list of losses first, one power per entry, then sum and divide.",
     ],
 )
 
@@ -90,14 +73,14 @@ q1 = Exercise(
 
 
 def matched_hidden(n_parameters: int, n_embd: int, block_size: int, vocab_size: int) -> int:
-    """The n_hidden that brings a network with `n_embd` numbers per character nearest to `n_parameters` parameters."""
+    """The n_hidden that brings a network with `n_embd` numbers per character closest to `n_parameters` parameters."""
     fixed = vocab_size * n_embd + vocab_size  # C and b2 do not depend on it
-    for_each_unit = block_size * n_embd + 1 + vocab_size  # a column of W1, an entry of b1, a row of W2
-    return max(1, round((n_parameters - fixed) / for_each_unit))
+    per_unit = block_size * n_embd + 1 + vocab_size  # a column of W1, an entry of b1, a row of W2
+    return max(1, round((n_parameters - fixed) / per_unit))
 
 
 def _hidden(answer: Callable[..., object], n_parameters: int, *sizes: int) -> object:
-    """The number of units; another one that comes as near counts as the solution's."""
+    """The number of units; a different one that comes as close counts as the solution's."""
     out = plain(answer(n_parameters, *sizes))
     best, value = matched_hidden(n_parameters, *sizes), numbers(out)
     if value is None or value.numel() != 1 or not 1 <= value.item() < math.inf or value.item() % 1:
@@ -108,24 +91,6 @@ def _hidden(answer: Callable[..., object], n_parameters: int, *sizes: int) -> ob
 
 def _parameters(units: int, n_embd: int, block_size: int, vocab_size: int) -> int:
     return vocab_size * n_embd + (block_size * n_embd + 1 + vocab_size) * units + vocab_size
-
-
-def _solved(
-    n: int,
-    n_embd: int,
-    block_size: int,
-    vocab_size: int,
-    *,
-    C: int = 1,
-    b1: int = 1,
-    b2: int = 1,
-    W2: int = 1,
-    to_whole: Callable[[float], object] = round,
-    lowest: float = 1,
-) -> object:
-    """The solution with some of the tensors left out of the count, or another way to round."""
-    fixed = C * vocab_size * n_embd + b2 * vocab_size
-    return max(lowest, to_whole((n - fixed) / (block_size * n_embd + b1 + W2 * vocab_size)))
 
 
 def _counted_up(n_parameters: int, *sizes: int) -> int:
@@ -148,44 +113,43 @@ q2 = Exercise(
         Case(20_000, 5, 8, 25),
         Case(3_000, 24, 1, 60),
         Case(20_000, 5, 4, 40),
-        Case(438, 2, 3, 27, label="for 438 parameters (10 units and 11 come equally near)"),
+        Case(438, 2, 3, 27, label="for 438 parameters (10 and 11 units come equally close)"),
         Case(100_000, 2, 3, 27),
         Case(3_000_000, 2, 3, 27),
         Case(10, 2, 3, 27, label="for 10 parameters, fewer than C and b2 have,"),
     ],
     wrong=[
-        Wrong(
-            lambda n, e, b, v: max(1, round((n - v * e - v) / (e + 1 + v))),
-            "W1 has block_size * n_embd rows, since all characters of the context come in",
-        ),
-        Wrong(partial(_solved, b1=0), "the bias b1 was forgotten: it has n_hidden numbers"),
-        Wrong(partial(_solved, b2=0), "the bias b2 was forgotten: it has one number for each symbol"),
-        Wrong(partial(_solved, C=0), "the table C was forgotten: vocab_size rows of n_embd numbers"),
-        Wrong(partial(_solved, C=0, b2=0), "C and b2 were forgotten: they do not depend on n_hidden, and count"),
-        Wrong(partial(_solved, W2=0), "W2 was forgotten: each hidden unit has vocab_size weights there"),
-        Wrong(
-            lambda n, e, b, v: max(1, round((n - b * v * e - v) / (b * e + 1 + v))),
-            "C was counted block_size times: all positions look up in one table",
-        ),
-        Wrong(partial(_solved, to_whole=float), "that is not a whole number of units: round it"),
-        Wrong(partial(_solved, to_whole=int), "rounded down: the nearest whole number is asked for"),
-        Wrong(partial(_solved, to_whole=math.ceil), "rounded up: the nearest whole number is asked for"),
-        Wrong(partial(_solved, lowest=-math.inf), "a network needs at least 1 hidden unit"),
-        Wrong(lambda n, e, b, v: matched_hidden(n, e, 3, v), "block_size is written in it as 3: use the argument"),
-        Wrong(lambda n, e, b, v: matched_hidden(n, e, b, 27), "vocab_size is written in it as 27: use the argument"),
+        Wrong(edited(matched_hidden, edit), says)
+        for edit, says in {
+            ("block_size * n_embd", "n_embd"): "W1 has block_size * n_embd rows, one per number in the context",
+            (" + 1 +", " +"): "the bias b1 is missing: it has n_hidden numbers",
+            ("n_embd + vocab_size  #", "n_embd  #"): "the bias b2 is missing: it has one number per symbol",
+            ("vocab_size * n_embd + ", ""): "the table C is missing: vocab_size rows of n_embd numbers",
+            ("vocab_size * n_embd + vocab_size", "0"): "C and b2 are missing: they count, whatever n_hidden is",
+            ("+ 1 + vocab_size", "+ 1"): "W2 is missing: each hidden unit has vocab_size weights there",
+            (
+                "= vocab_size",
+                "= block_size * vocab_size",
+            ): "C was counted block_size times, but all positions use one table",
+            ("round(", "("): "that is not a whole number of units: round it",
+            ("round(", "int("): "rounded down: round to the nearest whole number",
+            ("round(", "math.ceil("): "rounded up: round to the nearest whole number",
+            ("max(1, ", "max(-math.inf, "): "a network needs at least 1 hidden unit",
+            ("= block_size", "= 3"): "3 is hard-coded: use block_size",
+            ("fixed = ", "vocab_size = 27\n    fixed = "): "27 is hard-coded: use vocab_size",
+        }.items()
     ],
     also_right=[
-        partial(_solved, to_whole=lambda x: math.floor(x + 0.5)),
         _counted_up,
-        lambda *sizes: float(matched_hidden(*sizes)),
-        lambda n, e, b, v: int(torch.tensor((n - v * (e + 1)) / (b * e + 1 + v)).round().clamp(min=1)),
+        edited(matched_hidden, ("round(", "math.floor(0.5 + ")),
+        lambda n, e, b, v: torch.tensor((n - v * (e + 1)) / (b * e + 1 + v)).round().clamp(min=1),
     ],
     right=f"{_UNITS} units with two numbers per character: {MLPConfig(27, 3, 2, _UNITS).n_parameters:,} parameters "
-    "against 11,897. What differs now is where they are spent.",
+    "against 11,897. They differ only in where the parameters are.",
     hints=[
         "Write down the number of entries of C, W1, b1, W2 and b2, with h for n_hidden.",
-        "C and b2 do not depend on h. Each hidden unit owns a column of W1, an entry of b1 and a row of W2.",
-        "Solve n_parameters = fixed + h * for_each_unit for h, round to the nearest whole number, and take at least 1.",
+        "C and b2 do not depend on h. Each hidden unit has a column of W1, an entry of b1 and a row of W2.",
+        "Solve n_parameters = fixed + h * per_unit for h, round to the nearest whole number, and take at least 1.",
     ],
 )
 
@@ -203,7 +167,7 @@ def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[f
 
 
 def _two_numbers(answer: Callable[..., object], a: Mapping[int, float], b: Mapping[int, float]) -> object:
-    """Both numbers by name; the standard error only where the mean is right, so that one mistake is told at a time."""
+    """Both numbers by name; the standard error only if the mean is right, so that one mistake is told at a time."""
     out = plain(answer(a, b))
     values = numbers(out)
     if values is None or values.shape not in {(2,), (2, 1)} or values.dtype == torch.bool:
@@ -215,28 +179,13 @@ def _two_numbers(answer: Callable[..., object], a: Mapping[int, float], b: Mappi
     }
 
 
-def _mean_and_stderr(losses: Sequence[float]) -> tuple[float, float]:
-    return statistics.fmean(losses), statistics.stdev(losses) / len(losses) ** 0.5
+_DIFFERENCES = "[a[seed] - b[seed] for seed in a]"
+_VARIANCE = "sum((d - mean) ** 2 for d in differences) / (n - 1)"
 
 
-def _of(change: Callable[[Sequence[float]], tuple[float, float]]) -> Callable[..., tuple[float, float]]:
-    """Another mean and standard error of the right differences."""
-    return lambda a, b: change([a[seed] - b[seed] for seed in a])
-
-
-def _second(change: Callable[[Sequence[float]], float]) -> Callable[..., tuple[float, float]]:
-    """The mean of the differences, and something else than its standard error."""
-    return _of(lambda d: (statistics.fmean(d), change(d)))
-
-
-def _zipped(pair: Callable[[Mapping[int, float]], Sequence[float]]) -> Callable[..., tuple[float, float]]:
-    """The differences of losses that are paired in another way than by their seeds."""
-    return lambda a, b: _mean_and_stderr([x - y for x, y in zip(pair(a), pair(b), strict=True)])
-
-
-def _unpaired(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[float, float]:
-    variance = statistics.variance(a.values()) + statistics.variance(b.values())
-    return paired_difference(a, b)[0], (variance / len(a)) ** 0.5
+def _in_numpy(a: Mapping[int, float], b: Mapping[int, float]) -> np.ndarray:
+    d = np.array([a[seed] - b[seed] for seed in b])
+    return np.array([d.mean(), d.std(ddof=1) / np.sqrt(len(d))])
 
 
 q3 = Exercise(
@@ -251,44 +200,42 @@ q3 = Exercise(
         Case({2147483647: 2.3, 42: 2.2}, {42: 2.25, 2147483647: 2.21}),
     ],
     wrong=[
-        Wrong(
-            lambda a, b: (min(a.values()) - min(b.values()), paired_difference(a, b)[1]),
-            "that is best against best, and each best is a seed picked for its luck: all seeds count",
-        ),
-        Wrong(
-            _unpaired,
-            "that is unpaired: two scatters added, as if a and b had no seed in common. Take the differences first, "
-            "and their scatter afterwards",
-        ),
-        Wrong(lambda a, b: paired_difference(b, a), "the sign is turned round: a minus b is asked for"),
-        Wrong(_of(lambda d: _mean_and_stderr([abs(x) for x in d])), "the differences lost their signs"),
-        Wrong(
-            _zipped(lambda x: list(x.values())),
-            "the losses were paired by their place, but the seeds stand in another order in b: pair them by seed",
-        ),
-        Wrong(
-            _zipped(lambda x: sorted(x.values())),
-            "the losses were sorted before they were paired, worst with worst: that makes pairs of different seeds",
-        ),
-        Wrong(_second(statistics.stdev), "that is the deviation of one difference: the root of n is missing"),
-        Wrong(_second(lambda d: statistics.pstdev(d) / len(d) ** 0.5), "the squares were divided by n, not by n - 1"),
-        Wrong(_second(lambda d: statistics.stdev(d) / len(d)), "the deviation was divided by n, not by its root"),
-        Wrong(
-            lambda a, b: paired_difference(a, b)[::-1],
-            "the order is: the mean difference first, then its standard error",
-        ),
-        Wrong(lambda a, b: paired_difference(a, b)[0], "expected two numbers"),
+        Wrong(edited(paired_difference, edit), says)
+        for edit, says in {
+            ("sum(differences) / n", "min(a.values()) - min(b.values())"): (
+                "that is best against best, and each best is a lucky seed: use all seeds"
+            ),
+            (_VARIANCE, "statistics.variance(a.values()) + statistics.variance(b.values())"): (
+                "that adds the two scatters, as if a and b had no seed in common: take the differences first, then "
+                "their scatter"
+            ),
+            (_DIFFERENCES, "[b[seed] - a[seed] for seed in a]"): "the sign is flipped: the task asks for a minus b",
+            (_DIFFERENCES, "[abs(a[seed] - b[seed]) for seed in a]"): "the differences lost their signs",
+            (_DIFFERENCES, "[x - y for x, y in zip(a.values(), b.values())]"): (
+                "the losses were paired by position, but b has the seeds in a different order: pair them by seed"
+            ),
+            (_DIFFERENCES, "[x - y for x, y in zip(sorted(a.values()), sorted(b.values()))]"): (
+                "the losses were sorted before they were paired, which makes pairs of different seeds"
+            ),
+            ("(variance / n)", "variance"): (
+                "that is the standard deviation of one difference: divide it by the root of n"
+            ),
+            ("/ (n - 1)", "/ n"): "the squares were divided by n, not by n - 1",
+            ("(variance / n) ** 0.5", "variance**0.5 / n"): "the deviation was divided by n, not by its root",
+            ("mean, (variance / n) ** 0.5", "(variance / n) ** 0.5, mean"): (
+                "the order is: the mean difference first, then its standard error"
+            ),
+            (", (variance / n) ** 0.5", ""): "expected two numbers",
+        }.items()
     ],
     also_right=[
-        _of(_mean_and_stderr),
-        _zipped(lambda x: [x[seed] for seed in sorted(x)]),
-        _of(lambda d: np.array([np.mean(d), np.std(d, ddof=1) / np.sqrt(len(d))])),
-        _of(lambda d: (torch.tensor(d).mean(), torch.tensor(d).std() / len(d) ** 0.5)),
+        _in_numpy,
+        edited(paired_difference, ("mean, (variance / n) ** 0.5", "torch.tensor([mean, (variance / n) ** 0.5])")),
     ],
-    right="seed by seed: what the two configurations share, good luck or bad, drops out of each difference.",
+    right="seed by seed: the luck that both configurations share cancels in each difference.",
     hints=[
-        "Make one list first: for each seed the loss of a minus the loss of b.",
-        "b may hold its seeds in another order, so go through the seeds of a and look both up: a[seed] - b[seed].",
+        "Start with one list: for each seed the loss of a minus the loss of b.",
+        "b may have its seeds in a different order, so go through the seeds of a and look up both: a[seed] - b[seed].",
         "The rest is a mean and its standard error: the deviation of the differences divided by the root of n.",
     ],
 )
