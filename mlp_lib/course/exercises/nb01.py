@@ -47,13 +47,8 @@ q1 = Exercise(
     wrong=[
         Wrong(edited(pairs, ("+ 1)", ")")), "no pair says that a word ends: the closing '.' has to be predicted too"),
         Wrong(edited(pairs, ("[i : i", "[0 : 0")), "the context stays empty: move it on by one after each character"),
-        Wrong(
-            edited(pairs, ("in words:", "in ['.'.join(words)]:")),
-            "the context still holds the end of the previous word: each word starts with an empty one",
-        ),
-        Wrong(
-            edited(pairs, ("size],", "size][::-1],")), "the context is backwards: the newest character is on the right"
-        ),
+        Wrong(edited(pairs, ("in words:", "in ['.'.join(words)]:")), "each word has to start with an empty context"),
+        Wrong(edited(pairs, ("size],", "size][::-1],")), "backwards: the newest character is on the right"),
         Wrong(
             edited(pairs, ("[i : i + block_size]", "[i + 1 : i + 1 + block_size]")),
             "the context already contains the character that has to be predicted",

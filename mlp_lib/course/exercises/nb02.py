@@ -110,13 +110,9 @@ q2 = Exercise(
         ),
         Wrong(edited(hidden, (" + b1)", ") + b1")), "the bias was added after tanh, so h leaves the range -1 to 1"),
         Wrong(edited(hidden, ("tanh", "sigmoid")), "this is the sigmoid, from 0 to 1: use tanh, from -1 to 1"),
-        Wrong(
-            edited(hidden, ("joined @ W1 + b1)", "joined) @ W1 + b1")), "tanh was applied to the inputs: it comes last"
-        ),
+        Wrong(edited(hidden, ("joined @ W1 + b1)", "joined) @ W1 + b1")), "apply tanh last, not to the inputs"),
         Wrong(edited(hidden, ("@", "*")), "`*` multiplies entry by entry: `@` sums over the inputs"),
-        Wrong(
-            edited(hidden, ("joined @ W1", "W1 @ joined")), "the sides are swapped: the examples go left, joined @ W1"
-        ),
+        Wrong(edited(hidden, ("joined @ W1", "W1 @ joined")), "the examples go left: joined @ W1"),
         Wrong(
             lambda x, W, b: ((e := (2 * (x @ W + b)).exp()) - 1) / (e + 1),
             "exp(2z) is inf in float32 from z of about 44, and inf / inf is nan: use torch.tanh",
@@ -203,22 +199,14 @@ q3 = Exercise(
         Case(torch.tensor([[59], [1]]), torch.arange(60.0).view(60, 1)),
     ],
     wrong=[
-        Wrong(
-            edited(one_hot_embed, (".float()", "")),
-            "one_hot gives int64 and C is float32: convert the one-hot rows to float",
-        ),
+        Wrong(edited(one_hot_embed, (".float()", "")), "one_hot gives int64: convert it to float"),
         Wrong(
             edited(one_hot_embed, (", num_classes=C.shape[0]", "")),
-            "one_hot counts only up to the largest in X: pass num_classes",
+            "one_hot stops at the largest in X: pass num_classes",
         ),
         Wrong(edited(one_hot_embed, ("C.shape[0]", "27")), "the number of symbols is hard-coded: use C.shape[0]"),
-        Wrong(
-            edited(one_hot_embed, ("onehot @", "onehot.sum(1) @")),
-            "the characters were added up: each has its own row",
-        ),
-        Wrong(
-            edited(one_hot_embed, ("(X,", "(X.flatten(),")), "the rows are right, but the two axes of X have to stay"
-        ),
+        Wrong(edited(one_hot_embed, ("onehot @", "onehot.sum(1) @")), "the characters of a context were added up"),
+        Wrong(edited(one_hot_embed, ("(X,", "(X.flatten(),")), "the rows are right, but keep both axes of X"),
         Wrong(edited(one_hot_embed, (" @ C", "")), "these are the one-hot rows: multiply them by C"),
         Wrong(
             edited(one_hot_embed, (".float()", ""), ("@ C", "@ C.long()")),

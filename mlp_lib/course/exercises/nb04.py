@@ -179,10 +179,7 @@ q2 = Exercise(
             edited(train_best, ("p.grad = None", "pass"), ("p.detach().clone()", "p.data")),
             "both faults are still there: which line of our loop is missing, and what does `best` hold?",
         ),
-        Wrong(
-            edited(train_best, ("p.grad = None", "pass")),
-            "the gradients add up, because backward() adds to p.grad: clear them in each step, before backward()",
-        ),
+        Wrong(edited(train_best, ("p.grad = None", "pass")), "the gradients add up: clear them before each backward()"),
         Wrong(
             edited(train_best, ("p.grad = None", "pass"), ("* p.grad", "* p.grad\n            p.grad = None")),
             "the first step used an earlier gradient: clear before backward(), not after the update",
@@ -332,7 +329,7 @@ q3 = Exercise(
         Wrong(edited(floor, (".log()", ".log2()")), "that is in bits: use the natural logarithm"),
         Wrong(
             edited(floor, ("prob[inverse, Y].log().mean()", "(prob * prob.log()).nansum(1).mean()")),
-            "every context counts the same here: weight it by the number of its examples",
+            "weight each context by the number of its examples",
         ),
         Wrong(edited(floor, (".mean()", ".sum()")), "that is the sum over the examples: take the mean"),
         Wrong(
