@@ -6,7 +6,7 @@ from mlp_lib.course.exercises.engine import Exercise, Wrong
 def symbols() -> int:
     """How many symbols the names are written in."""
     letters = "abcdefghijklmnopqrstuvwxyz"
-    boundary = "."  # stands before the first letter and after the last
+    boundary = "."  # before the first letter and after the last
     return len(letters + boundary)
 
 
@@ -16,9 +16,9 @@ toy = Exercise(
     solution=symbols,
     wrong=[
         Wrong(26, "{got} are the letters. In which way would the network say that a name is over?"),
-        Wrong(28, "{got} would be a symbol for the start and another for the end. Could one symbol serve for both?"),
-        Wrong(25, "count the letters from a to z, both included, and then what they lack"),
-        Wrong(53, "small and capital letters need not be told apart: every name is in lower case"),
+        Wrong(28, "{got} has one symbol for the start and a different one for the end: is one enough for both?"),
+        Wrong(25, "count both a and z, then add what marks the end of a name"),
+        Wrong(53, "every name is in lower case: capital letters are not needed"),
     ],
     also_right=[27.0],
     right="26 letters, and one symbol for the start and the end of a name.",

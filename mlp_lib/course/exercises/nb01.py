@@ -1,12 +1,12 @@
-"""Exercises of page 01: words to contexts, how many of them there are, and finding a row that does not belong."""
+"""Exercises of page 01: words to contexts, how many of them there are, and the first row that does not belong."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Wrong, edited
 
 # ---- 1.1 contexts by slicing -----------------------------------------------------------------------------------------
 
@@ -21,31 +21,12 @@ def pairs(words: Sequence[str], block_size: int) -> list[tuple[str, str]]:
     return found
 
 
-def _loop(words: Sequence[str], block_size: int, *, end: str = ".", pad: str = ".", moves: bool = True) -> list:
-    """The lecture's loop on text."""
-    found = []
+def _running_context(words: Sequence[str], block_size: int) -> Iterator[list[str]]:
     for word in words:
-        context = pad * block_size
-        for ch in word + end:
-            found.append((context, ch))
-            context = context[1:] + ch if moves else context
-    return found
-
-
-def _not_reset(words: Sequence[str], block_size: int) -> list:
-    text = "." * block_size + "".join(word + "." for word in words)
-    return [(text[i : i + block_size], text[i + block_size]) for i in range(len(text) - block_size)]
-
-
-def _one_dot(words: Sequence[str], block_size: int) -> list:
-    texts = ["." + word + "." for word in words]
-    return [(t[max(0, i - block_size) : i], t[i]) for t in texts for i in range(1, len(t))]
-
-
-def _as_a_generator(words: Sequence[str], block_size: int) -> object:
-    for word in words:
-        for i, ch in enumerate(word + "."):
-            yield [word[max(0, i - block_size) : i].rjust(block_size, "."), ch]
+        context = "." * block_size
+        for ch in word + ".":
+            yield [context, ch]
+            context = context[1:] + ch
 
 
 q1 = Exercise(
@@ -64,33 +45,29 @@ q1 = Exercise(
         Case(["bo", "Al "], 8),
     ],
     wrong=[
+        Wrong(edited(pairs, ("+ 1)", ")")), "no pair says that a word ends: the closing '.' has to be predicted too"),
+        Wrong(edited(pairs, ("[i : i", "[0 : 0")), "the context stays empty: move it on by one after each character"),
+        Wrong(edited(pairs, ("in words:", "in ['.'.join(words)]:")), "each word has to start with an empty context"),
+        Wrong(edited(pairs, ("size],", "size][::-1],")), "backwards: the newest character is on the right"),
         Wrong(
-            lambda w, k: _loop(w, k, end=""), "no pair says that a word ends: the closing '.' is to be predicted, too"
+            edited(pairs, ("[i : i + block_size]", "[i + 1 : i + 1 + block_size]")),
+            "the context already contains the character that has to be predicted",
+        ),
+        Wrong(lambda w, k: pairs(w, 3), "3 is hard-coded: use block_size"),
+        Wrong(
+            lambda w, k: [(c.lstrip("."), ch) for c, ch in pairs(w, k)],
+            "some contexts are too short: put block_size times '.' before each word",
         ),
         Wrong(
-            lambda w, k: _loop(w, k, moves=False), "the context stays empty: it moves on by one after each character"
+            edited(pairs, ("    return", "        return")), "only the first word was read: is `return` in the loop?"
         ),
-        Wrong(_not_reset, "the context holds what is left of the word before: each word starts with an empty one"),
+        Wrong(lambda w, k: pairs(w[-1:], k), "only the last word is left: is the list recreated in the loop?"),
         Wrong(
-            lambda w, k: [(c[::-1], ch) for c, ch in pairs(w, k)],
-            "the context is backwards: the newest character stands on the right",
-        ),
-        Wrong(
-            lambda w, k: [((c + ch)[1:], ch) for c, ch in pairs(w, k)],
-            "the context already holds the character that is to be predicted",
-        ),
-        Wrong(lambda w, k: pairs(w, 3), "every context has 3 characters: block_size says how many"),
-        Wrong(_one_dot, "some contexts are too short: block_size times '.' must stand before the word, not one"),
-        Wrong(lambda w, k: _loop(w, k, pad=""), "the contexts are too short: put block_size times '.' before the word"),
-        Wrong(lambda w, k: pairs(w[:1], k), "only the first word was read: is `return` inside the loop?"),
-        Wrong(lambda w, k: pairs(w[-1:], k), "only the last word is left: is the list made new inside the loop?"),
-        Wrong(
-            lambda w, k: pairs(list(dict.fromkeys(w)), k),
-            "a word that stands twice was read once: it gives pairs twice",
+            edited(pairs, ("in words:", "in dict.fromkeys(words):")), "a word that occurs twice gives its pairs twice"
         ),
     ],
-    also_right=[_loop, _as_a_generator, lambda w, k: np.array(pairs(w, k))],
-    right="each context has the right length, ends just before its character, and starts empty with every word.",
+    also_right=[_running_context, lambda w, k: np.array(pairs(w, k))],
+    right="each context has the right length, ends just before its character, and starts empty for every word.",
     hints=[
         "Write one word with everything the network sees: '...ava.' for block_size 3. Where in it is each context?",
         "padded = '.' * block_size + word + '.', and the context of example i is padded[i : i + block_size].",
@@ -103,7 +80,7 @@ q1 = Exercise(
 
 
 def n_examples(words: Sequence[str], block_size: int) -> int:
-    """One example for each character and one for the end of each word; `block_size` has no say in it."""
+    """One example for each character and one for the end of each word; `block_size` does not affect it."""
     return sum(len(word) + 1 for word in words)
 
 
@@ -121,28 +98,24 @@ q2 = Exercise(
         Case([], 3),
     ],
     wrong=[
-        Wrong(lambda w, k: sum(map(len, w)), "those are the letters: the end of each word is predicted, too"),
-        Wrong(lambda w, k: sum(map(len, w)) + 1, "one '.' for the whole list: each word has an end of its own"),
+        Wrong(lambda w, k: sum(map(len, w)), "that is the number of letters: the end of each word is predicted too"),
+        Wrong(lambda w, k: sum(map(len, w)) + 1, "one '.' was counted for the whole list: each word has its own"),
+        Wrong(edited(n_examples, ("+ 1", "+ block_size")), "the '.' before a word are context and are never predicted"),
         Wrong(
-            lambda w, k: sum(len(v) + k for v in w), "that counts the '.' in front: they are context, never predicted"
-        ),
-        Wrong(
-            lambda w, k: sum(max(0, len(v) + 1 - k) for v in w),
-            "a context may begin before the word: it is padded with '.'",
+            edited(n_examples, ("len(word) + 1", "max(0, len(word) + 1 - block_size)")),
+            "a context may start before the word: it is padded with '.'",
         ),
         Wrong(lambda w, k: len(w), "that is the number of words: one word gives several examples"),
-        Wrong(
-            lambda w, k: sum(len(v) + 1 for v in set(w)), "a name that stands twice is counted once: it is read twice"
-        ),
-        Wrong(lambda w, k: k * n_examples(w, k), "that is the number of entries of X: how many rows has it?"),
-        Wrong(lambda w, k: len(w[0]) + 1, "that is the first word alone: is `return` inside the loop?"),
+        Wrong(edited(n_examples, ("in words", "in set(words)")), "a word that occurs twice has to be counted twice"),
+        Wrong(lambda w, k: k * n_examples(w, k), "that is the number of entries of X: count its rows"),
+        Wrong(lambda w, k: len(w[0]) + 1, "that is the first word only: is `return` in the loop?"),
     ],
     also_right=[
         lambda w, k: len("".join(w)) + len(w),
         lambda w, k: len(pairs(w, k)),
         lambda w, k: torch.tensor(n_examples(w, k)),
     ],
-    right="one example per character and one per word; block_size changes the width of X, never its height.",
+    right="one example per character and one per word; block_size changes the number of columns of X, not of rows.",
     hints=[
         "'emma' gives five examples. Which character is predicted in the fifth?",
         "Compare X and wide_X on this page: which of the two sizes changed?",
@@ -166,7 +139,7 @@ def first_bad_row(X: Tensor, Y: Tensor) -> int | None:
 
 
 class _NoRow:
-    """What stands for None, which is an answer here and no forgotten `return`."""
+    """Stands for None, which is an answer here, not a missing `return`."""
 
     def __repr__(self) -> str:
         return "None"
@@ -175,54 +148,15 @@ class _NoRow:
 _NO_ROW = _NoRow()
 
 
-def _row(answer: Callable[..., object], X: Tensor, Y: Tensor) -> object:
-    got = answer(X, Y)
-    return _NO_ROW if got is None else got
-
-
-def _rows(words: Sequence[str], block_size: int) -> tuple[list[list[int]], list[int]]:
-    stoi = {s: i for i, s in enumerate(".aemv")}
-    found = pairs(words, block_size)
-    return [[stoi[c] for c in context] for context, _ in found], [stoi[c] for _, c in found]
-
-
 def _spoilt(says: str, rows: dict[int, list[int]], words: Sequence[str] = ("emma", "ava", "mae"), k: int = 3) -> Case:
     """A dataset with some rows replaced. In it a is 1, e 2, m 3 and v 4."""
-    X, Y = _rows(words, k)
+    stoi = {s: i for i, s in enumerate(".aemv")}
+    X = [[stoi[c] for c in context] for context, _ in pairs(words, k)]
+    Y = [stoi[c] for _, c in pairs(words, k)]
     for i, row in rows.items():
         X[i] = row
     listed = ", ".join(words) if len(words) < 4 else f"{len(words)} times {words[0]}"
     return Case(torch.tensor(X), torch.tensor(Y), label=f"for the dataset of {listed} with block_size {k}, {says}:")
-
-
-def _searched(
-    X: Tensor,
-    Y: Tensor,
-    *,
-    fits: Callable[[list[int], list[int]], bool] = lambda row, expected: row == expected,
-    first: int = 0,
-    reset: bool = True,
-) -> int | None:
-    """The solution, with another way to compare two rows or another idea of what has to follow."""
-    expected = [0] * X.shape[1]
-    for i, (context, ix) in enumerate(zip(X.tolist(), Y.tolist(), strict=True)):
-        if i >= first and not fits(context, expected):
-            return i
-        expected = [0] * X.shape[1] if ix == 0 and reset else context[1:] + [ix]
-    return None
-
-
-def _bad_rows(X: Tensor, Y: Tensor) -> list[int]:
-    above = [[0] * X.shape[1]]
-    above += [[0] * X.shape[1] if y == 0 else [*x[1:], y] for x, y in zip(X.tolist(), Y.tolist(), strict=True)]
-    return [i for i, row in enumerate(X.tolist()) if row != above[i]]
-
-
-def _y_of_the_same_row(X: Tensor, Y: Tensor) -> int | None:
-    for i in range(1, len(X)):
-        if X[i].tolist() != ([0] * X.shape[1] if Y[i - 1] == 0 else [*X[i - 1].tolist()[1:], int(Y[i])]):
-            return i
-    return None
 
 
 def _with_tensors(X: Tensor, Y: Tensor) -> int | None:
@@ -236,68 +170,70 @@ q3 = Exercise(
     "1.3",
     "the first row that does not belong",
     solution=first_bad_row,
-    observe=_row,
+    observe=lambda answer, X, Y: _NO_ROW if (row := answer(X, Y)) is None else row,
     cases=[
-        _spoilt("without a fault", {}),
-        _spoilt("without a fault", {}, k=1),
-        _spoilt("without a fault", {}, words=["aaa", "a", "aaa"], k=2),
+        _spoilt("without faults", {}),
+        _spoilt("without faults", {}, k=1),
+        _spoilt("without faults", {}, words=["aaa", "a", "aaa"], k=2),
         _spoilt("whose row 2 repeats row 1", {2: [0, 0, 2]}),
         _spoilt("whose rows 2 and 7 are written backwards", {2: [3, 2, 0], 7: [4, 1, 0]}),
         _spoilt("whose row 0 is '..a', and rows 1 and 2 follow from it", {0: [0, 0, 1], 1: [0, 1, 2], 2: [1, 2, 3]}),
         _spoilt("whose row 3 is '..m', with only its last place right", {3: [0, 0, 3]}),
         _spoilt("whose row 4 is '.mm', with the first and the last place wrong", {4: [0, 3, 3]}),
         _spoilt("whose row 3 is 'v.emm', with only its first place wrong", {3: [4, 0, 2, 3, 3]}, k=5),
-        _spoilt("whose row 3 is 'eem' in place of 'emm'", {3: [2, 2, 3]}),
+        _spoilt("whose row 3 is 'eem' instead of 'emm'", {3: [2, 2, 3]}),
         _spoilt("whose row 2 is '.ev', with only its last place wrong", {2: [0, 2, 4]}),
         _spoilt("where 'emma' runs on into 'ava', from row 5 on", {5: [3, 1, 0], 6: [1, 0, 1], 7: [0, 1, 4]}),
         _spoilt("whose X is all zeros", {i: [0, 0, 0] for i in range(13)}),
-        _spoilt("whose last row, 12, repeats the one above", {12: [0, 3, 1]}),
+        _spoilt("whose last row, 12, repeats the row above", {12: [0, 3, 1]}),
         _spoilt("whose row 9 is 'a' where 'mae' begins", {9: [1]}, k=1),
         Case(
             torch.tensor([[0, 0], [0, 1], [11, 2], [0, 0]]),
             torch.tensor([1, 12, 0, 0]),
-            label="for a dataset of 13 symbols whose row 2 is [11, 2] in place of [1, 12]:",
+            label="for a dataset of 13 symbols whose row 2 is [11, 2] instead of [1, 12]:",
         ),
         Case(
             torch.tensor([[0, 0, 0], [0, 256, 0]]),  # 27 * 256: no difference in base 27, nor in uint8
             torch.tensor([6912, 0]),
-            label="for a dataset of 6,913 symbols whose row 1 is [0, 256, 0] in place of [0, 0, 6912]:",
+            label="for a dataset of 6,913 symbols whose row 1 is [0, 256, 0] instead of [0, 0, 6912]:",
         ),
         _spoilt("whose row 101 is '...'", {101: [0, 0, 0]}, words=["emma"] * 30),
     ],
     wrong=[
-        Wrong(lambda X, Y: _searched(X, Y, reset=False), "after a closing '.' the context starts empty again"),
-        Wrong(_y_of_the_same_row, "the character that enters a row is Y of the row above, not of the row itself"),
+        Wrong(edited(first_bad_row, ("start if ix == 0 else ", "")), "after a closing '.' the context is empty again"),
         Wrong(
-            lambda X, Y: _searched(X, Y, first=1),
-            "row 0 has to be empty: is it checked? (And if it is, `or None` and `if row:` take its number for no row)",
+            edited(first_bad_row, ("Y.tolist()", "Y.roll(-1).tolist()")),
+            "the character that enters a row is Y of the row above, not of the row itself",
         ),
         Wrong(
-            lambda X, Y: next((i for i in _bad_rows(X, Y) if i == 0 or Y[i - 1] != 0), None),
-            "a row below a closing '.' may not be anything: it must be an empty context",
+            edited(first_bad_row, ("if context", "if i > 0 and context")),
+            "row 0 has to be empty: check it too (`or None` and `if row:` mistake row 0 for no row)",
         ),
         Wrong(
-            lambda X, Y: _searched(X, Y, fits=lambda row, expected: row[-1] == expected[-1]),
-            "only the last place is compared: the others may be wrong, too",
+            edited(first_bad_row, ("start if ix == 0", "None if ix == 0"), ("if context", "if expected and context")),
+            "a row below a closing '.' must be an empty context",
         ),
         Wrong(
-            lambda X, Y: _searched(X, Y, fits=lambda row, expected: sum(row) == sum(expected)),
-            "sums are compared, and rows in another order have the same sum: compare the rows",
+            edited(first_bad_row, ("context != expected", "context[-1] != expected[-1]")),
+            "only the last place is compared: the others may be wrong too",
         ),
         Wrong(
-            lambda X, Y: _searched(X, Y, fits=lambda row, expected: row == expected or not any(row)),
+            edited(first_bad_row, ("context != expected", "sum(context) != sum(expected)")),
+            "a row in a different order has the same sum: compare the rows, not their sums",
+        ),
+        Wrong(
+            edited(first_bad_row, ("!= expected", "not in (start, expected)")),
             "a row of zeros is right only where a word begins",
         ),
-        Wrong(lambda X, Y: max(_bad_rows(X, Y), default=None), "that is the last wrong row: return at the first"),
         Wrong(
-            lambda X, Y: -1 if first_bad_row(X, Y) is None else first_bad_row(X, Y), "None is asked for where all fits"
+            edited(first_bad_row, ("return i", "bad = i"), ("return None", "return locals().get('bad')")),
+            "that is the last wrong row: return the first",
         ),
-        Wrong(lambda X, Y: None if len(X) else 0, "your function says that nothing is wrong: does it return the row?"),
+        Wrong(edited(first_bad_row, ("return i", "break")), "no wrong row is found: does your function return i?"),
     ],
     also_right=[
-        _searched,
         _with_tensors,
-        lambda X, Y: None if (row := first_bad_row(X, Y)) is None else np.int64(row),
+        edited(first_bad_row, ("return i", "return np.int64(i)")),
     ],
     right="it accepts correct datasets and points at the first wrong row of the others.",
     hints=[

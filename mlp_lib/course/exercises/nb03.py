@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong, edited
 from mlp_lib.data import Vocab, build_dataset
 from mlp_lib.model import MLP, MLPConfig
 
@@ -31,18 +30,6 @@ def nll(logits: Tensor, Y: Tensor) -> Tensor:
     prob = counts / counts.sum(1, keepdim=True)  # (N, vocab_size)
     picked = prob[torch.arange(logits.shape[0]), Y]  # (N,)
     return -picked.log().mean()
-
-
-def _softmax(logits: Tensor) -> Tensor:
-    return logits.exp() / logits.exp().sum(1, keepdim=True)
-
-
-def _at(table: Tensor, Y: Tensor) -> Tensor:
-    return table[torch.arange(len(Y)), Y]
-
-
-def _p(logits: Tensor, Y: Tensor) -> Tensor:
-    return _at(_softmax(logits), Y)
 
 
 def _in_plain_python(logits: Tensor, Y: Tensor) -> float:
@@ -72,52 +59,31 @@ q1 = Exercise(
     forbid=["cross_entropy"],
     wrong=[
         Wrong(
-            lambda z, Y: -_at(z.exp() / z.exp().sum(1), Y).log().mean(),
-            "`sum(1)` needs `keepdim=True`: without it column j is divided by the sum of row j, silently if the table "
-            "is square",
+            edited(nll, (", keepdim=True", "")),
+            "`sum(1)` needs `keepdim=True`: without it column j is divided by the sum of row j, with no error if the "
+            "table is square",
         ),
+        Wrong(edited(nll, ("1, keepdim=True", "0")), "each column sums to 1: sum over dimension 1, the symbols"),
+        Wrong(edited(nll, ("1, keepdim=True", "")), "the whole table sums to 1: divide each row by its own sum"),
+        Wrong(edited(nll, ("mean()", "sum()")), "that is the sum over the examples: take the mean"),
+        Wrong(edited(nll, (".log()", ".log10()")), "that is log10: nats need the natural logarithm, `log()`"),
+        Wrong(edited(nll, ("-picked", "picked")), "the sign is missing: the loss is minus the log of the probability"),
+        Wrong(edited(nll, ("log().mean()", "mean().log()")), "that is the log of the mean: take the log first"),
         Wrong(
-            lambda z, Y: -_at(z.exp() / z.exp().sum(0), Y).log().mean(),
-            "each column was made to sum to 1: sum over dimension 1, the symbols",
-        ),
-        Wrong(
-            lambda z, Y: -_at(z.exp() / z.exp().sum(), Y).log().mean(),
-            "the whole table was made to sum to 1: each row needs a sum of its own",
-        ),
-        Wrong(
-            lambda z, Y: -_p(z, Y).log().sum(),
-            "that is the sum over the examples: take the mean, or a larger batch has a larger loss",
-        ),
-        Wrong(lambda z, Y: -_p(z, Y).log10().mean(), "that is log10: nats need the natural logarithm, `log()`"),
-        Wrong(
-            lambda z, Y: _p(z, Y).log().mean(),
-            "the sign is missing: a log-probability is negative, the loss is its negative",
-        ),
-        Wrong(
-            lambda z, Y: -_p(z, Y).mean().log(),
-            "that is the log of the mean: take the log of each probability first, then the mean",
-        ),
-        Wrong(
-            lambda z, Y: -_p(z, Y).prod().log() / len(Y),
+            edited(nll, ("log().mean()", "prod().log() / len(Y)")),
             "a product of many probabilities is too small for float32: add their logarithms",
         ),
         Wrong(
-            lambda z, Y: -_softmax(z)[:, Y].log().mean(),
+            edited(nll, ("torch.arange(logits.shape[0])", ":")),
             "`prob[:, Y]` picks all the columns in Y for every row: pick one number per row, with an index for both",
         ),
+        Wrong(edited(nll, ("logits.shape[0]", "32")), "the number of rows is hard-coded: use logits.shape[0]"),
+        Wrong(edited(nll, (".exp()", "")), "the logits were not exponentiated: they can be negative, counts cannot"),
         Wrong(
-            lambda z, Y: -_softmax(z)[torch.arange(32), Y].log().mean(),
-            "is a number of rows written in it? Take it from logits.shape[0]",
+            lambda z, Y: F.cross_entropy(z.softmax(1), Y),
+            "the softmax was taken twice: F.cross_entropy wants logits, not probabilities",
         ),
-        Wrong(
-            lambda z, Y: -_at(z / z.sum(1, keepdim=True), Y).log().mean(),
-            "the logits were not exponentiated: they can be negative, counts cannot",
-        ),
-        Wrong(
-            lambda z, Y: F.cross_entropy(_softmax(z), Y),
-            "the softmax was taken twice: F.cross_entropy takes it itself and wants logits, not probabilities",
-        ),
-        Wrong(F.cross_entropy, "your answer calls cross_entropy: here you write what stands inside it"),
+        Wrong(F.cross_entropy, "your answer calls cross_entropy"),
     ],
     also_right=[
         lambda z, Y: -torch.softmax(z, 1).gather(1, Y[:, None]).log().mean(),
@@ -128,7 +94,7 @@ q1 = Exercise(
     right="the mean of -log of the right character's probability, for any number of rows and symbols.",
     hints=[
         "Five steps: exponentiate, divide by the row's sum, pick, log, and minus the mean.",
-        "The row's sum must stay a column, (N, 1), to be divided into its own row: keepdim=True.",
+        "The sums must stay a column, (N, 1), so that each row is divided by its own: keepdim=True.",
         "Two index tensors of length N pick N numbers: prob[torch.arange(logits.shape[0]), Y].",
     ],
 )
@@ -138,19 +104,11 @@ q1 = Exercise(
 
 
 def stable_nll(logits: Tensor, Y: Tensor) -> Tensor:
-    """The mean negative log likelihood: each row is shifted, and only logarithms of probabilities are formed."""
+    """The mean negative log likelihood: each row is shifted, and no probability is computed, only its log."""
     shifted = logits - logits.max(1, keepdim=True).values  # (N, vocab_size), 0 at the top of each row
     log_sum = shifted.exp().sum(1).log()  # (N,), at least log(1) = 0
     picked = shifted[torch.arange(logits.shape[0]), Y]  # (N,)
     return (log_sum - picked).mean()
-
-
-def _top(logits: Tensor) -> Tensor:
-    return logits.max(1, keepdim=True).values
-
-
-def _losses(shifted: Tensor, Y: Tensor) -> Tensor:
-    return shifted.exp().sum(1).log() - _at(shifted, Y)
 
 
 q2 = Exercise(
@@ -176,65 +134,42 @@ q2 = Exercise(
     atol=2e-4,  # at logits of 10,000 the gradient of logcumsumexp is off by 1.1e-4
     forbid=["cross_entropy", "log_softmax", "logsumexp"],
     wrong=[
-        Wrong(
-            nll,
-            "exp overflows float32 above 88: subtract from all logits of a row what changes no probability, and "
-            "exponentiate the shifted tensor",
-        ),
-        Wrong(
-            lambda z, Y: _losses(z.double(), Y).mean(),
-            "float64 overflows too, above 709: subtract what makes the largest logit of a row 0",
-        ),
+        Wrong(nll, "exp overflows float32 above 88: subtract the row's maximum, which changes no probability"),
         Wrong(
             lambda z, Y: nll(z.double(), Y),
-            "float64 only moves the limits, to 709 above and -745 below: subtract the row's maximum, and take the log "
-            "of a quotient apart",
+            "float64 only moves the limits, to 709 above and -745 below: subtract the row's maximum, and compute "
+            "log(a / b) as log(a) - log(b)",
         ),
         Wrong(
-            lambda z, Y: nll(z - _top(z), Y),
-            "the probability underflows to 0 before its log is taken: write log(a / b) as log(a) - log(b), and "
-            "log(exp(z)) as z",
+            lambda z, Y: nll(z - z.amax(1, keepdim=True), Y),
+            "the probability underflows to 0 before its log is taken: write log(a / b) as log(a) - log(b), "
+            "and log(exp(z)) as z",
         ),
         Wrong(
-            lambda z, Y: -(_p(z - _top(z), Y) + 1e-9).log().mean(),
-            "a floor under the probability hides how wrong the network is. Do you need it, or only its logarithm?",
+            lambda z, Y: -(z.softmax(1)[torch.arange(len(Y)), Y] + 1e-9).log().mean(),
+            "a floor under the probability hides how wrong the network is: compute only its logarithm",
         ),
+        Wrong(lambda z, Y: nll(z, Y).nan_to_num(), "nan_to_num hides the overflow: subtract the row's maximum"),
+        Wrong(lambda z, Y: nll(z.clamp(-80, 80), Y), "clamp makes large logits equal: subtract the row's maximum"),
+        Wrong(edited(stable_nll, ("picked = shifted", "picked = logits")), "use the shifted logits in both places"),
         Wrong(
-            lambda z, Y: nll(z, Y).nan_to_num(),
-            "nan was replaced by 0, which hides the overflow: subtract the row's maximum before exp",
+            edited(stable_nll, ("max(1, keepdim=True).values", "max()")),
+            "with the maximum of the whole table, exp gives only zeros in a lower row: subtract each row's own",
         ),
-        Wrong(
-            lambda z, Y: nll(z.clamp(-80, 80), Y),
-            "the logits were clamped, so two large ones become equal: subtract the row's maximum instead",
-        ),
-        Wrong(
-            lambda z, Y: ((z - _top(z)).exp().sum(1).log() - _at(z, Y)).mean(),
-            "off by the mean of the rows' maxima: the shift is used in one place only",
-        ),
-        Wrong(
-            lambda z, Y: _losses(z - z.max(), Y).mean(),
-            "the maximum of the whole table leaves a lower row only zeros after exp: each row needs its own",
-        ),
-        Wrong(
-            lambda z, Y: _losses(z - z.max(1).values, Y).mean(),
-            "the maximum of each row must stay a column, (N, 1): keep the dimension",
-        ),
+        Wrong(edited(stable_nll, (", keepdim=True", "")), "the row maxima must stay a column, (N, 1): keepdim=True"),
         Wrong(F.cross_entropy, "your answer calls cross_entropy"),
         Wrong(lambda z, Y: stable_nll(z, Y).detach(), "no gradient reaches logits"),
     ],
     also_right=[
-        lambda z, Y: _losses(z - z.amax(1, keepdim=True).detach(), Y).mean(),
-        lambda z, Y: F.nll_loss(z - _top(z) - (z - _top(z)).exp().sum(1, keepdim=True).log(), Y),
+        edited(stable_nll, (".values", ".values.detach()")),
+        lambda z, Y: F.nll_loss((s := z - z.amax(1, keepdim=True)) - s.exp().sum(1, keepdim=True).log(), Y),
         lambda z, Y: (z.logcumsumexp(1)[:, -1] - z.gather(1, Y[:, None]).squeeze(1)).mean(),
-        lambda z, Y: torch.stack(
-            [_losses(row[None] - row.max(), y[None])[0] for row, y in zip(z, Y, strict=True)]
-        ).mean(),
     ],
-    right="right from small logits to 10,000, above and below: the probabilities are never formed.",
+    right="right for logits up to 10,000, above and below 0: the probabilities are never computed.",
     hints=[
         "Subtract from each row its own largest logit: logits.max(1, keepdim=True).values.",
         "The largest shifted logit is 0, so each row's sum of exp is at least 1 and its log is safe.",
-        "-log(exp(s[y]) / total) is log(total) - s[y]: no probability has to be formed.",
+        "-log(exp(s[y]) / total) is log(total) - s[y]: no probability is needed.",
     ],
 )
 
@@ -258,7 +193,7 @@ def init(g: torch.Generator, vocab_size: int, block_size: int, n_embd: int, n_hi
 
 
 def _named_tensors(answer: Callable[..., object], g: torch.Generator, *sizes: int) -> dict[str, object]:
-    """The five by name, for the lecture's sizes their loss on the 32 examples first, and what g gives next."""
+    """The five by name and what g gives next; for the lecture's sizes, first their loss on the 32 examples."""
     out = answer(g, *sizes)
     out = list(out) if isinstance(out, torch.nn.ParameterList) else out
     if not isinstance(out, tuple | list) or len(out) != 5 or not all(isinstance(t, Tensor) for t in out):
@@ -266,10 +201,8 @@ def _named_tensors(answer: Callable[..., object], g: torch.Generator, *sizes: in
     tensors = dict(zip(_NAMES, out, strict=True))
     for name, shape in MLPConfig(*sizes).shapes.items():
         if tensors[name].shape != shape:
-            raise Refused(
-                f"for vocab_size {sizes[0]}, block_size {sizes[1]}, n_embd {sizes[2]} and n_hidden {sizes[3]} {name} "
-                f"has shape {tuple(tensors[name].shape)}, expected {shape}"
-            )
+            found = tuple(tensors[name].shape)
+            raise Refused(f"in init(g, {', '.join(map(str, sizes))}) {name} has shape {found}, expected {shape}")
     tensors["what g gives next"] = torch.randint(1000, (4,), generator=g.clone_state())
     if sizes != (27, 3, 2, 100):
         return tensors
@@ -277,27 +210,15 @@ def _named_tensors(answer: Callable[..., object], g: torch.Generator, *sizes: in
     return {"first loss": F.cross_entropy(model(_X), _Y), **tensors}
 
 
-def _drawn(g: torch.Generator, *sizes: int, order: tuple[str, ...] = _NAMES, flat: str = "") -> list[Tensor]:
-    """The five tensors with a mistake: another order, or those in `flat` drawn by `rand`."""
-    shapes = MLPConfig(*sizes).shapes
-    tensors = {n: (torch.rand if n in flat.split() else torch.randn)(shapes[n], generator=g) for n in order}
-    return [tensors[n] for n in _NAMES]
-
-
 def _flat(names: str) -> Wrong:
-    listed = " and ".join(filter(None, (", ".join(names.split()[:-1]), names.split()[-1])))
     return Wrong(
-        partial(_drawn, flat=names), f"{listed} came from `rand` (0 to 1, never negative); the lecture uses `randn`"
+        edited(init, *[(f"{name} = torch.randn", f"{name} = torch.rand") for name in names.split(", ")]),
+        f"{names} came from `rand` (0 to 1, never negative): use `randn`",
     )
 
 
-def _zero_biases(g: torch.Generator, *sizes: int) -> list[Tensor]:
-    shapes = MLPConfig(*sizes).shapes.values()
-    return [torch.randn(s, generator=g) if len(s) > 1 else torch.zeros(s) for s in shapes]
-
-
 def _advanced(seed: int) -> torch.Generator:
-    """A generator that has been drawn from before it is handed in."""
+    """A generator that was drawn from before it is passed in."""
     g = torch.Generator().manual_seed(seed)
     torch.randn(100, generator=g)
     return g
@@ -311,20 +232,31 @@ q3 = Exercise(
     cases=[
         Case(torch.Generator().manual_seed(2147483647), 27, 3, 2, 100, label="for the lecture's sizes and seed"),
         Case(torch.Generator().manual_seed(1), 5, 4, 3, 7),
-        Case(_advanced(2147483647), 60, 1, 5, 3, label="from a g that was drawn from before, for 60, 1, 5, 3"),
+        Case(_advanced(2147483647), 60, 1, 5, 3, label="for 60, 1, 5, 3 and a g that was drawn from before"),
     ],
     wrong=[
-        *[_flat(names) for names in ("W1 b1 W2 b2", "C W1 b1 W2 b2", "C", "W1", "b1", "W2", "b2", "b1 b2")],
+        *map(_flat, ("W1, b1, W2, b2", "C, W1, b1, W2, b2", "C", "W1", "b1", "W2", "b2", "b1, b2")),
         Wrong(
-            partial(_drawn, order=("C", "W1", "W2", "b1", "b2")),
-            "the tensors were drawn in the order C, W1, W2, b1, b2, and one generator then gives other numbers",
+            edited(
+                init,
+                ("    b1 = torch.randn(n_hidden, generator=g)\n", ""),
+                ("    b2", "    b1 = torch.randn(n_hidden, generator=g)\n    b2"),
+            ),
+            "W2 was drawn before b1: draw in the order C, W1, b1, W2, b2",
         ),
-        Wrong(_zero_biases, "the biases were not drawn: `randn` for all five"),
+        Wrong(
+            edited(
+                init,
+                ("randn(n_hidden, generator=g)", "zeros(n_hidden)"),
+                ("randn(vocab_size, generator=g)", "zeros(vocab_size)"),
+            ),
+            "the biases were not drawn: use `randn` for all five",
+        ),
         Wrong(
             lambda g, *sizes: init(g.manual_seed(2147483647), *sizes),
-            "the seed is written in your function: draw from the g that is handed in",
+            "the seed is hard-coded: draw from the g that is passed in",
         ),
-        Wrong(lambda g, *sizes: init(g, *sizes)[:4], "return the five tensors in the lecture's order"),
+        Wrong(edited(init, ("W2, b2", "W2")), "return the five tensors in the lecture's order"),
     ],
     also_right=[
         lambda g, *sizes: [torch.randn(s, generator=g) for s in MLPConfig(*sizes).shapes.values()],
@@ -336,7 +268,7 @@ q3 = Exercise(
     hints=[
         "Five calls of torch.randn, in the order C, W1, b1, W2, b2, each with generator=g.",
         "W1 takes the joined embeddings: block_size * n_embd rows. Biases have one dimension.",
-        "rand draws from 0 to 1, randn from the normal distribution around 0: one letter, another first loss.",
+        "rand draws from 0 to 1, randn from the normal distribution around 0: the first loss differs.",
     ],
 )
 
@@ -345,13 +277,13 @@ q3 = Exercise(
 
 
 def uniform_loss() -> float:
-    """20 amino acids and the boundary share the probability equally."""
+    """20 amino acids and the boundary are equally likely."""
     symbols = 20 + 1
     return -math.log(1 / symbols)
 
 
 def _number(value: object) -> object:
-    """A number given as text is that number."""
+    """A number may be given as text."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -366,27 +298,24 @@ q4 = Exercise(
     rtol=0,
     atol=0.005,
     wrong=[
-        Wrong(math.log2(21), "that is log2, in bits: our losses are in nats, the natural logarithm"),
-        Wrong(math.log10(21), "that is log10, as the lecture plots it later: our losses are in nats"),
+        Wrong(math.log2(21), "that is log2, in bits: the loss is in nats, the natural logarithm"),
+        Wrong(math.log10(21), "that is log10, as in the lecture's later plots: the loss is in nats"),
         Wrong(1 / 21, "that is the probability of each symbol: the loss is minus its logarithm"),
         Wrong(21, "that is the number of symbols: the loss is minus the logarithm of the probability of one"),
-        Wrong(  # before ln 20
-            3,
-            "if this is ln 20: a protein also has to end, so the boundary counts; if it is rounded, two decimals are "
-            "asked for",
-        ),
-        Wrong(math.log(20), "that is for 20 symbols: a protein also has to end, so the boundary counts"),
-        Wrong(math.log(22), "that is for 22 symbols: one boundary serves for the start and the end"),
-        Wrong(math.log(27), "that is for the 27 symbols of the names: this model has other ones"),
-        Wrong(9.2, "that is what the untrained network gets: uniform guessing needs no network, and it does better"),
-        Wrong(-math.log(21), "the logarithm of a probability is negative: the loss is minus that"),
+        # before ln 20, which differs from it by less than the tolerance
+        Wrong(3, "give two decimals; if this is ln 20, count the boundary too: a protein also has to end"),
+        Wrong(math.log(20), "that is for 20 symbols: a protein also has to end, so count the boundary"),
+        Wrong(math.log(22), "that is for 22 symbols: one boundary marks both the start and the end"),
+        Wrong(math.log(27), "that is for the 27 symbols of the names: this model has different ones"),
+        Wrong(9.2, "that is what the untrained network gets: uniform guessing needs no network, and does better"),
+        Wrong(-math.log(21), "that is the logarithm of the probability: the loss is minus that"),
     ],
     also_right=["3.04", torch.tensor(3.0445), -math.log(1 / 21)],
-    right="ln 21 = 3.0445 nats. A first loss of 9.2 is three times that: the network starts out sure, and wrong. "
-    "Page 14 repairs it.",
+    right="ln 21 = 3.0445 nats. A first loss of 9.2 is three times that: the network starts out confident and wrong. "
+    "Page 14 fixes it.",
     hints=[
         "Count the symbols first: how does the model say that a protein ends?",
-        "If all symbols are equally likely, the right one always has the same probability, whatever it is.",
+        "If all symbols are equally likely, each has the same probability, the right one too.",
         "The loss is -log(1 / number of symbols), with math.log.",
     ],
 )

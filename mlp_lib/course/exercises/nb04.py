@@ -1,6 +1,5 @@
-"""Exercises of page 04: parameters that learn, somebody's training loop with two faults, the floor of a dataset."""
+"""Exercises of page 04: parameters that learn, a training loop with two faults, the floor of a dataset."""
 
-import copy
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -10,14 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
-from mlp_lib.model import MLPConfig
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong, edited
 
 _NAMES = ("C", "W1", "b1", "W2", "b2")
 _SEED = 2147483647
 
 Forward = Callable[[list[Tensor], Tensor], Tensor]
-Update = Callable[[list[Tensor], float], None]
 
 
 def _forward(parameters: Sequence[Tensor], X: Tensor, squash: Callable[[Tensor], Tensor] = torch.tanh) -> Tensor:
@@ -57,28 +54,6 @@ def _made(answer: Callable[..., object], g: torch.Generator, *sizes: int) -> obj
     }
 
 
-def _drawn(
-    g: torch.Generator,
-    *sizes: int,
-    by: Sequence[float] = (0.1, 1, 1, 1, 1),
-    order: Sequence[str] = _NAMES,
-    how: Callable[..., Tensor] = torch.randn,
-) -> list[Tensor]:
-    shapes = MLPConfig(*sizes).shapes
-    drawn = {name: how(shapes[name], generator=g) for name in order}
-    return [(drawn[name] * factor).requires_grad_() for name, factor in zip(_NAMES, by, strict=True)]
-
-
-def _flag_then_scale(g: torch.Generator, *sizes: int) -> list[Tensor]:
-    C, *others = _drawn(g, *sizes, by=(1,) * 5)
-    return [C * 0.1, *others]
-
-
-def _flag_then_remake(g: torch.Generator, *sizes: int) -> list[Tensor]:
-    C, *others = make_parameters(g, *sizes)
-    return [C.detach(), *others]
-
-
 def _advanced(seed: int) -> torch.Generator:
     g = torch.Generator().manual_seed(seed)
     torch.randn(100, generator=g)
@@ -93,44 +68,39 @@ q1 = Exercise(
     cases=[
         Case(torch.Generator().manual_seed(_SEED), 5, 3, 2, 4, label="for the sizes 5, 3, 2, 4"),
         Case(torch.Generator().manual_seed(1), 27, 3, 2, 100, label="for the sizes 27, 3, 2, 100"),
-        Case(_advanced(_SEED), 60, 1, 5, 3, label="from a g that was drawn from before, for 60, 1, 5, 3"),
+        Case(_advanced(_SEED), 60, 1, 5, 3, label="for 60, 1, 5, 3 and a g that was drawn from before"),
     ],
     wrong=[
         Wrong(
-            _flag_then_scale,
-            "C.grad is None: scaling C made a new tensor, and the gradient goes to the C before it, which you no "
-            "longer have. First the numbers, then requires_grad (retain_grad() does not make C a leaf)",
+            edited(make_parameters, (" * 0.1", ""), ("return parameters", "return [C * 0.1, *parameters[1:]]")),
+            "C.grad is None: scaling C made a new tensor, and the gradient goes to the old one, which you no longer "
+            "have. Scale first, then set requires_grad (retain_grad() does not make C a leaf)",
         ),
         Wrong(
-            _flag_then_remake,
-            "C does not require a gradient: was it never set, or was C made again afterwards? Set it last, for all "
-            "five",
+            edited(make_parameters, ("in parameters", "in parameters[1:]")),
+            "C does not require a gradient: was it recreated after the flag was set? Set it last, for all five",
         ),
+        Wrong(edited(make_parameters, ("p.requires_grad = True", "pass")), "none of the five requires a gradient"),
+        Wrong(edited(make_parameters, (" * 0.1", "")), "C was not divided by 10 (or the list still holds the old C)"),
         Wrong(
-            lambda g, *sizes: [p.detach() for p in make_parameters(g, *sizes)],
-            "none of the five requires a gradient: loss.backward() would raise",
-        ),
-        Wrong(
-            partial(_drawn, by=(1, 1, 1, 1, 1)),
-            "C has the size it was drawn with: make it a tenth of that (a new C does not change a list made before)",
-        ),
-        Wrong(partial(_drawn, by=(0.1,) * 5), "all five are a tenth as large: only C was asked for"),
-        Wrong(
-            partial(_drawn, how=torch.rand),
-            "no number is below 0: torch.rand draws between 0 and 1, torch.randn is asked for",
+            edited(make_parameters, *[(f"{name} = torch.randn", f"{name} = torch.rand") for name in _NAMES]),
+            "no number is below 0: torch.rand draws between 0 and 1, use torch.randn",
         ),
         Wrong(
             lambda g, *sizes: make_parameters(g.manual_seed(_SEED), *sizes),
-            "the seed is written in your function: draw from the g that is handed in",
+            "the seed is hard-coded: draw from the g that is passed in",
         ),
         Wrong(
-            partial(_drawn, order=("C", "W1", "W2", "b1", "b2")),
+            edited(
+                make_parameters,
+                ("    b1 = torch.randn(n_hidden, generator=g)\n", ""),
+                ("    b2", "    b1 = torch.randn(n_hidden, generator=g)\n    b2"),
+            ),
             "W2 was drawn before b1: draw in the order C, W1, b1, W2, b2",
         ),
-        Wrong(lambda g, *sizes: make_parameters(g, *sizes)[0], "expected a list of the five tensors"),
+        Wrong(edited(make_parameters, ("return parameters", "return C")), "expected a list of the five tensors"),
     ],
     also_right=[
-        _drawn,
         lambda g, *sizes: torch.nn.ParameterList(p.detach() for p in make_parameters(g, *sizes)),
         lambda g, *sizes: [p.detach()[None].requires_grad_() if p.ndim == 1 else p for p in make_parameters(g, *sizes)],
     ],
@@ -138,12 +108,12 @@ q1 = Exercise(
     hints=[
         "Draw all five from g first, in the lecture's order: C, W1, b1, W2, b2.",
         "C * 0.1 is a new tensor. Whether it is a leaf depends on whether C required a gradient at that moment.",
-        "So set requires_grad at the very end, on the tensors that you return, and return those very tensors.",
+        "So set requires_grad last, on the tensors that you return.",
     ],
 )
 
 
-# ---- 4.2 somebody's loop ---------------------------------------------------------------------------------------------
+# ---- 4.2 a loop with two faults --------------------------------------------------------------------------------------
 
 
 def train_best(forward: Forward, parameters: list[Tensor], X: Tensor, Y: Tensor, steps: int, lr: float) -> list[float]:
@@ -152,10 +122,10 @@ def train_best(forward: Forward, parameters: list[Tensor], X: Tensor, Y: Tensor,
     for _ in range(steps):
         loss = F.cross_entropy(forward(parameters, X), Y)
         if loss.item() < min(lossi, default=math.inf):
-            best = [p.detach().clone() for p in parameters]  # p.data would be the memory that goes on training
+            best = [p.detach().clone() for p in parameters]  # p.data would be the memory that training changes
         lossi.append(loss.item())
         for p in parameters:
-            p.grad = None  # else backward() adds to the gradients of the steps before
+            p.grad = None  # else backward() adds to the gradients of earlier steps
         loss.backward()
         for p in parameters:
             p.data += -lr * p.grad
@@ -164,82 +134,8 @@ def train_best(forward: Forward, parameters: list[Tensor], X: Tensor, Y: Tensor,
     return lossi
 
 
-def _move(parameters: list[Tensor], lr: float) -> None:
-    for p in parameters:
-        p.data += -lr * p.grad
-
-
-def _rebind(parameters: list[Tensor], lr: float) -> None:
-    for p in parameters:
-        p = p - lr * p.grad
-
-
-def _replace(parameters: list[Tensor], lr: float) -> None:
-    parameters[:] = [(p - lr * p.grad).detach().requires_grad_() for p in parameters]
-
-
-def _on_a_leaf(parameters: list[Tensor], lr: float) -> None:
-    for p in parameters:
-        p -= lr * p.grad
-
-
-def _loop(
-    forward: Forward,
-    parameters: list[Tensor],
-    X: Tensor,
-    Y: Tensor,
-    steps: int,
-    lr: float,
-    *,
-    update: Update = _move,
-    clear: str = "before backward",
-    grad: bool = True,
-    keep_late: bool = False,
-    measure_late: bool = False,
-    put_back: bool = True,
-    choose: Callable[[list[float]], float] = min,
-) -> list[float]:
-    """The loop with one thing or another done as learners do it."""
-
-    def clear_at(place: str) -> None:
-        for p in parameters if clear == place else ():
-            p.grad = None
-
-    lossi, kept = [], []
-    for _ in range(steps):
-        before = copy.deepcopy(parameters)
-        with torch.set_grad_enabled(grad):
-            loss = F.cross_entropy(forward(parameters, X), Y)
-        clear_at("before backward")
-        loss.backward()
-        clear_at("before update")
-        update(parameters, lr)
-        clear_at("after update")
-        kept.append(copy.deepcopy(parameters) if keep_late else before)
-        lossi.append(F.cross_entropy(forward(parameters, X), Y).item() if measure_late else loss.item())
-    for p, best in zip(parameters, kept[lossi.index(choose(lossi))], strict=True):
-        p.data = best.data if put_back else p.data
-    return lossi
-
-
-def _with_an_optimizer(
-    forward: Forward, parameters: list[Tensor], X: Tensor, Y: Tensor, steps: int, lr: float
-) -> list[Tensor]:
-    optimizer, losses, kept = torch.optim.SGD(parameters, lr=lr), [], []
-    for _ in range(steps):
-        kept.append([p.tolist() for p in parameters])
-        losses.append(F.cross_entropy(forward(parameters, X), Y))
-        optimizer.zero_grad()
-        losses[-1].backward()
-        optimizer.step()
-    with torch.no_grad():
-        for p, best in zip(parameters, kept[torch.stack(losses).argmin()], strict=True):
-            p.copy_(torch.tensor(best))
-    return losses
-
-
 def _trained(answer: Callable[..., object], forward: Forward, parameters: list[Tensor], *others: object) -> object:
-    """The losses, and what the five tensors hold then; the list may hold others by that time."""
+    """The losses, and what the five tensors hold afterwards, even if the list now holds different ones."""
     tensors = dict(zip(_NAMES, parameters, strict=True))
     lossi = answer(forward, parameters, *others)
     if lossi is None:
@@ -249,7 +145,7 @@ def _trained(answer: Callable[..., object], forward: Forward, parameters: list[T
 
 
 def _training(steps: int, lr: float, used: bool = False, relu: bool = False) -> Case:
-    """Five symbols, contexts of three; `used` parameters have gradients, `relu` is another network with more rows."""
+    """Five symbols, contexts of three; `used`: parameters with gradients; `relu`: a different network and more rows."""
     g = torch.Generator().manual_seed(_SEED)
     parameters = [torch.randn(shape, generator=g) for shape in ((5, 2), (6, 4), (4,), (4, 5), (5,))]
     for p in parameters:
@@ -280,69 +176,77 @@ q2 = Exercise(
     atol=1e-4,
     wrong=[
         Wrong(
-            partial(_loop, clear="never", put_back=False),
+            edited(train_best, ("p.grad = None", "pass"), ("p.detach().clone()", "p.data")),
             "both faults are still there: which line of our loop is missing, and what does `best` hold?",
         ),
+        Wrong(edited(train_best, ("p.grad = None", "pass")), "the gradients add up: clear them before each backward()"),
         Wrong(
-            partial(_loop, clear="never"),
-            "the gradients pile up, because backward() adds to p.grad: clear them in each step, before backward()",
+            edited(train_best, ("p.grad = None", "pass"), ("* p.grad", "* p.grad\n            p.grad = None")),
+            "the first step used an earlier gradient: clear before backward(), not after the update",
         ),
         Wrong(
-            partial(_loop, clear="after update"),
-            "the first step used a gradient that was there before: clear before backward(), not after the update",
-        ),
-        Wrong(
-            partial(_loop, clear="before update"),
+            edited(train_best, ("p.data +=", "p.grad = None; p.data +=")),
             "the gradients are cleared between backward() and the update: clear, then backward, then update",
         ),
         Wrong(
-            partial(_loop, put_back=False),
-            "the tensors hold the numbers of the last step. Keep copies, p.detach().clone(), since p.data is the "
-            "memory that goes on training, and put them back into the tensors: `p = kept` only names them",
+            edited(train_best, ("p.detach().clone()", "p.data")),
+            "the tensors hold the numbers of the last step: p.data is not a copy, so keep p.detach().clone(), and put "
+            "the copies back into the tensors (`p = kept` only rebinds p)",
         ),
         Wrong(
-            partial(_loop, keep_late=True),
-            "the numbers kept are one update later than their loss: keep them before the update",
+            edited(
+                train_best,
+                (
+                    "* p.grad",
+                    "* p.grad\n        if loss == min(lossi):\n            best = [p.data.clone() for p in parameters]",
+                ),
+            ),
+            "the numbers kept are one update later than their loss: copy them before the update",
         ),
-        Wrong(partial(_loop, choose=max), "these are the parameters with the highest loss"),
         Wrong(
-            partial(_loop, keep_late=True, measure_late=True),
+            lambda forward, parameters, X, Y, steps, lr: train_best(forward, parameters, X, Y, steps + 1, lr)[1:],
             "these are the losses after the updates: measure each before its update",
         ),
+        Wrong(edited(train_best, ("-lr *", "lr *")), "the steps go uphill: flip the sign of the update"),
         Wrong(
-            partial(_loop, update=lambda parameters, lr: _move(parameters, -lr)),
-            "the steps go uphill: which sign does the update need?",
+            edited(train_best, ("p.data +=", "p = p +")),
+            "no parameter has moved: is there a backward(), and does the update change the tensors? (`p = p - ...` "
+            "makes a new tensor)",
         ),
         Wrong(
-            partial(_loop, update=_rebind),
-            "no parameter has moved. Is there a backward(), are the gradients still there at the update, and does it "
-            "change the tensors? (`p = p - ...` makes a new tensor and lets the name p point at it)",
+            edited(
+                train_best,
+                (
+                    "best = [], []",
+                    "best = [], []\n    parameters = [p.detach().clone().requires_grad_() for p in parameters]",
+                ),
+            ),
+            "the five tensors that were passed in have not changed, but copies or new tensors in the list: change the "
+            "numbers in the five",
         ),
         Wrong(
-            partial(_loop, update=_replace),
-            "the five tensors that were handed in are as they were: copies, or new tensors in the list, were trained. "
-            "Change the numbers inside the five",
+            edited(train_best, ("p.data +=", "p +=")),
+            "autograd allows no `p -= ...` on a leaf that requires a gradient: use p.data, or torch.no_grad()",
         ),
         Wrong(
-            partial(_loop, update=_on_a_leaf),
-            "autograd records what is done to a leaf, and `p -= ...` would lose the value it needs: use p.data, or "
-            "torch.no_grad()",
+            edited(train_best, ("loss = F", "with torch.no_grad():\n            loss = F")),
+            "backward() found nothing recorded: is the forward pass inside torch.no_grad()?",
         ),
-        Wrong(
-            partial(_loop, grad=False),
-            "backward() found nothing that was recorded: is the forward pass inside torch.no_grad()?",
-        ),
-        Wrong(
-            partial(_loop, update=lambda parameters, lr: _move(parameters, 0.1)),
-            "the parameters moved at a rate of 0.1: use the argument lr",
+        Wrong(edited(train_best, ("-lr *", "-0.1 *")), "the rate 0.1 is hard-coded: use lr"),
+    ],
+    also_right=[
+        edited(
+            train_best,
+            ("lossi.append(loss.item())", "lossi.append(loss)"),
+            ("p.data += -lr * p.grad", "torch.optim.SGD([p], lr=lr).step()"),
+            ("p.data = kept", "p.data.copy_(kept)"),
         ),
     ],
-    also_right=[_with_an_optimizer, _loop],
-    right="the network that is left has the lowest of the losses, and no step used the gradients of another.",
+    right="the network left at the end has the lowest loss, and each step used only its own gradients.",
     hints=[
-        "Compare a step of theirs with a step of the loop above, line by line: which line is missing?",
+        "Compare their step with a step of the loop above, line by line: which line is missing?",
         "p.data is not a copy. Print best[0] before and after one update.",
-        "p.detach().clone() is a copy that no update reaches.",
+        "p.detach().clone() is a copy that no update changes.",
     ],
 )
 
@@ -351,40 +255,22 @@ q2 = Exercise(
 
 
 def floor(X: Tensor, Y: Tensor) -> float:
-    """The lowest mean loss in nats that any model of these contexts can reach on X (N, block_size), Y (N,)."""
+    """The lowest mean loss in nats that any model can reach on X (N, block_size), Y (N,)."""
     contexts, inverse = torch.unique(X, dim=0, return_inverse=True)
     N = torch.zeros(len(contexts), int(Y.max()) + 1, dtype=torch.float64)
     N.index_put_((inverse, Y), torch.ones(len(Y), dtype=torch.float64), accumulate=True)
-    prob = N / N.sum(1, keepdim=True)  # each context's own frequencies: the best probabilities there are
+    prob = N / N.sum(1, keepdim=True)  # the frequencies in each context: the best probabilities
     return -prob[inverse, Y].log().mean().item()
 
 
-def _entropy(followers: Counter) -> float:
-    total = sum(followers.values())
-    return -sum(n / total * math.log(n / total) for n in followers.values())
-
-
-def _followers(X: Tensor, Y: Tensor, key: Callable[[list[int]], object] = tuple) -> list[Counter]:
-    """The followers of each context; a `key` that gives two contexts the same name mixes them."""
-    counts = defaultdict(Counter)
+def _counted(X: Tensor, Y: Tensor) -> float:
+    followers, total = defaultdict(Counter), 0.0
     for x, y in zip(X.tolist(), Y.tolist(), strict=True):
-        counts[key(x)][y] += 1
-    return list(counts.values())
-
-
-def _floor(X: Tensor, Y: Tensor, key: Callable[[list[int]], object] = tuple) -> float:
-    return sum(c.total() * _entropy(c) for c in _followers(X, Y, key)) / len(Y)
-
-
-def _ambiguous_only(X: Tensor, Y: Tensor) -> float:
-    several = [c for c in _followers(X, Y) if len(c) > 1]
-    return sum(c.total() * _entropy(c) for c in several) / max(sum(c.total() for c in several), 1)
-
-
-def _zeros_logged(X: Tensor, Y: Tensor) -> Tensor:
-    N = torch.tensor([[c[y] for y in range(int(Y.max()) + 1)] for c in _followers(X, Y)], dtype=torch.float64)
-    P = N / N.sum(1, keepdim=True)
-    return -(N.sum(1) * (P * P.log()).sum(1)).sum() / len(Y)
+        followers[tuple(x)][y] += 1
+    for counts in followers.values():
+        for n in counts.values():
+            total -= n * math.log(n / counts.total())
+    return total / len(Y)
 
 
 def _example(X: list[list[int]], Y: list[int], label: str = "") -> Case:
@@ -399,14 +285,8 @@ def _ends(length: int, other: int) -> Case:
     return _example([[1, *rest], [2, *rest], [*rest, 1], [*rest, 2], [*rest, 2]], [1, 2, 1, 2, 2], label=label)
 
 
-def _as_float32(X: Tensor, Y: Tensor) -> float:
-    powers = (int(X.max()) + 1) ** torch.arange(X.shape[1])
-    return _floor((X.float() * powers).sum(1)[:, None], Y)
-
-
-# A context written as one number in one of these bases is taken for another context, whichever digit comes first.
+# As one number in any of these bases, some context equals a different one, whichever digit comes first.
 _BASES = (26, 27, 28, 32, 60, 64, 100, 128, 256, 512, 1000, 1024)
-_LISTED = ", ".join(map(str, _BASES))
 
 q3 = Exercise(
     "4.3",
@@ -428,8 +308,8 @@ q3 = Exercise(
         _example(
             [[1, 0], *[[0, n] for n in _BASES], [0, 1], *[[n, 0] for n in _BASES], [7, 7], [7, 7]],
             [*range(2 * len(_BASES) + 4)],
-            label=f"for contexts [1, 0], [0, n], [0, 1], [n, 0], [7, 7] and [7, 7], where n is in turn {_LISTED}, and "
-            "Y the number of the row,",
+            label="for contexts [1, 0], [0, n], [0, 1], [n, 0], [7, 7] and [7, 7], where n is in turn "
+            f"{', '.join(map(str, _BASES))}, and Y is the number of the row,",
         ),
         _ends(8, 26),
         _ends(14, 31),
@@ -442,60 +322,46 @@ q3 = Exercise(
     wrong=[
         Wrong(
             lambda X, Y: 0.0,
-            "a context with two different followers cannot be right both times. Is every context counted, and does "
-            "it equal itself? (As a key of a dictionary a tensor never equals another, a tuple does)",
+            "a context with two different followers cannot be right both times: are its examples counted together? "
+            "(As dictionary keys, two tensors are never equal: use a tuple)",
+        ),
+        Wrong(lambda X, Y: floor(0 * X, Y), "that is the entropy of Y alone: count the followers of each context"),
+        Wrong(edited(floor, (".log()", ".log2()")), "that is in bits: use the natural logarithm"),
+        Wrong(
+            edited(floor, ("prob[inverse, Y].log().mean()", "(prob * prob.log()).nansum(1).mean()")),
+            "weight each context by the number of its examples",
+        ),
+        Wrong(edited(floor, (".mean()", ".sum()")), "that is the sum over the examples: take the mean"),
+        Wrong(
+            edited(floor, ("prob[inverse, Y]", "(p := prob[inverse, Y])[p < 1]"), ("mean()", "mean().nan_to_num()")),
+            "that is the mean over the ambiguous examples: the others count too, with 0 each",
         ),
         Wrong(
-            lambda X, Y: _entropy(Counter(Y.tolist())),
-            "that is the entropy of Y alone, without the contexts: count the followers of each context",
+            edited(floor, ("prob[inverse, Y].log().mean()", "(prob * prob.log())[inverse].sum(1).mean()")),
+            "0 * log(0) is nan: leave the zeros out",
+        ),
+        Wrong(lambda X, Y: floor(X[:, -1:], Y), "only the last character was used: the context is the whole row of X"),
+        Wrong(lambda X, Y: floor(X[:, -3:], Y), "only the last few characters were used: a row may have any length"),
+        Wrong(lambda X, Y: floor(X.sort(1).values, Y), "a different order is a different context: use tuple(row)"),
+        Wrong(
+            edited(_counted, ("tuple(x)", "''.join(map(str, x))")),
+            "joined digits do not distinguish [1, 12] from [11, 2]: use tuple(row)",
         ),
         Wrong(
-            lambda X, Y: floor(X, Y) / math.log(2),
-            "that is in bits: log2 where the loss of this course takes the natural logarithm",
+            edited(_counted, ("tuple(x)", "sum(i * 27**k for k, i in enumerate(reversed(x)))")),
+            "a context as one number is not unique if the alphabet is larger than the base: use tuple(row)",
         ),
         Wrong(
-            lambda X, Y: sum(map(_entropy, _followers(X, Y))) / len(_followers(X, Y)),
-            "every context counts the same here, but a context that stands in many examples counts in each of them",
-        ),
-        Wrong(lambda X, Y: len(Y) * floor(X, Y), "that is a sum over the examples: the loss is their mean"),
-        Wrong(
-            _ambiguous_only,
-            "that is the mean over the examples that cannot be predicted for certain: the others are part of the batch "
-            "too, with 0 each",
-        ),
-        Wrong(_zeros_logged, "0 * log(0) is nan, so leave the zeros out"),
-        Wrong(
-            partial(_floor, key=lambda x: x[-1]), "only the last character was used: the context is the whole row of X"
+            edited(_counted, ("n / counts.total()", "1 / len(counts)")),
+            "the followers of a context are not equally likely: each has its own share",
         ),
         Wrong(
-            partial(_floor, key=lambda x: tuple(x[-3:])),
-            "only the last few characters make a difference: the context is the whole row, of any length (and "
-            "one float32 number for it is rounded)",
-        ),
-        Wrong(
-            partial(_floor, key=lambda x: tuple(sorted(x))),
-            "contexts of the same characters in another order were counted as one: use tuple(row)",
-        ),
-        Wrong(
-            partial(_floor, key=lambda x: "".join(map(str, x))),
-            "joined digits do not tell [1, 12] from [11, 2]: use tuple(row)",
-        ),
-        Wrong(
-            partial(_floor, key=lambda x: sum(i * 27**k for k, i in enumerate(reversed(x)))),
-            "as one number a context is not unique in an alphabet larger than the base: use tuple(row)",
-        ),
-        Wrong(_as_float32, "as one float32 number a long context is rounded, and equals another: use tuple(row)"),
-        Wrong(
-            lambda X, Y: -sum(math.log(1 / len(c)) * c.total() for c in _followers(X, Y)) / len(Y),
-            "all followers of a context were taken for equally likely: each has its own share",
-        ),
-        Wrong(
-            lambda X, Y: -sum(math.log(max(c.values()) / c.total()) * c.total() for c in _followers(X, Y)) / len(Y),
-            "the share of the commonest follower was used for all examples: each example has that of its own Y",
+            edited(_counted, ("n / counts.total()", "max(counts.values()) / counts.total()")),
+            "the share of the most common follower was used for every example: use that of its own Y",
         ),
     ],
-    also_right=[_floor, lambda X, Y: torch.tensor(floor(X, Y))],
-    right="right for contexts of any length and any alphabet, and 0 where nothing is in doubt.",
+    also_right=[_counted, lambda X, Y: torch.tensor(floor(X, Y))],
+    right="right for contexts of any length and any alphabet, and 0 where every follower is certain.",
     hints=[
         "The best probability for an example is its share: of all examples with this context, how many have this Y?",
         "Count in a dictionary from context to Counter: tuple(row.tolist()) can be a key, a tensor cannot.",
