@@ -67,15 +67,10 @@ def _sampled(
     if word is None:
         raise Refused(f"your function returned {brief(out)}: return the list of the indices drawn")
     if len(word) != len(contexts) - 1:
-        asked_once = len(contexts) == 1 and 0 not in word
-        raise Refused(
-            f"calls of next_probs: {len(contexts)}, symbols returned: {len(word)}. "
-            + (
-                "Call it in the loop, for each symbol"
-                if asked_once
-                else "Return all symbols before the first 0, without it"
-            )
-        )
+        what_to_do = "Return all symbols before the first 0, without it"
+        if len(contexts) == 1 and 0 not in word:
+            what_to_do = "Call it in the loop, for each symbol"
+        raise Refused(f"calls of next_probs: {len(contexts)}, symbols returned: {len(word)}. {what_to_do}")
     return contexts, word
 
 
