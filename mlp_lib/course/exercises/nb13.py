@@ -38,7 +38,7 @@ q1 = Exercise(
         Wrong(math.log(0.05) / math.log(0.95), "a fraction of a trial cannot be run: round up"),
     ],
     also_right=[59.0, torch.tensor(59)],
-    right="all 59 miss with probability 0.95**59, just under 5 %. The number of settings searched does not matter.",
+    right="all 59 miss with probability 0.95**59, just under 5 %. How many settings are varied does not matter.",
     hints=[
         "A single trial misses the best 5 % of all settings with probability 0.95.",
         "The trials are independent: how likely is it that all n of them miss?",
