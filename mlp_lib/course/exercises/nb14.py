@@ -203,8 +203,8 @@ def _judge_no_gradient(answer: object) -> None:
             raise Refused("your answer changed its argument zeroed, which the caller still needs: work on a copy")
     if answers == cases:
         raise Refused(
-            "you return the tensors that are 0. With W2 at 0 its gradient, h.T @ dlogits, is not 0: which other tensors "
-            "are affected?"
+            "you return the tensors that are 0. With W2 at 0 its gradient, h.T @ dlogits, is not 0: which other "
+            "tensors are affected?"
         )
     if not any(answers):
         raise Refused(
@@ -358,7 +358,7 @@ def _measured(model: MLP, X: Tensor, Y: Tensor) -> tuple[float, float]:
     if first < uniform - within:
         raise Refused(
             f"{where} the first loss is {first:.4f}, lower than uniform guessing, {uniform:.4f}. Is it already "
-            "trained, or are the letters' frequencies in b2? Not wrong, but the task asks for a start that knows nothing"
+            "trained, or are the letters' frequencies in b2? The task asks for a start that knows nothing yet"
         )
     if not first <= uniform + within:
         raise Refused(
