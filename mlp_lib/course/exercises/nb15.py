@@ -240,13 +240,13 @@ q3 = Exercise(
                 mix_loss,
                 ("-(weight * p_y + (1 - weight) * q_y).log()", "-(weight * p_y.log() + (1 - weight) * q_y.log())"),
             ),
-            "you mixed the log-probabilities, or the losses. That is the loss of a geometric mean, whose rows do not sum "
-            "to 1: mix the probabilities, then take the log",
+            "you mixed the log-probabilities, or losses. That is the loss of a geometric mean, whose rows do not "
+            "sum to 1: mix the probabilities, then take the log",
         ),
         Wrong(
             lambda p, q, Y, weight: F.cross_entropy(_weighted(p.log(), q.log(), weight), Y),
-            "you mixed the log-probabilities and normalised again, which is a product of the models: the paper's mixture "
-            "adds probabilities",
+            "you mixed the log-probabilities and normalised again, which is a product of the models: the paper's "
+            "mixture adds probabilities",
         ),
         Wrong(
             lambda p, q, Y, weight: mix_loss(q, p, Y, weight),
