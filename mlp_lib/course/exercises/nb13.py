@@ -185,12 +185,14 @@ q3 = Exercise(
     judge=lambda model, reason=None: handed_in(model, reason, exercise="E01", asked=2.2),
     wrong=[  # tests/test_submitted_models.py has the models that leak
         Wrong(_network(), "worse than uniform guessing"),
-        Wrong((_network(), 3), "the reason for opening the test set is a text, got 3"),
-        Wrong(MLP, "MLP is a class: hand over a trained model"),
-        Wrong(2.07, "2.07 is a number: hand over the model itself"),
-        Wrong([p.detach() for p in _network().tensors()], "MLP.from_tensors(C, W1, b1, W2, b2) makes a model of them"),
+        Wrong((_network(), 3), "the reason for opening the test set must be a text, got 3"),
+        Wrong(MLP, "MLP is a class: pass a trained model"),
+        Wrong(2.07, "2.07 is a number: pass the model itself"),
+        Wrong(
+            [p.detach() for p in _network().tensors()], "MLP.from_tensors(C, W1, b1, W2, b2) builds a model from them"
+        ),
         Wrong(nn.Linear(3, 27), "how many characters of context"),
-        Wrong(_network(vocab_size=61), "this model has 61 symbols, and this page's list has 27"),
+        Wrong(_network(vocab_size=61), "this model has 61 symbols, but this page's list has 27"),
     ],
     hints=[
         "Two settings of this page gain more than all others: the schedule of the rate, then one or three more "

@@ -448,8 +448,8 @@ q4 = Exercise(
         ),
         Wrong(edited(init, ("[C, W1,", "[C, W1.T,")), "W1 must be a float32 tensor of finite numbers, shape (30, 200)"),
         Wrong(edited(init, (", b2]", "]")), "expected the five tensors"),
-        Wrong((init, _START), "asks for a dev loss under"),
-        Wrong((init, _START, 3), "the reason for opening the test set is a text"),
+        Wrong((init, _START), "asks for a dev loss below"),
+        Wrong((init, _START, 3), "the reason for opening the test set must be a text"),
     ],
     also_right=[
         _with_nn_init,

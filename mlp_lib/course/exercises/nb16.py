@@ -57,8 +57,8 @@ q1 = Exercise(
     wrong=[
         Wrong(
             edited(embedding_backward, (_ADD, "dC[X.ravel()] += demb.reshape(-1, n_embd)")),
-            "dC[X] = ... overwrites, and dC[X] += ... adds only once to a row that X names twice: see np.add.at, or use "
-            "a loop",
+            "dC[X] = ... overwrites, and dC[X] += ... adds only once to a row that X names twice: see np.add.at, "
+            "or use a loop",
         ),
         Wrong(
             edited(
@@ -86,8 +86,8 @@ q1 = Exercise(
             edited(
                 embedding_backward, ("demb.reshape(-1,", "demb.reshape(len(X), n_embd, -1).swapaxes(1, 2).reshape(-1,")
             ),
-            "the numbers of different positions are mixed. A row of demb has n_embd numbers for one position, then for the "
-            "next: reshape(-1, n_embd)",
+            "the numbers of different positions are mixed. A row of demb has n_embd numbers for one position, then "
+            "those of the next: reshape(-1, n_embd)",
         ),
         Wrong(
             edited(embedding_backward, ("return dC", "return dC / len(X)")),
