@@ -99,8 +99,7 @@ def _check_draws(answer: Callable[..., object]) -> None:
     from_elsewhere = not torch.equal(torch.get_rng_state(), before)
     if from_elsewhere or torch.equal(g.get_state(), _seeded(7).get_state()) or first != again:
         raise Refused(
-            "the words do not follow from the seed of g: pass generator=g to torch.multinomial, and use no other "
-            "generator"
+            "the words do not depend on g alone: pass generator=g to torch.multinomial, and use no other generator"
         )
     if first == other or all(word == first[0] for word in first):
         raise Refused(f"the same words come whatever the seed of g, such as {first[0]}: is g seeded in your function?")
@@ -146,8 +145,7 @@ q1 = Exercise(
     wrong=[
         Wrong(edited(sample_name, ("generator=g", "generator=None")), "pass generator=g to torch.multinomial"),
         Wrong(
-            edited(sample_name, ("return out", "return out + [0]")),
-            "Return all symbols before the first 0, without it",
+            edited(sample_name, ("return out", "return out + [0]")), "Return all symbols before the first 0, without it"
         ),
         Wrong(edited(sample_name, ("[1:] + [ix]", " + [ix]")), "next_probs was called with [0, 0, 1]: it takes the"),
         Wrong(
@@ -163,8 +161,7 @@ q1 = Exercise(
             "drop the oldest symbol on the left, add the new one on the right",
         ),
         Wrong(
-            edited(sample_name, ("[0] * block_size", "[1] * block_size")),
-            "each word starts from zeros: no letters yet",
+            edited(sample_name, ("[0] * block_size", "[1] * block_size")), "each word starts from zeros: no letters yet"
         ),
         Wrong(edited(sample_name, ("* block_size", "* 3")), "next_probs was called with [0, 0, 0]: it takes the"),
         Wrong(

@@ -137,7 +137,7 @@ q2 = Exercise(
     cases=[
         _sizes(5, 3, 2, 6),  # n_hidden is block_size * n_embd
         _sizes(7, 2, 5, 4),
-        _sizes(6, 1, 6, 6, N=6),  # all sizes alike
+        _sizes(6, 1, 6, 6, N=6),  # all sizes equal
         _sizes(30, 8, 4, 50, N=1),
     ],
     wrong=[
@@ -146,8 +146,7 @@ q2 = Exercise(
             "W is applied to h: direct means past the hidden layer, from the embeddings",
         ),
         Wrong(
-            edited(direct_logits, (" + x @ W\n", "\n")),
-            "these are the logits of the lecture's network: W is not used",
+            edited(direct_logits, (" + x @ W\n", "\n")), "these are the logits of the lecture's network: W is not used"
         ),
         Wrong(
             edited(direct_logits, ("h @ W2 + b2", "b2")),

@@ -182,29 +182,21 @@ q2 = Exercise(
             "dh is multiplied by h itself: the slope right of 0 is 1, however large h is",
         ),
         Wrong(
-            edited(relu_backward, ("emb @ W1 + b1 > 0", "dh > 0")),
-            "dh is masked by its own sign: use the sign of z",
+            edited(relu_backward, ("emb @ W1 + b1 > 0", "dh > 0")), "dh is masked by its own sign: use the sign of z"
         ),
-        Wrong(
-            edited(relu_backward, ("> 0", "<= 0")),
-            "the mask is inverted: it lets through the units that gave 0",
-        ),
+        Wrong(edited(relu_backward, ("> 0", "<= 0")), "the mask is inverted: it lets through the units that gave 0"),
         Wrong(
             edited(relu_backward, (" + b1 > 0", " > 0")),
             "the mask uses emb @ W1 alone: the bias also decides on which side of 0 a unit is",
         ),
         Wrong(
-            edited(relu_backward, ("> 0", ">= 0")),
-            "a unit that gave exactly 0 passes nothing back: z > 0, not z >= 0",
+            edited(relu_backward, ("> 0", ">= 0")), "a unit that gave exactly 0 passes nothing back: z > 0, not z >= 0"
         ),
         Wrong(
             edited(relu_backward, ("dz = dh *", "dz = dh / len(dh) *")),
             "everything is divided by the batch size: dh already includes this division",
         ),
-        Wrong(
-            edited(relu_backward, ("dz.sum(0)", "dz.mean(0)")),
-            "db1 is a mean over the batch: sum over the rows",
-        ),
+        Wrong(edited(relu_backward, ("dz.sum(0)", "dz.mean(0)")), "db1 is a mean over the batch: sum over the rows"),
         Wrong(
             edited(relu_backward, ("dz.sum(0)", "dz.sum(1)")),
             "db1 has one number per example. A bias is added to every row, so its gradient is the sum over the rows",
@@ -223,10 +215,7 @@ q2 = Exercise(
             edited(relu_backward, ("dz @ W1.T, emb.T @ dz, dz.sum(0)", "emb.T @ dz, dz.sum(0), dz @ W1.T")),
             "the order is demb, dW1, db1",
         ),
-        Wrong(
-            lambda *given: relu_backward(*given)[0],
-            "expected three tensors, demb, dW1, db1, got Tensor",
-        ),
+        Wrong(lambda *given: relu_backward(*given)[0], "expected three tensors, demb, dW1, db1, got Tensor"),
         Wrong(_with_autograd, "no autograd in this exercise: write the three products out"),
     ],
     also_right=[_in_numpy],

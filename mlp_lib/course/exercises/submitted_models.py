@@ -191,8 +191,8 @@ def _losses(model: ProbabilityModel, train: _Part, dev: _Part, vocab_size: int) 
         if losses[0] < losses[1] - 0.05:
             raise Refused(
                 f"dev {losses[0]:.4f} in the order of the dataset, {losses[1]:.4f} for the same rows in a different "
-                "order: the answers leak in. The next row ends with this row's answer, and a model may read only its own "
-                "row"
+                "order: the answers leak in. The next row ends with this row's answer, but a model may read only "
+                "its own row"
             )
         raise Refused(
             "the probabilities of a row depend on the other rows of the batch, for example through a batch mean at "
