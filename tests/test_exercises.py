@@ -244,7 +244,7 @@ LEFT = [
     (_change_numpy, ""),
     (lambda x: warnings.simplefilter("error"), ""),
     (lambda x: x.mul_(2), "changed its argument x"),
-    (lambda x: x.requires_grad_(), "changed its argument x, which the caller still needs: its requires_grad is not"),
+    (lambda x: x.requires_grad_(), "changed its argument x, which the caller still needs: restore its requires_grad"),
     (lambda x: x.unsqueeze_(0), "changed its argument x"),
     (lambda x: setattr(x, "grad", torch.ones(2)), "changed its argument x"),
 ]  # fmt: skip
@@ -284,7 +284,7 @@ def test_state_of_arguments_in_lists_and_modules_is_kept():
     with torch.random.fork_rng():
         model = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Dropout(0.0))
     q = _exercise(solution=total, cases=[Case(model, [torch.ones(2)])])
-    back = "its {} is not what it was, so set it back before you return"
+    back = "restore its {} before you return"
     for change, how in (
         (lambda model, tensors: model.eval(), back.format("mode (train or eval)")),
         (lambda model, tensors: model.requires_grad_(False), back.format("requires_grad")),
@@ -346,7 +346,7 @@ def test_draws_from_elsewhere_are_told():
     )
     assert "from NumPy's global generator" in q.evaluate(lambda x, g: np.random.randn(2)).message  # noqa: NPY002
     assert "from Python's global generator" in q.evaluate(lambda x, g: [random.random()] * 2).message
-    assert "the g that was handed in has not moved on" in q.evaluate(lambda x, g: x).message
+    assert "nothing was drawn from the g that was passed in" in q.evaluate(lambda x, g: x).message
     assert q.evaluate(lambda x, g: torch.randn(2, generator=g) + 1).message.count(":") == 0
 
 
@@ -371,7 +371,10 @@ def test_what_is_kept_from_call_to_call_is_told():
         seen.append(x)
         return 2 * sum(seen)
 
-    assert "the same call again gives another result, so something is kept" in _exercise().evaluate(keeping).message
+    assert (
+        "the same call gives a different result the second time: something is kept"
+        in _exercise().evaluate(keeping).message
+    )
     assert "again" not in _exercise().evaluate(lambda x, g: torch.randn(2)).message
 
 
@@ -384,7 +387,9 @@ def test_near_misses_have_a_sentence_of_their_own():
 
 def test_forbidden_function_is_found_in_helpers():
     q = _exercise(solution=lambda x, g: x.softmax(0), forbid=["softmax"])
-    assert "calls softmax: here you write" in q.evaluate(lambda x, g: (lambda t: torch.softmax(t, 0))(x)).message
+    assert (
+        "calls softmax: write out what it does" in q.evaluate(lambda x, g: (lambda t: torch.softmax(t, 0))(x)).message
+    )
     assert q.evaluate(lambda x, g: x.exp() / x.exp().sum()).status == "right"
 
 
@@ -403,7 +408,7 @@ def test_values_in_any_style():
     assert _value({"a": [1.0]}).evaluate({"a": torch.ones(1)}).status == "right"
     assert _value("word").evaluate("word").status == "right"
     assert _value(3.0).evaluate("3.0").message == "[no] 9.2 expected one number, got '3.0'"
-    assert _value(3.0).evaluate(2.0).message == "[no] 9.2 2: that is not it; hint() helps in steps"
+    assert _value(3.0).evaluate(2.0).message == "[no] 9.2 2: that is not it; hint() helps step by step"
 
 
 def test_whatever_can_be_called_is_taken():
@@ -419,7 +424,7 @@ def test_whatever_can_be_called_is_taken():
     for answer in (Doubled(), Pair, functools.partial(lambda by, x, g: by * x, 2), lambda x, g: (2 * x).numpy()):
         assert q.evaluate(answer).status == "right", q.evaluate(answer).message
     for answer in (abs, 3, "abs", torch.exp):
-        assert q.evaluate(answer).message.endswith("your own function, without calling it: q1.check(double)")
+        assert q.evaluate(answer).message.endswith("pass your own function without calling it: q1.check(double)")
 
 
 def test_error_is_told_with_the_case_and_the_learners_line():
@@ -472,7 +477,7 @@ def test_matching_exercise_has_a_wrong_answer_for_each_report():
         "[no] 9.4 curve C is not 4 (four): it falls.",
     ]
     assert "number 2 is given 2 times" in q.evaluate([2, 2, 1]).message
-    assert "this gives each number its letter, 1 for A" in q.evaluate([3, 1, 2]).message
+    assert "this gives the letter for each number, 1 for A" in q.evaluate([3, 1, 2]).message
     for answer in ([math.inf, 2, 1], [2, 3], "abc", 5):
         assert "expected 3 numbers from 1 to 4, for A, B and C" in q.evaluate(answer).message
 

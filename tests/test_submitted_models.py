@@ -23,7 +23,7 @@ WORDS = load_words()
 SAID = r"\[ok\] 13\.3 train 1\.6295, dev 1\.9792 beats .*; next is .*\."
 SEEN_DEV = "this model has seen the dev names"
 SEEN_TEST = "This model has seen the test names"
-ORDER = "the answers leak in. The next row ends in this row's answer"
+ORDER = "the answers leak in. The next row ends with this row's answer"
 
 
 @functools.cache
@@ -144,10 +144,10 @@ LEAKS = [
     (lambda: Table(next_row_of_many), ORDER),
     (lambda: Table(InTurn()), ORDER),
     (lambda: Table(answers_of("dev")), ORDER),
-    (lambda: Table(lambda logits, X: logits - logits.mean(0)), "change with the rows beside it"),
-    (lambda: Table(lambda logits, X: F.dropout(logits)), "two answers to the same question differ"),
+    (lambda: Table(lambda logits, X: logits - logits.mean(0)), "depend on the other rows of the batch"),
+    (lambda: Table(lambda logits, X: F.dropout(logits)), "two calls with the same contexts differ"),
     (lambda: sharpened, "sum"),
-    (lambda: log_probabilities, "your function gives log-probabilities"),
+    (lambda: log_probabilities, "your function returns log-probabilities"),
 ]  # fmt: skip
 
 
@@ -180,7 +180,7 @@ HONEST = [
 def test_an_honest_model_is_right(make, vault):
     verdict = nb15.q4.evaluate(make(), "final")
     assert verdict.status == "right", verdict.message
-    assert re.search(r"dev \d\.\d{4} beats .* Test \d\.\d{4}, seen once and written down", verdict.message)
+    assert re.search(r"dev \d\.\d{4} beats .* Test \d\.\d{4}, seen once and recorded", verdict.message)
     assert len(vault) == 1
 
 
@@ -227,19 +227,19 @@ def test_without_a_reason_the_test_set_stays_sealed(counts, vault):
     verdict = nb13.q3.evaluate(counts)
     assert verdict.status == "right", verdict.message
     assert re.fullmatch(
-        SAID + " The test set stays sealed; a reason, as the last argument, opens it, once", verdict.message
+        SAID + " The test set stays sealed; a reason as the last argument opens it, once", verdict.message
     )
     assert vault.openings == []
 
 
 def test_with_a_reason_it_is_opened_once_and_written_down(counts, vault):
     first = nb13.q3.evaluate(counts, "my final model").message
-    assert re.fullmatch(SAID + r" Test 1\.9887, seen once and written down: choose nothing by it", first)
+    assert re.fullmatch(SAID + r" Test 1\.9887, seen once and recorded: do not use it to choose a model", first)
     (opening,) = vault.openings
     assert (opening.reason, round(opening.loss, 4)) == ("E01: my final model", 1.9887)
     again = nb13.q3.evaluate(counts, "another look").message
     assert "The test set was opened for E01 on" in again
-    assert "the loss was 1.9887: it stays closed now" in again
+    assert "the loss was 1.9887: it stays closed" in again
     assert len(vault.openings) == 1
 
 
@@ -271,7 +271,7 @@ def test_where_nothing_may_be_written_it_is_still_opened_only_once(counts, monke
     monkeypatch.setenv("CI", "true")
     monkeypatch.setattr(submitted, "_of_this_process", [])
     assert "Test 1.9887" in nb13.q3.evaluate(counts, "final").message
-    assert "it stays closed now" in nb13.q3.evaluate(counts, "final").message
+    assert "it stays closed" in nb13.q3.evaluate(counts, "final").message
 
 
 def test_a_record_that_cannot_be_kept_leaves_it_sealed(counts, tmp_path, monkeypatch):
@@ -301,5 +301,5 @@ def test_other_things_that_are_handed_in_for_a_model():
     class Result:
         model, losses = None, {}
 
-    assert "hand over its .model" in nb13.q3.evaluate(Result()).message
-    assert "hand over a trained model" in nb15.q4.evaluate("my model").message
+    assert "pass its .model" in nb13.q3.evaluate(Result()).message
+    assert "pass a trained model" in nb15.q4.evaluate("my model").message

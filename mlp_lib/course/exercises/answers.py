@@ -1,4 +1,4 @@
-"""What the checks of several pages ask of an answer before they look at what it says."""
+"""What the checks of several pages need: an answer as a number or in one line, and matching exercises."""
 
 import math
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from mlp_lib.course.exercises.engine import Refused, Wrong
 
 
 def number(value: object, what: str) -> float:
-    """The value as a float, whether it came as a number or as a tensor of one; `what` names it. Raises `Refused`.
+    """The value as a float, from a number or a tensor of one number; `what` names it. Raises `Refused`.
 
     >>> number("2.17", "the dev loss")
     Traceback (most recent call last):
     mlp_lib.course.exercises.engine.Refused: expected one number, the dev loss, got '2.17'
     """
     if value is None:
-        raise Refused(f"your function returned None: it should end with `return` and {what}")
+        raise Refused(f"your function returned None: return {what}")
     if isinstance(value, Tensor):
         value = value.detach()
     try:
@@ -38,7 +38,7 @@ def brief(value: object) -> str:
 
 
 def close(a: float, b: float, rel: float = 1e-4) -> bool:
-    """Whether two losses, shares or rates are the same but for the rounding of float32.
+    """Whether two losses, shares or rates are equal up to the rounding of float32.
 
     >>> close(2.3026, 2.30259), close(2.30, 2.31)
     (True, False)
@@ -47,10 +47,10 @@ def close(a: float, b: float, rel: float = 1e-4) -> bool:
 
 
 def matched(answer: object, reports: Mapping[str, tuple[int, str]], statements: Mapping[int, str], wrong: str) -> None:
-    """Raise `Refused` unless the answer gives each report its statement, and each statement once.
+    """Raise `Refused` unless the answer gives each report its statement, and no statement twice.
 
-    `reports` has for each name the number of the right statement and why; `wrong`, such as "run {} is not {}", begins
-    the sentence about a wrong pair. The numbers may come as a list, a text or a mapping of names.
+    `reports` has the number of the right statement for each name, and the reason; the sentence about a wrong pair
+    begins with `wrong`, such as "run {} is not {}". The numbers may be a list, a text or a mapping of names.
     """
     if isinstance(answer, Mapping):
         answer = [answer.get(name) for name in reports]
@@ -68,10 +68,12 @@ def matched(answer: object, reports: Mapping[str, tuple[int, str]], statements: 
         )
     if len(set(given)) < len(given):
         twice = next(n for n in given if given.count(n) > 1)
-        raise Refused(f"number {twice} is given {given.count(twice)} times: each fits once")
+        raise Refused(f"number {twice} is given {given.count(twice)} times: use each at most once")
     right = [number for number, _ in reports.values()]
     if given != right and [n in given and given.index(n) + 1 for n in range(1, len(right) + 1)] == right:
-        raise Refused(f"this gives each number its letter, 1 for {next(iter(reports))}: give each letter its number")
+        raise Refused(
+            f"this gives the letter for each number, 1 for {next(iter(reports))}: give the number for each letter"
+        )
     for (name, (right, why)), n in zip(reports.items(), given, strict=True):
         if n != right:
             raise Refused(f"{wrong.format(name, n)} ({statements[n]}): {why}")
@@ -80,7 +82,7 @@ def matched(answer: object, reports: Mapping[str, tuple[int, str]], statements: 
 def matching(reports: Mapping[str, tuple[int, str]], statements: Mapping[int, str], wrong: str) -> dict[str, object]:
     """`judge` and `wrong` of an Exercise in which each report gets the number of its statement; see `matched`.
 
-    The table has one wrong answer per report: its statement is exchanged with the next report's, or with a spare one.
+    The table has one wrong answer per report: its statement is swapped with the next report's, or for a spare one.
     """
     right = [number for number, _ in reports.values()]
     spare = [number for number in statements if number not in right]

@@ -1,6 +1,6 @@
-"""The engine of the exercises: an answer is tried on a few cases, and the mistake in it is named from a table.
+"""The engine of the exercises: it tries an answer on a few cases and names the mistake in it from a table.
 
-An exercise is a solution, the cases it is tried on, and a table of wrong answers as code, each with its sentence:
+An exercise is a solution, the cases it is tried on, and a table of wrong answers as code, each with a sentence:
 
     q1 = Exercise(
         "3.1",
@@ -12,9 +12,9 @@ An exercise is a solution, the cases it is tried on, and a table of wrong answer
         hints=["...", "..."],
     )
 
-`check(answer)` observes the answer on every case. Equal to the solution everywhere: right. Else the wrong answer of the
-table that agrees with it names the mistake; else the first case that differs is shown, with what was expected.
-Order cases from small to large. The tests of an exercise are derived from its table.
+`check(answer)` tries the answer on every case. If it equals the solution everywhere, it is right. Else the wrong answer
+in the table that agrees with it names the mistake. If none agrees, the first case that differs is shown, with what
+was expected. Order cases from small to large. The tests of an exercise come from its table.
 """
 
 import functools
@@ -50,12 +50,12 @@ _MARKS: dict[Status, str] = {"open": "[ ]", "right": "[ok]", "wrong": "[no]"}
 
 
 class Refused(Exception):
-    """Raised by an `observe` or a `judge`: the answer is wrong, and this sentence says how it shows."""
+    """Raised by an `observe` or a `judge`: the answer is wrong, and this sentence says why."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found: `status` is "open" (not attempted), "right" or "wrong"; `message` is the line printed."""
+    """The result of a check: `status` is "open" (not attempted), "right" or "wrong"; `message` is the line printed."""
 
     status: Status
     message: str
@@ -71,9 +71,9 @@ class Case:
 
 @dataclass(frozen=True)
 class Wrong:
-    """A wrong answer as a learner would write it, and the sentence for it.
+    """A wrong answer as a learner would write it, and its sentence.
 
-    {case}, {expected} and {got} in the sentence are filled in; a sentence without them is put behind them.
+    {case}, {expected} and {got} in the sentence are filled in; a sentence without them follows them.
     """
 
     answer: object
@@ -81,16 +81,16 @@ class Wrong:
 
 
 def edited(solution: Callable[..., object], *edits: tuple[str, str]) -> Callable[..., object]:
-    """The solution with a mistake typed into it: in its source, each first text is replaced by the second.
+    """The solution with a mistake in it: in its source, the first text of each pair is replaced by the second.
 
     >>> edited(lambda x: x + 1, ("+ 1", "+ 2"))
     Traceback (most recent call last):
-    ValueError: edited takes a function made with def, and texts that stand in it once, got '+ 1'
+    ValueError: edited takes a function made with def, and texts that occur in it once, got '+ 1'
     """
     source = _source_of(solution)
     for old, new in edits:
         if source.count(old) != 1 or not source.startswith("def "):
-            raise ValueError(f"edited takes a function made with def, and texts that stand in it once, got {old!r}")
+            raise ValueError(f"edited takes a function made with def, and texts that occur in it once, got {old!r}")
         source = source.replace(old, new)
     made = {}
     exec(source, solution.__globals__, made)
@@ -104,7 +104,7 @@ def _source_of(function: Callable[..., object]) -> str:
 
 @dataclass
 class Seen:
-    """What one call did: its value or its error, a fault such as a changed argument, what it called and drew from."""
+    """One call: its value or error, a fault such as a changed argument, what it called, what it drew from."""
 
     value: object = None
     error: BaseException | None = None
@@ -117,13 +117,13 @@ class Seen:
 class Exercise:
     """One exercise: `q.check(answer)`, `q.hint()`, `q.solution()`.
 
-    Without `cases` the answer is a value: a number, a word, a list; `solution()` returns it, and a wrong answer of the
-    table is a value. `observe(answer, *arguments)` replaces the plain call: for answers that are called twice, iterated
-    or trained. It may raise Refused. `may_change` has the positions of the arguments that an answer is to change.
-    `differentiable` compares gradients too, `forbid` names torch functions that an answer may not call. `near` is the
-    sentence for numbers that miss by at most ten tolerances in every case, as a rough estimate does.
-    `judge(*answers)` replaces all this where any correct random draw is right, or a trained model is measured: it
-    returns the sentence for a right answer (None for `right`) or raises Refused; the table then serves the tests only.
+    Without `cases` the answer is a value: a number, a word, a list. `solution()` returns it, and the wrong answers are
+    values. `observe(answer, *arguments)` replaces the plain call, for answers that are called twice, iterated or
+    trained; it may raise Refused. `may_change` has the positions of the arguments that an answer has to change.
+    `differentiable` compares gradients too. `forbid` names torch functions that an answer may not call. `near` is the
+    sentence for numbers that are off by at most ten tolerances in every case, as in a rough estimate.
+    `judge(*answers)` replaces all this where any correct random draw is right, or a trained model is measured. It
+    returns the sentence for a right answer (None for `right`) or raises Refused; only the tests then use the table.
 
     >>> q = Exercise("1.0", "symbols", solution=lambda: 27, wrong=[Wrong(26, "count the boundary too")],
     ...              right="26 letters and the boundary.", hints=["Letters, and one more."])
@@ -172,10 +172,10 @@ class Exercise:
     # ---- what a learner calls ----
 
     def check(self, *answers: object) -> None:
-        """Print the verdict on an answer in one line. An exercise of the course, solved, is marked on the board.
+        """Print the verdict on an answer in one line, and mark a solved exercise of the course on the board of page 00.
 
-        The board is that of page 00. If it cannot be written, a second line says so, once in a kernel. An answer
-        that takes long is not stopped, but a line says how to.
+        If the board cannot be written, a second line says so, once per kernel. A slow answer is not stopped, but a
+        line says how to stop it.
         """
         with patience(self.number):
             verdict = self.evaluate(*answers)
@@ -190,17 +190,17 @@ class Exercise:
         self._hints_given += 1
 
     def solution(self) -> None:
-        """Print one way to do it: the source of a function that the tests run."""
+        """Print one solution: the source of a function that the tests run."""
         print(self.solution_source())
 
     def solution_source(self) -> str:
-        """The source of the solution, as one would write it on the page: without annotations, which need imports."""
+        """The source of the solution as it is written on a page: without annotations, which need imports."""
         return without_annotations(textwrap.dedent(inspect.getsource(self.solve)).rstrip())
 
     # ---- the verdict ----
 
     def evaluate(self, *answers: object) -> Verdict:
-        """The verdict on an answer, without printing. Never raises, whatever the answer does; an interrupt passes."""
+        """The verdict on an answer, without printing. Never raises except on an interrupt, whatever the answer does."""
         try:
             with kept_kernel() as kernel:
                 return self._judged(answers, kernel)
@@ -210,14 +210,14 @@ class Exercise:
             return self._verdict("wrong", raised(error))
 
     def _judged(self, answers: Sequence[object], kernel: Kernel) -> Verdict:
-        """The verdict on a right answer, or on none; raises Refused for a wrong one."""
+        """The verdict on a right or missing answer; raises Refused for a wrong one."""
         taken = inspect.signature(self._judge).parameters.values() if self._judge else [None]
         needed = sum(p is None or p.default is p.empty for p in taken)
         if not answers or any(not_attempted(a) for a in answers[:needed]):
             return self._verdict("open", "not attempted yet")
         if not needed <= len(answers) <= len(taken):
             told = f"check takes {len(taken)} answer{'s' * (len(taken) > 1)}, got {len(answers)}"
-            raise Refused(f"{told}: see the call on the page (several values go into one list)")
+            raise Refused(f"{told}: see the call on the page (put several values into one list)")
         if self._judge is None:
             self._compare(answers[0], kernel)
             return self._verdict("right", self.right)
@@ -230,9 +230,9 @@ class Exercise:
         return Verdict(status, f"{_MARKS[status]} {self.number} {message}")
 
     def _compare(self, answer: object, kernel: Kernel) -> None:
-        """Raise Refused unless the answer is as good as the solution."""
+        """Raise Refused unless the answer does what the solution does."""
         if not self.asks_for_value and (not callable(answer) or isinstance(answer, types.BuiltinFunctionType)):
-            raise Refused(f"hand over your own function, without calling it: {self._call}")
+            raise Refused(f"pass your own function without calling it: {self._call}")
         expected = self._expected
         seen = [self._see(answer, case, kernel) for case in self.cases]
         for fault in (s.fault for s in seen if s.fault):
@@ -254,13 +254,13 @@ class Exercise:
                 )
                 raise Refused(self._told(self.cases[k], seen[k], expected[k], sentence))
         if forbidden:
-            raise Refused(f"your answer calls {forbidden[0]}: here you write what stands inside it")
+            raise Refused(f"your answer calls {forbidden[0]}: write out what it does")
         self._look_at_gradients(answer)
 
     # ---- what an answer does on one case ----
 
     def _see(self, answer: object, case: Case, kernel: Kernel) -> Seen:
-        """Call the answer on copies of the arguments, and take down what comes of it."""
+        """Call the answer on copies of the arguments, and record what happens."""
         arguments = fresh(case.arguments)
         kept = [k for k in range(len(arguments)) if k not in self._may_change]
         before = {k: (state(arguments[k]), flags(arguments[k])) for k in kept}
@@ -281,7 +281,7 @@ class Exercise:
             if isinstance(arguments[changed], Tensor):
                 how += ", and write `x = x - m`, not `x -= m`, `exp()`, not `exp_()`"
             flag = next((name for name, was in before[changed][1].items() if now[name] != was), "")
-            how = f"its {flag} is not what it was, so set it back before you return" if flag else how
+            how = f"restore its {flag} before you return" if flag else how
             seen.fault = f"your answer changed its argument {self._name(changed)}, which the caller still needs: {how}"
         kernel.start()
         return seen
@@ -292,7 +292,7 @@ class Exercise:
 
     @functools.cached_property
     def _known(self) -> list[tuple[Wrong, list[Seen], set[int]]]:
-        """The wrong answers of the table, what each does, and the cases in which that is wrong."""
+        """The wrong answers of the table, what each does, and the cases in which it differs from the solution."""
         known = [(wrong, self._all_seen(wrong.answer)) for wrong in self.wrong]
         return [(wrong, seen, self._differing(seen)) for wrong, seen in known]
 
@@ -304,7 +304,7 @@ class Exercise:
             return [self._see(answer, case, kernel) for case in self.cases]
 
     def _agree(self, one: Seen, other: Seen) -> bool:
-        """The same value, or the same error with the same words (numbers in it may differ)."""
+        """Whether both have the same value, or the same error with the same words (numbers in it may differ)."""
         if one.fault or other.fault:
             return False
         if one.error is None and other.error is None:
@@ -312,13 +312,13 @@ class Exercise:
         words = [re.sub(r"\d+", "", first_line(s.error)) if s.error else None for s in (one, other)]
         return type(one.error) is type(other.error) and words[0] == words[1]
 
-    # ---- which mistake it is, and how it is told ----
+    # ---- which mistake it is, and the message ----
 
     def _named(self, seen: list[Seen], differing: list[int]) -> str:
-        """The sentence of the wrong answer that did the same on all cases, or on most of those that tell them apart.
+        """The sentence of the wrong answer that does the same on all cases, or on most of those that tell them apart.
 
-        In the second case it must agree on the first case that went wrong, and no other may agree as well. Empty else:
-        no guess is better than one that may mislead.
+        In the second situation it must agree on the first case that went wrong, and agree more than any other. Else
+        empty: no guess is better than a misleading one.
         """
         likeness = []
         for wrong, theirs, theirs_differing in self._known:
@@ -339,16 +339,16 @@ class Exercise:
         return self._near if all(s.error is None and same(s.value, e.value, **wide) for s, e in pairs) else ""
 
     def _about_memory(self, seen: Seen, answer: object, case: Case, kernel: Kernel) -> str:
-        """The sentence for an answer that gives something else when it is called with the same arguments again."""
+        """The sentence for an answer that returns something else when called with the same arguments again."""
         if self.asks_for_value or self._agree(self._see(answer, case, kernel), seen):
             return ""
         return (
-            "the same call again gives another result, so something is kept from call to call (a default such as "
-            "`seen=[]` is made once, for all calls) or drawn at random"
+            "the same call gives a different result the second time: something is kept between calls (a default such "
+            "as `seen=[]` is created only once) or drawn at random"
         )
 
     def _told(self, case: Case, seen: Seen, expected: Seen, sentence: str) -> str:
-        """The message for a case that went wrong, with the sentence, if there is one."""
+        """The message for a case that went wrong, with the sentence if there is one."""
         if seen.error is not None:
             return joined(f"{self._at(case)} {raised(seen.error)}".lstrip(), sentence)
         place, wanted, got = difference(seen.value, expected.value, **self._tolerances)
@@ -358,9 +358,9 @@ class Exercise:
         if self.asks_for_value:
             if numbers(expected.value) is not None and numbers(seen.value) is None:
                 return f"expected {shape_of(expected.value)}, got {got}"
-            return f"{got}: {sentence or 'that is not it; hint() helps in steps'}"
+            return f"{got}: {sentence or 'that is not it; hint() helps step by step'}"
         if seen.value is None:
-            return f"{at} your function returned None where {wanted} is expected: is a `return` missing?"
+            return f"{at} expected {wanted}, but your function returned None: is a `return` missing?"
         return joined(f"{at}{':' * bool(place)} expected {wanted}, got {got}".lstrip(), sentence)
 
     def _at(self, case: Case) -> str:
@@ -381,8 +381,8 @@ class Exercise:
             names = [self._name(k) for k, a in enumerate(case.arguments) if _can_carry_gradient(a)]
             if got is None:
                 raise Refused(
-                    f"the numbers are right, but no gradient reaches {names[0]} (detach, item, numpy, a new tensor, "
-                    "no_grad?): nothing could be trained through the result"
+                    f"the numbers are right, but no gradient reaches {names[0]}, so nothing can be trained through the "
+                    "result: look for detach, item, numpy, a new tensor or no_grad"
                 )
             for name, a, b in zip(names, got, expected, strict=True):
                 if not same(a, b, **self._tolerances):
@@ -398,17 +398,19 @@ class Exercise:
         try:
             out = self._observe(answer, *arguments)
             if _in_pieces(out):
-                raise Refused("the numbers are right, but in a list of tensors: return one tensor, see torch.stack")
-            weights = torch.linspace(0.5, 1.5, out.numel()).view(out.shape)  # else the gradients of a softmax cancel
+                raise Refused("the numbers are right, but in a list of tensors: return one tensor (torch.stack)")
+            weights = torch.linspace(0.5, 1.5, out.numel()).view(
+                out.shape
+            )  # without them the gradients of a softmax cancel
             return list(torch.autograd.grad((out * weights).sum(), leaves, materialize_grads=True))
         except Refused:
             raise
-        except Exception:  # it is no tensor, has no history, or the answer left torch on its way
+        except Exception:  # not a tensor, or its history is lost: the answer left torch
             return None
 
 
 class _Called(TorchFunctionMode):
-    """Notes the names of the torch functions called while the mode is on, by helpers of the answer too."""
+    """Records the names of the torch functions called while the mode is on, including by helpers of the answer."""
 
     def __init__(self, names: set[str]) -> None:
         super().__init__()
@@ -428,16 +430,16 @@ def _can_carry_gradient(argument: object) -> bool:
 
 
 def _in_pieces(value: object) -> bool:
-    """Whether it is a list, perhaps of lists, with tensors in it that a gradient goes through."""
+    """Whether it is a list, perhaps nested, that has a tensor with a gradient history."""
     if isinstance(value, list | tuple):
         return any(_in_pieces(v) or (isinstance(v, Tensor) and v.requires_grad) for v in value)
     return False
 
 
 def _about_chance(seen: Seen, expected: Seen) -> str:
-    """The sentence for numbers that do not come from the generator that was handed in; empty if they do."""
+    """The sentence for numbers that do not come from the generator that was passed in; empty if they do."""
     if expected.used_generator and seen.drew_from:
-        return f"something was drawn from {seen.drew_from} global generator, which g does not govern: pass generator=g"
+        return f"something was drawn from {seen.drew_from} global generator, which g does not seed: pass generator=g"
     if expected.used_generator and not seen.used_generator:
-        return "the g that was handed in has not moved on: draw from it, not from a copy, and do not set it back"
+        return "nothing was drawn from the g that was passed in, or it was reset: draw from g itself, not from a copy"
     return ""

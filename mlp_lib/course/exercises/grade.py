@@ -1,12 +1,12 @@
-"""Which exercises are solved in a folder of submitted notebooks: each is run again, and the checks tell.
+"""Which exercises are solved in a folder of submitted notebooks: each is run again, and its checks decide.
 
     python -m mlp_lib.course.exercises grade FOLDER
 
 What counts is the record that a check writes when an answer is right (`progress`), not what a notebook prints. Each
-notebook runs in a kernel and a temporary folder of its own, with a record and a ladder of its own, and is killed with
-everything it started when its time is up.
+notebook has its own kernel, temporary folder, record and ladder, and is killed with everything it started when its time
+is up.
 
-This does not detect cheating. A notebook is a program with your rights: it can read what you can read, ask
+This does not detect cheating. A notebook is a program with your rights: it can read what you can read, call
 `solution()`, and write the record itself. If you would not run the notebook yourself, grade in a container.
 """
 
@@ -37,10 +37,10 @@ from mlp_lib.lab.cores import usable_cores
 
 
 class Graded(NamedTuple):
-    """What was found out about one notebook.
+    """The result for one notebook.
 
     `notebook` is its path below the folder. `solved` has the numbers of the solved exercises, such as "3.2", in the
-    order of the course. `remark` says what went wrong, with code cells counted from 1; empty if nothing did.
+    order of the course. `remark` says what went wrong, with code cells counted from 1; empty if nothing went wrong.
     """
 
     notebook: str
@@ -49,7 +49,7 @@ class Graded(NamedTuple):
 
     @property
     def student(self) -> str:
-        """The first folder of the path, or the name of a notebook that is in no folder."""
+        """The first folder of the path, or the name of a notebook outside any folder."""
         first = Path(self.notebook).parts[0]
         return first.removesuffix(".ipynb")
 
@@ -57,8 +57,8 @@ class Graded(NamedTuple):
 def grade(folder: str | Path, *, timeout: float = 600.0, jobs: int = 1, progress: bool = False) -> list[Graded]:
     """Run every notebook below `folder` again (or one notebook) and say which exercises it solves, sorted by path.
 
-    Each may take `timeout` seconds; what it solved until then counts. `jobs` notebooks run at once. A cell that raises
-    does not keep the next one from running. Nothing in `folder` is changed. `progress=True` draws a bar on stderr.
+    Each may take `timeout` seconds; what it solves within them counts. `jobs` notebooks run at once. After a cell that
+    raises, the next one still runs. Nothing in `folder` is changed. `progress=True` draws a bar on stderr.
     Raises ValueError for a folder without notebooks.
     """
     folder = Path(folder)
@@ -78,14 +78,14 @@ def grade(folder: str | Path, *, timeout: float = 600.0, jobs: int = 1, progress
             try:
                 graded = pool.map(one, range(len(paths)))
                 return list(tqdm(graded, total=len(paths), unit=" notebooks", disable=not progress))
-            except BaseException:  # interrupted: nothing more begins, and what runs ends
+            except BaseException:  # interrupted: start nothing more, and end what runs
                 pool.shutdown(wait=False, cancel_futures=True)
                 _kill_below(Path(place).resolve())
                 raise
 
 
 def find_notebooks(folder: Path) -> list[Path]:
-    """Every notebook below a folder, to any depth, without what begins with a dot or is in `__MACOSX`."""
+    """Every notebook below a folder, at any depth, except hidden ones and those in `__MACOSX`."""
     below = [(path, path.relative_to(folder).parts) for path in folder.rglob("*.ipynb") if path.is_file()]
     return sorted(path for path, parts in below if not any(p.startswith(".") or p == "__MACOSX" for p in parts))
 
@@ -94,14 +94,14 @@ def find_notebooks(folder: Path) -> list[Path]:
 
 
 class _ThisPython(KernelSpecManager):
-    """Makes every kernel one of this Python, which has the course, whatever a notebook asks for."""
+    """Makes every kernel use this Python, where the course is installed, whatever a notebook asks for."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         return KernelSpec(argv=make_ipkernel_cmd(), language="python", display_name=kernel_name)
 
 
 class _Run(NotebookClient):
-    """Runs the cells and notes how far it came; keeps nothing of what they print, which could fill the memory."""
+    """Runs the cells and records how far it got; drops what they print, which could fill the memory."""
 
     def __init__(self, cells: list, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -165,7 +165,7 @@ def _grade_one(path: Path, name: str, place: Path, seconds: float, threads: int)
 
 
 def _left_out(folder: str, names: list[str]) -> list[str]:
-    """What is not copied from beside a notebook: hidden files, other submissions, and an `mlp_lib` of the student's."""
+    """What is not copied along with a notebook: hidden files, other submissions, and the student's own `mlp_lib`."""
     below = [Path(folder, name) for name in names]
     return [
         p.name
@@ -175,9 +175,9 @@ def _left_out(folder: str, names: list[str]) -> list[str]:
 
 
 def _kill_below(place: Path) -> None:
-    """Kill every process whose record is in this folder: kernels, and whatever they started."""
+    """Kill every process whose record is in this folder: kernels and whatever they started."""
     for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):  # it has ended, or is another user's
+        with suppress(psutil.Error, OSError):  # it has ended, or belongs to another user
             record = process.environ().get("MLP_LIB_EXERCISES")
             if record and Path(record).is_relative_to(place):
                 process.kill()
@@ -188,7 +188,7 @@ def _kill_below(place: Path) -> None:
 
 
 def by_student(rows: Sequence[Graded]) -> dict[str, tuple[str, ...]]:
-    """For each student the exercises that are solved in at least one of their notebooks, in the order of the course.
+    """The exercises that each student solved in at least one of their notebooks, in the order of the course.
 
     >>> by_student([Graded("ada/03.ipynb", ("3.1",), ""), Graded("ada/01.ipynb", ("1.1",), "")])
     {'ada': ('1.1', '3.1')}
@@ -226,7 +226,7 @@ def _lines(who: str, rows: Sequence[tuple[str, tuple[str, ...], str]], remark: s
 
 
 def write_csv(rows: Sequence[Graded], file: TextIO) -> None:
-    """The same for a spreadsheet: 1 or 0 for each exercise. In a student's row the notebook is "(all)"."""
+    """Write the same for a spreadsheet: 1 or 0 for each exercise. In a student's row the notebook is "(all)"."""
     numbers = [number for number, _ in catalogue()]
     lines = [(row.student, row.notebook, row.solved, row.remark) for row in rows]
     lines += [(student, "(all)", solved, "") for student, solved in by_student(rows).items()]

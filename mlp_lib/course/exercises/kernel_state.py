@@ -1,4 +1,4 @@
-"""What an answer could change in the kernel that it runs in, and how everything is put back after a check."""
+"""What an answer could change in its kernel, and how everything is restored after a check."""
 
 import copy
 import random
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of the kernel: how to read and set it, its value during a check, and the sentence for a change."""
+    """One setting of the kernel: how to read and set it, its value during a check, the sentence for a change."""
 
     read: Callable[[], object]
     put: Callable[[object], object]
@@ -30,9 +30,9 @@ def _deterministic() -> tuple[bool, bool]:
 SETTINGS = [
     Setting(
         torch.is_inference_mode_enabled,
-        lambda on: None,  # the guard around the check ends it
+        lambda on: None,  # the context manager around the check ends it
         False,
-        "your answer entered torch.inference_mode() and did not leave it: write `with torch.inference_mode():`",
+        "your answer entered torch.inference_mode() but did not leave it: write `with torch.inference_mode():`",
     ),
     Setting(
         torch.is_grad_enabled,
@@ -44,14 +44,14 @@ SETTINGS = [
         torch.get_default_dtype,
         torch.set_default_dtype,
         torch.float32,
-        "your answer changed the default type of all new tensors (torch.set_default_dtype): give `dtype=` to the "
+        "your answer changed the default type of all new tensors (torch.set_default_dtype): pass `dtype=` for the "
         "tensors that need it",
     ),
     Setting(
         _deterministic,
         lambda modes: torch.use_deterministic_algorithms(modes[0], warn_only=modes[1]),
         (False, False),
-        "your answer called torch.use_deterministic_algorithms, which holds for the whole kernel: leave that out",
+        "your answer called torch.use_deterministic_algorithms, which affects the whole kernel: remove it",
     ),
     Setting(
         torch.is_anomaly_enabled,
@@ -62,11 +62,11 @@ SETTINGS = [
     Setting(
         torch.get_num_threads,
         torch.set_num_threads,
-        None,  # as the page has it
-        "your answer called torch.set_num_threads, which holds for the whole kernel: leave that to the page",
+        None,  # as on the page
+        "your answer called torch.set_num_threads, which affects the whole kernel: leave that to the page",
     ),
 ]
-# Drawing from the global generators is not a mistake in itself, so they are put back without a word.
+# Drawing from the global generators is not a mistake in itself, so they are restored silently.
 _GENERATORS = [
     ("torch's", torch.get_rng_state, torch.set_rng_state, lambda: torch.default_generator.manual_seed(0)),
     ("NumPy's", np.random.get_state, np.random.set_state, lambda: np.random.seed(0)),  # noqa: NPY002
@@ -75,13 +75,13 @@ _GENERATORS = [
 
 
 class Kernel:
-    """The kernel during a check. `start` before each call of an answer, then `changed` and `drawn` tell what it did."""
+    """The kernel during a check. Call `start` before each answer; `changed` and `drawn` then say what it did."""
 
     def __init__(self) -> None:
         self._during = [s.read() if s.during is None else s.during for s in SETTINGS]
 
     def start(self) -> None:
-        """Make the usual settings, and seed the global generators, so that each call meets the same ones."""
+        """Make the usual settings and seed the global generators, so that each call starts from the same state."""
         for setting, value in zip(SETTINGS, self._during, strict=True):
             if setting.read() != value:
                 setting.put(value)
@@ -90,12 +90,12 @@ class Kernel:
         self._seeded = [read() for _, read, *_ in _GENERATORS]
 
     def changed(self) -> str:
-        """The sentence for a setting that is not as `start` left it; empty for none."""
+        """The sentence for a setting that has changed since `start`; empty for none."""
         pairs = zip(SETTINGS, self._during, strict=True)
         return next((setting.told for setting, value in pairs if setting.read() != value), "")
 
     def drawn(self) -> str:
-        """Whose global generator has been drawn from, or seeded, since `start`; empty for nobody's."""
+        """Whose global generator was drawn from or seeded since `start`, such as "NumPy's"; empty for none."""
         for (name, read, *_), seeded in zip(_GENERATORS, self._seeded, strict=True):
             if not _equal(read(), seeded):
                 return name
@@ -110,7 +110,7 @@ def _equal(a: object, b: object) -> bool:
 
 @contextmanager
 def kept_kernel() -> Iterator[Kernel]:
-    """A kernel with the usual settings for a check; everything is as it was afterwards, whatever an answer did."""
+    """A kernel with the usual settings for a check; everything is restored afterwards, whatever an answer did."""
     settings, generators = [s.read() for s in SETTINGS], [read() for _, read, *_ in _GENERATORS]
     try:
         with warnings.catch_warnings(), torch.inference_mode(False):
@@ -127,7 +127,7 @@ def kept_kernel() -> Iterator[Kernel]:
 
 
 def fresh(arguments: Sequence[object]) -> list[object]:
-    """Copies of the arguments of a case, generators in the state they are in; what they share, the copies share."""
+    """Copies of the arguments of a case, with generators in the same state; what they share, the copies share."""
     clones = {}
     for value in arguments:
         if isinstance(value, torch.Generator):
@@ -137,7 +137,7 @@ def fresh(arguments: Sequence[object]) -> list[object]:
 
 
 def flags(value: object) -> dict[str, object]:
-    """The flags of a tensor or a model by name: what an answer can set back."""
+    """The flags of a tensor or a model by name: what an answer can restore."""
     if isinstance(value, nn.Module):
         modes = [m.training for m in value.modules()]
         return {"mode (train or eval)": modes, "requires_grad": [p.requires_grad for p in value.parameters()]}
@@ -145,9 +145,9 @@ def flags(value: object) -> dict[str, object]:
 
 
 def state(value: object, _seen: frozenset[int] = frozenset()) -> object:
-    """All that a caller would notice if it changed: numbers, shapes, gradients, flags, modes, entries of lists.
+    """Everything whose change a caller would notice: numbers, shapes, gradients, flags, modes, entries of lists.
 
-    Two states can be compared. Generators have none: they are there to be drawn from.
+    States can be compared. Generators have none, since an answer may draw from them.
     """
     if id(value) in _seen or isinstance(value, torch.Generator | types.FunctionType | types.ModuleType | type):
         return None

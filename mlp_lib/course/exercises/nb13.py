@@ -1,14 +1,11 @@
 """Exercises of page 13: how many trials, a winner that may be reported, and E01."""
 
 import math
-from collections.abc import Callable
-from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Wrong, edited
 from mlp_lib.course.exercises.submitted_models import handed_in
 from mlp_lib.data import Vocab, make_splits
 from mlp_lib.lab.fast import fast_steps
@@ -31,19 +28,17 @@ q1 = Exercise(
     "how many random trials",
     solution=enough_trials,
     wrong=[
-        Wrong(20, "20 trials hit the best 5 % once on average, and none of them does in 36 % of all searches"),
-        Wrong(19, "0.95 / 0.05: shares cannot be divided like that. With 19 trials 38 % of all searches miss"),
-        Wrong(95, "this is a share in per cent. How likely is it that n trials all miss?"),
+        Wrong(20, "20 trials hit the best 5 % once on average, but 36 % of all searches miss it"),
+        Wrong(19, "0.95 / 0.05: probabilities cannot be divided like that. With 19 trials 38 % of all searches miss"),
+        Wrong(95, "this is a percentage. How likely is it that n trials all miss?"),
         Wrong(90, "with 90 the chance of a miss is 1 %: 5 % is allowed"),
-        Wrong(14, "with 14 a search misses about as often as it hits"),
         Wrong(45, "with 45 the chance to hit is 90 %"),
         Wrong(58, "with 58 the chance to hit is just under 95 %"),
         Wrong(60, "60 is the usual round figure, and one more than needed"),
-        Wrong(math.log(0.05) / math.log(0.95), "part of a trial cannot be run: take the whole number above it"),
-        Wrong(1, "a single trial hits the best 5 % with a probability of 5 %"),
+        Wrong(math.log(0.05) / math.log(0.95), "a fraction of a trial cannot be run: round up"),
     ],
     also_right=[59.0, torch.tensor(59)],
-    right="all 59 miss with probability 0.95**59, just under 5 %. How many knobs there are does not matter.",
+    right="all 59 miss with probability 0.95**59, just under 5 %. How many settings are varied does not matter.",
     hints=[
         "A single trial misses the best 5 % of all settings with probability 0.95.",
         "The trials are independent: how likely is it that all n of them miss?",
@@ -56,10 +51,10 @@ q1 = Exercise(
 
 
 def choose(search: Tensor, again: Tensor) -> tuple[int, float]:
-    """Which configuration to take, and the dev loss to report for it.
+    """The index of the configuration to take, and the dev loss to report for it.
 
-    `search` (n,) holds one dev loss for each configuration, nan where the run blew up; `again` (k, seeds) those of
-    the k best, best first, with new seeds.
+    `search` (n,) has one dev loss per configuration, nan where the run blew up; `again` (k, seeds) those of the k best,
+    best first, with new seeds.
     """
     best_first = search.nan_to_num(torch.inf).argsort()  # (n,): row r of `again` is configuration best_first[r]
     mean = again.mean(1)  # (k,)
@@ -67,34 +62,10 @@ def choose(search: Tensor, again: Tensor) -> tuple[int, float]:
     return best_first[row].item(), mean[row].item()
 
 
-def _chosen(
-    search: Tensor,
-    again: Tensor,
-    *,
-    score: Callable[[Tensor], Tensor] = lambda again: again.mean(1),
-    report: Callable[[Tensor, Tensor], Tensor] = lambda mine, found: mine.mean(),
-) -> tuple[int, float]:
-    """A choice by the `score` of the new runs; `report` takes the new runs of the chosen one and its first run."""
-    row = score(again).argmin()
-    k = search.argsort()[row]  # nan last
-    return k.item(), report(again[row], search[k]).item()
-
-
-def _with_both(search: Tensor, again: Tensor) -> tuple[int, float]:
-    best_first = search.argsort()[: len(again)]
-    mean = torch.cat([search[best_first][:, None], again], 1).mean(1)
-    return best_first[mean.argmin()].item(), mean.min().item()
-
-
 def _by_hand(search: Tensor, again: Tensor) -> list[object]:
     losses, rows = search.tolist(), again.tolist()
     order = sorted((k for k in range(len(losses)) if losses[k] == losses[k]), key=losses.__getitem__)
     return list(min(((k, sum(row) / len(row)) for k, row in zip(order, rows, strict=False)), key=lambda pair: pair[1]))
-
-
-def _stacked(search: Tensor, again: Tensor) -> np.ndarray:
-    means = again.numpy().mean(axis=1)
-    return np.array([np.argsort(search.numpy())[means.argmin()], means.min()])
 
 
 def _search(search: list[float], again: list[list[float]], label: str = "", dtype: torch.dtype = torch.float64) -> Case:
@@ -123,66 +94,63 @@ q2 = Exercise(
     ],
     wrong=[
         Wrong(
-            lambda search, again: (search.argsort()[0].item(), again[0].mean().item()),
-            "this one won the search with one run, and by its new runs another one is better",
+            edited(choose, ("mean.argmin().item()", "0")),
+            "this one won the search with one run; by the new runs a different one is better",
         ),
         Wrong(
             lambda search, again: (search.nan_to_num(9.0).argmin().item(), search.nan_to_num(9.0).min().item()),
-            "that is the winner of the search with the run that made it win: `again` is not used",
+            "that is the winner of the search, with the run that made it win: `again` is not used",
         ),
         Wrong(
-            partial(_chosen, score=lambda again: again.amin(1)), "chosen by the luckiest new run: choose by the mean"
+            edited(choose, ("mean.argmin()", "again.amin(1).argmin()")),
+            "chosen by the luckiest new run: choose by the mean",
         ),
         Wrong(
-            partial(_chosen, score=lambda again: again.amin(1), report=lambda mine, found: mine.min()),
-            "chosen by the luckiest new run, which is reported, too: choose and report by the mean",
+            edited(choose, ("again.mean(1)", "again.amin(1)")),
+            "chosen and reported by the luckiest new run: use the mean for both",
         ),
         Wrong(
-            partial(_chosen, score=lambda again: again.median(1).values, report=lambda mine, found: mine.median()),
-            "chosen by the median, which is reported, too: use the mean",
+            edited(choose, ("again.mean(1)", "again.median(1).values")),
+            "chosen and reported by the median: use the mean for both",
         ),
         Wrong(
-            lambda search, again: (again.mean(1).argmin().item(), again.mean(1).min().item()),
-            "this is the row of `again`: which configuration of `search` stands in that row?",
+            edited(choose, ("best_first[row].item()", "row")),
+            "this is a row of `again`: which configuration of `search` is in that row?",
         ),
         Wrong(
-            lambda search, again: choose(search.nan_to_num(0.0), again),
-            "nan_to_num(0) makes the runs that blew up the best ones: they come last",
+            edited(choose, ("torch.inf", "0.0")),
+            "nan_to_num(0) makes the runs that blew up the best ones: they have to come last",
         ),
         Wrong(
-            lambda search, again: choose(search[~search.isnan()], again),
-            "counted among the runs that did not blow up: the number is asked as counted in `search`",
+            edited(choose, ("search.nan_to_num(torch.inf)", "search[~search.isnan()]")),
+            "the index counts only runs that did not blow up: return the index in `search`",
         ),
         Wrong(
-            partial(_chosen, report=lambda mine, found: found),
-            "the right one, reported with the run of the search, for which it was picked: the winner's curse. Its new "
-            "runs say something else",
+            edited(choose, ("mean[row].item()", "search[best_first[row]].item()")),
+            "the right one, reported with the run of the search that it was picked for: the winner's curse. Report the "
+            "mean of its new runs",
         ),
         Wrong(
-            partial(_chosen, report=lambda mine, found: mine.min()),
+            edited(choose, ("mean[row].item()", "again[row].min().item()")),
             "the right one, reported by the luckiest of its new runs: report their mean",
         ),
-        Wrong(_with_both, "the run of the search is counted among the new ones: it was picked for being low"),
         Wrong(
-            lambda search, again: (choose(search, again)[0], again.mean().item()),
-            "the right one, reported with the mean over all rows: take its own row",
-        ),
-        Wrong(
-            lambda search, again: (
-                search.argsort()[again.mean(0).argmin() % len(search)].item(),
-                again.mean(0).min().item(),
+            edited(
+                choose, ("= again.mean(1)", "= torch.cat([search[best_first][: len(again), None], again], 1).mean(1)")
             ),
-            "the mean was taken over the configurations: `again` has a row for each of them, and a column per seed",
+            "the run of the search is averaged with the new ones: it was picked for being low, so leave it out",
         ),
         Wrong(
-            lambda search, again: choose(search, again)[::-1], "first the number of the configuration, then the loss"
+            edited(choose, ("again.mean(1)", "again.mean(0)")),
+            "the mean was taken over the configurations: `again` has a row for each of them and a column for each seed",
         ),
+        Wrong(lambda search, again: choose(search, again)[::-1], "return the index first, then the loss"),
     ],
-    also_right=[_by_hand, _stacked, lambda search, again: torch.tensor(choose(search, again))],
+    also_right=[_by_hand, lambda search, again: torch.tensor(choose(search, again))],
     right="chosen by the mean over new seeds, and reported without the run that made it look good.",
     hints=[
-        "Which of the two tables holds runs that were not picked for being low?",
-        "Row 0 of `again` belongs to the lowest of `search`, row 1 to the next one: search.argsort() translates.",
+        "Which of the two holds runs that were not picked for being low?",
+        "Row 0 of `again` belongs to the lowest of `search`, row 1 to the second lowest: see search.argsort().",
         "search.nan_to_num(math.inf) puts the runs that blew up last. The mean over seeds is again.mean(1).",
     ],
 )
@@ -192,7 +160,7 @@ q2 = Exercise(
 
 
 def beat_2_2() -> MLP:
-    """A network under 2.2 within some two seconds: one more character of context, and a rate that falls to 0."""
+    """A network below 2.2 in about two seconds: one more character of context, and a rate that falls to 0."""
     from mlp_lib.model import MLP
     from mlp_lib.train import train
 
@@ -217,17 +185,19 @@ q3 = Exercise(
     judge=lambda model, reason=None: handed_in(model, reason, exercise="E01", asked=2.2),
     wrong=[  # tests/test_submitted_models.py has the models that leak
         Wrong(_network(), "worse than uniform guessing"),
-        Wrong((_network(), 3), "the reason for opening the test set is a text, got 3"),
-        Wrong(MLP, "MLP is a class: hand over a trained model"),
-        Wrong(2.07, "2.07 is a number: hand over the model itself"),
-        Wrong([p.detach() for p in _network().tensors()], "MLP.from_tensors(C, W1, b1, W2, b2) makes a model of them"),
+        Wrong((_network(), 3), "the reason for opening the test set must be a text, got 3"),
+        Wrong(MLP, "MLP is a class: pass a trained model"),
+        Wrong(2.07, "2.07 is a number: pass the model itself"),
+        Wrong(
+            [p.detach() for p in _network().tensors()], "MLP.from_tensors(C, W1, b1, W2, b2) builds a model from them"
+        ),
         Wrong(nn.Linear(3, 27), "how many characters of context"),
-        Wrong(_network(vocab_size=61), "this model has 61 symbols, and this page's list has 27"),
+        Wrong(_network(vocab_size=61), "this model has 61 symbols, but this page's list has 27"),
     ],
     hints=[
-        "Two knobs of this page are worth more than all others: the schedule of the rate, then one or three more "
+        "Two settings of this page gain more than all others: the schedule of the rate, then one or three more "
         "characters of context.",
         "lr=lambda i: 0.5 * (1 - i / steps) with stepper=fast_steps, four characters of context and 30,000 steps.",
-        "Further up: five or six characters, a careful start, more steps, then more neurons. Pages 14 and 15 go on.",
+        "Lower still: five or six characters, a careful start, more steps, then more neurons. See pages 14 and 15.",
     ],
 )

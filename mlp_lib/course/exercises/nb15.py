@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Wrong
+from mlp_lib.course.exercises.engine import Case, Exercise, Wrong, edited
 from mlp_lib.course.exercises.submitted_models import handed_in
 from mlp_lib.data import Vocab, make_splits
 from mlp_lib.lab.counts import Interpolated
@@ -21,38 +20,9 @@ def fill_up(counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
     """Witten-Bell: counts (V,) of what followed a context, filled up with the shorter context's probabilities (V,)."""
     n = counts.sum()
     if n == 0:
-        return shorter  # never seen: pass on what the shorter one says
+        return shorter  # never seen: the shorter one alone decides
     T = (counts > 0).sum()  # how many different characters followed
     return (counts + strength * T * shorter) / (n + strength * T)
-
-
-def _filled(
-    counts: Tensor,
-    shorter: Tensor,
-    strength: float,
-    *,
-    T: Callable[[Tensor], Tensor] = lambda counts: (counts > 0).sum(),
-    unseen: Callable[[Tensor], Tensor] = lambda shorter: shorter,
-) -> Tensor:
-    if counts.sum() == 0:
-        return unseen(shorter)
-    extra = strength * T(counts)
-    return (counts + extra * shorter) / (counts.sum() + extra)
-
-
-def _exchanged(counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
-    if counts.sum() == 0:
-        return shorter
-    n, T = counts.sum(), (counts > 0).sum()
-    return (strength * T * counts / n + n * shorter) / (n + strength * T)
-
-
-def _back_off(counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
-    return torch.where(counts > 0, counts / counts.sum().clamp(min=1), shorter)
-
-
-def _unnormalised(counts: Tensor, shorter: Tensor, strength: float) -> Tensor:
-    return counts / counts.sum() + strength * (counts > 0).sum() * shorter if counts.sum() else shorter
 
 
 def _fill_up_by_hand(counts: Tensor, shorter: Tensor, strength: float) -> list[float]:
@@ -81,51 +51,56 @@ q1 = Exercise(
         _followers([1.0, 0.0, 2.0, 0.0] * 10, [0.04, 0.01] * 20, 1.0),
     ],
     wrong=[
-        Wrong(_exchanged, "the weights of the counts and of the shorter context are exchanged"),
         Wrong(
-            partial(_filled, T=torch.sum),
+            edited(fill_up, ("(counts + strength * T * shorter)", "(strength * T * counts / n + n * shorter)")),
+            "the weights of the counts and of the shorter context are swapped",
+        ),
+        Wrong(
+            edited(fill_up, ("(counts > 0).sum()", "n")),
             "T is not how often the context was seen, but how many different characters followed it",
         ),
         Wrong(
-            partial(_filled, T=len),
-            "T is not the number of all characters: count only the different ones that did follow",
+            edited(fill_up, ("(counts > 0).sum()", "len(counts)")),
+            "T is not the number of all characters: count only the different ones that followed",
         ),
         Wrong(
-            partial(_filled, T=lambda counts: (counts == 1).sum()),
-            "T counts all characters that followed, not only those that did once",
+            edited(fill_up, ("(counts + strength *", "(counts +"), ("(n + strength *", "(n +")),
+            "strength has no effect: multiply T by it, in the numerator and in the denominator",
         ),
         Wrong(
-            lambda counts, shorter, strength: _filled(counts, shorter, 1.0),
-            "strength has no effect: it multiplies T, above and below",
+            edited(fill_up, ("(counts > 0).sum()", "1")),
+            "T has no effect: multiply strength by it, in the numerator and in the denominator",
         ),
-        Wrong(partial(_filled, T=lambda counts: 1), "T has no effect: it multiplies strength, above and below"),
         Wrong(
             lambda counts, shorter, strength: counts / counts.sum(),
             "nothing is taken from the shorter context: a character that never followed gets 0 and an infinite loss",
         ),
         Wrong(
-            _back_off,
-            "these do not sum to 1: what is given to characters that never followed must be taken from the others",
+            lambda counts, shorter, strength: torch.where(counts > 0, counts / counts.sum().clamp(min=1), shorter),
+            "these do not sum to 1: what characters that never followed get has to be taken from the others",
         ),
-        Wrong(_unnormalised, "these do not sum to 1: what is added above the fraction bar must be added below it, too"),
         Wrong(
-            lambda counts, shorter, strength: (
-                (counts + strength * (counts > 0).sum() * shorter) / (counts.sum() + strength * (counts > 0).sum())
+            edited(
+                fill_up,
+                ("(counts + strength * T * shorter) / (n + strength * T)", "counts / n + strength * T * shorter"),
             ),
-            "0 / 0 for a context that never occurred: there the shorter context decides alone",
+            "these do not sum to 1: what is added to the numerator has to be added to the denominator too",
         ),
         Wrong(
-            partial(_filled, unseen=lambda shorter: torch.full_like(shorter, 1 / len(shorter))),
+            edited(fill_up, ("n == 0", "False")),
+            "0 / 0 for a context that never occurred: there the shorter context alone decides",
+        ),
+        Wrong(
+            edited(fill_up, ("return shorter", "return torch.full_like(shorter, 1 / len(shorter))")),
             "after a context that never occurred the shorter one decides, not uniform guessing",
         ),
     ],
-    also_right=[_filled, _fill_up_by_hand, lambda *given: fill_up(*given).numpy()],
-    right="the more different characters followed a context, the more the shorter one is asked; unseen, it decides "
-    "alone.",
+    also_right=[_fill_up_by_hand, lambda *given: fill_up(*given).numpy()],
+    right="the more different characters followed a context, the more weight the shorter one gets; unseen, all of it.",
     hints=[
         "n is counts.sum(). T is how many of the counts are above 0.",
-        "Above the fraction bar: the counts, plus strength * T examples shared out as `shorter` says. Below: how many "
-        "that makes together.",
+        "Numerator: the counts, plus strength * T examples distributed as `shorter` says. Denominator: how many that "
+        "makes in total.",
         "With all counts 0 the fraction is 0 / 0: return `shorter` before dividing.",
     ],
 )
@@ -135,22 +110,10 @@ q1 = Exercise(
 
 
 def direct_logits(C: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor, W: Tensor, X: Tensor) -> Tensor:
-    """Logits (N, V) of the paper's network: b2 + x W + tanh(x W1 + b1) W2, where x are the embeddings in a row."""
+    """Logits (N, V) of the paper's network: b2 + x W + tanh(x W1 + b1) W2, where x are the concatenated embeddings."""
     x = C[X].view(X.shape[0], -1)  # (N, block_size * n_embd)
     h = torch.tanh(x @ W1 + b1)  # (N, n_hidden)
     return h @ W2 + b2 + x @ W
-
-
-def _direct(
-    logits: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor],
-) -> Callable[..., Tensor]:
-    """An answer from the embeddings in a row x, the hidden layer h, and W2, b2, W."""
-
-    def answer(C: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor, W: Tensor, X: Tensor) -> Tensor:
-        x = C[X].flatten(1)
-        return logits(x, torch.tanh(x @ W1 + b1), W2, b2, W)
-
-    return answer
 
 
 def _in_one_product(C: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor, W: Tensor, X: Tensor) -> Tensor:
@@ -158,16 +121,8 @@ def _in_one_product(C: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor, W
     return torch.cat([x, torch.tanh(x @ W1 + b1)], dim=1) @ torch.cat([W, W2]) + b2
 
 
-def _with_numpy(*tensors: Tensor) -> object:
-    import numpy as np
-
-    C, W1, b1, W2, b2, W, X = (t.numpy() for t in tensors)
-    x = C[X].reshape(len(X), -1)
-    return np.tanh(x @ W1 + b1) @ W2 + b2 + x @ W
-
-
-def _sizes(V: int, block_size: int, n_embd: int, n_hidden: int, N: int = 4, seed: int = 2147483647) -> Case:
-    g = torch.Generator().manual_seed(seed)
+def _sizes(V: int, block_size: int, n_embd: int, n_hidden: int, N: int = 4) -> Case:
+    g = torch.Generator().manual_seed(2147483647)
     width = block_size * n_embd
     shapes = ((V, n_embd), (width, n_hidden), (n_hidden,), (n_hidden, V), (V,), (width, V))
     X = torch.randint(0, V, (N, block_size), generator=g)
@@ -181,42 +136,39 @@ q2 = Exercise(
     solution=direct_logits,
     cases=[
         _sizes(5, 3, 2, 6),  # n_hidden is block_size * n_embd
-        _sizes(5, 3, 2, 6, seed=1),
         _sizes(7, 2, 5, 4),
-        _sizes(6, 1, 6, 6, N=6),  # all sizes alike
+        _sizes(6, 1, 6, 6, N=6),  # all sizes equal
         _sizes(30, 8, 4, 50, N=1),
     ],
     wrong=[
         Wrong(
-            _direct(lambda x, h, W2, b2, W: h @ W2 + b2 + h @ W),
+            edited(direct_logits, ("x @ W\n", "h @ W\n")),
             "W is applied to h: direct means past the hidden layer, from the embeddings",
         ),
         Wrong(
-            _direct(lambda x, h, W2, b2, W: h @ W2 + b2), "these are the logits of the lecture's network: W is not used"
+            edited(direct_logits, (" + x @ W\n", "\n")), "these are the logits of the lecture's network: W is not used"
         ),
         Wrong(
-            _direct(lambda x, h, W2, b2, W: x @ W + b2),
-            "only the direct path is there: the paper adds it to what the hidden layer says",
+            edited(direct_logits, ("h @ W2 + b2", "b2")),
+            "only the direct path is there: the paper adds it to the output of the hidden layer",
         ),
         Wrong(
-            _direct(lambda x, h, W2, b2, W: h @ W2 + b2 + torch.tanh(x @ W)),
-            "the direct path went through a tanh: it is linear, from the embeddings to the logits",
+            edited(direct_logits, ("+ x @ W\n", "+ torch.tanh(x @ W)\n")),
+            "the direct path goes through a tanh: it is linear, from the embeddings to the logits",
         ),
-        Wrong(
-            _direct(lambda x, h, W2, b2, W: h @ W2 + b2 + x @ W + b2), "b2 is added twice: the two paths share one bias"
-        ),
-        Wrong(_direct(lambda x, h, W2, b2, W: h @ W2 + x @ W), "b2 is missing"),
+        Wrong(edited(direct_logits, ("W2 + b2", "W2 + 2 * b2")), "b2 is added twice: the two paths share one bias"),
+        Wrong(edited(direct_logits, ("W2 + b2", "W2")), "b2 is missing"),
         Wrong(lambda *given: direct_logits(*given).softmax(1), "probabilities, not logits: leave out the softmax"),
         Wrong(
-            lambda *given: direct_logits(*given[:-1], given[-1].T.reshape(given[-1].shape)),
+            edited(direct_logits, ("C[X].view(X.shape[0], -1)", "C[X.T].reshape(X.shape[0], -1)")),
             "the embeddings of different examples are mixed: right shape, wrong rows",
         ),
     ],
-    also_right=[_in_one_product, _with_numpy, _direct(lambda x, h, W2, b2, W: x @ W + (h @ W2 + b2))],
+    also_right=[_in_one_product],
     right="y = b + Wx + U tanh(d + Hx), with x the embeddings, H = W1, d = b1, U = W2 and b = b2.",
     hints=[
-        "The paper's x is emb, viewed as (N, block_size * n_embd). Give it a name: it is used twice.",
-        "One use is the lecture's: tanh(x @ W1 + b1) @ W2. The other is x @ W, without a tanh. b2 comes once.",
+        "The paper's x is emb, viewed as (N, block_size * n_embd). Give it a name, since it is used twice.",
+        "One use is the lecture's: tanh(x @ W1 + b1) @ W2. The other is x @ W, without a tanh. Add b2 once.",
     ],
 )
 
@@ -227,7 +179,7 @@ q2 = Exercise(
 def mix_loss(p: Tensor, q: Tensor, Y: Tensor, weight: float | Tensor) -> Tensor:
     """The mean loss of weight * p + (1 - weight) * q, for probabilities p, q (N, V) and targets Y (N,)."""
     rows = torch.arange(len(Y))
-    p_y, q_y = p[rows, Y], q[rows, Y]  # (N,), so a weight of shape (N,) fits, too
+    p_y, q_y = p[rows, Y], q[rows, Y]  # (N,), so a weight of shape (N,) fits too
     return -(weight * p_y + (1 - weight) * q_y).log().mean()
 
 
@@ -241,21 +193,10 @@ def _nats(answer: Callable[..., object], *given: object) -> object:
         return math.inf
 
 
-def _of_targets(
-    loss: Callable[[Tensor, Tensor, float | Tensor], Tensor],
-) -> Callable[[Tensor, Tensor, Tensor, float | Tensor], Tensor]:
-    """An answer from the probabilities of the targets alone."""
-    return lambda p, q, Y, weight: loss(p.gather(1, Y[:, None])[:, 0], q.gather(1, Y[:, None])[:, 0], weight)
-
-
 def _weighted(p: Tensor, q: Tensor, weight: float | Tensor) -> Tensor:
-    """The mixture (N, V), with a weight for each row."""
+    """The mixture (N, V), for one weight or one for each row."""
     weight = torch.as_tensor(weight, dtype=p.dtype).expand(len(p))[:, None]
     return weight * p + (1 - weight) * q
-
-
-def _geometric(p: Tensor, q: Tensor, Y: Tensor, weight: float | Tensor) -> Tensor:
-    return F.cross_entropy(_weighted(p.log(), q.log(), weight), Y)
 
 
 def _in_a_loop(p: Tensor, q: Tensor, Y: Tensor, weight: float | Tensor) -> float:
@@ -294,53 +235,48 @@ q3 = Exercise(
     ],
     wrong=[
         Wrong(
-            _of_targets(lambda p, q, w: -(w * p.log() + (1 - w) * q.log()).mean()),
-            "you mixed the losses, or the log-probabilities, which is the same. That is the loss of a geometric mean, "
-            "whose rows do not sum to 1: mix the probabilities, then take the log",
+            edited(
+                mix_loss,
+                ("-(weight * p_y + (1 - weight) * q_y).log()", "-(weight * p_y.log() + (1 - weight) * q_y.log())"),
+            ),
+            "you mixed the log-probabilities, or losses. That is the loss of a geometric mean, whose rows do not "
+            "sum to 1: mix the probabilities, then take the log",
         ),
         Wrong(
-            _geometric,
-            "you mixed the log-probabilities and normalised again: a model too, but a product of the two. The paper's "
+            lambda p, q, Y, weight: F.cross_entropy(_weighted(p.log(), q.log(), weight), Y),
+            "you mixed the log-probabilities and normalised again, which is a product of the models: the paper's "
             "mixture adds probabilities",
         ),
         Wrong(
             lambda p, q, Y, weight: mix_loss(q, p, Y, weight),
-            "the weight is on the wrong one: it belongs to p, and 1 - weight to q",
+            "the weights are swapped: weight belongs to p, and 1 - weight to q",
         ),
-        Wrong(lambda p, q, Y, weight: mix_loss(p, q, Y, 0.5), "always one half: `weight` is not used"),
+        Wrong(lambda p, q, Y, weight: mix_loss(p, q, Y, 0.5), "the weight is always one half: use `weight`"),
         Wrong(
-            _of_targets(lambda p, q, w: -(w * p + (1 - w) * q).mean().log()),
-            "the log of a mean: each example has its own log, and the mean comes last",
+            edited(mix_loss, (".log().mean()", ".mean().log()")),
+            "the log of a mean: take the log of each example, then the mean",
         ),
-        Wrong(lambda p, q, Y, weight: len(Y) * mix_loss(p, q, Y, weight), "the sum over the examples, not their mean"),
+        Wrong(edited(mix_loss, (".mean()", ".sum()")), "the sum over the examples, not their mean"),
         Wrong(
             lambda p, q, Y, weight: F.cross_entropy(_weighted(p, q, weight), Y),
             "the mixture went through a softmax: cross_entropy takes logits, and these are probabilities",
         ),
         Wrong(
             lambda p, q, Y, weight: F.nll_loss((weight * p + (1 - weight) * q).log(), Y),
-            "a weight for each example, shape (N,), goes along the columns of (N, V): pick each target's probability "
-            "first, or use weight[:, None]",
+            "a weight for each example, shape (N,), is broadcast along the columns of (N, V): pick each target's "
+            "probability first, or use weight[:, None]",
         ),
         Wrong(
-            lambda p, q, Y, weight: F.nll_loss(torch.log(weight[:, None] * p + (1 - weight[:, None]) * q), Y),
-            "the weight may be one number, too, which has no columns",
-        ),
-        Wrong(
-            lambda p, q, Y, weight: mix_loss(p, q, Y, torch.as_tensor(weight).mean()),
-            "the weights of the examples are averaged: each example has its own",
-        ),
-        Wrong(
-            lambda p, q, Y, weight: mix_loss(p, q, Y, float(weight)),
-            "float takes one number, and a weight for each example has N",
+            lambda p, q, Y, weight: F.nll_loss((weight[:, None] * p + (1 - weight[:, None]) * q).log(), Y),
+            "the weight can also be one number, which has no columns",
         ),
     ],
-    also_right=[_in_a_loop, _of_targets(lambda p, q, w: -(q + w * (p - q)).log().sum() / len(p))],
-    right="probabilities are mixed, then the log is taken, so the mixture pays little wherever one of the two is sure.",
+    also_right=[_in_a_loop],
+    right="probabilities are mixed, then the log is taken: the loss is low wherever one of the two is sure.",
     hints=[
         "p[torch.arange(len(Y)), Y] picks the probability of each target, shape (N,). The same for q.",
-        "Mix the two with weight and 1 - weight. Only then comes the log.",
-        "Minus, log, mean, in this order from the outside: -(...).log().mean().",
+        "Mix the two with weight and 1 - weight, then take the log.",
+        "The log, then the mean, then the minus: -(...).log().mean().",
     ],
 )
 
@@ -349,7 +285,7 @@ q3 = Exercise(
 
 
 def e03() -> Interpolated:
-    """A model to begin with, made in a second: interpolated counts. Mix it with your network to go on."""
+    """A model to start from, made in a second: interpolated counts. To go on, mix it with your network."""
     words = load_words()
     vocab = Vocab.from_words(words)
     Xtr, Ytr, *_ = make_splits(words, vocab, block_size=5)
@@ -357,7 +293,7 @@ def e03() -> Interpolated:
 
 
 class _Gives(nn.Module):
-    """Whatever `values(X)` gives."""
+    """A module that returns `values(X)`."""
 
     def __init__(self, values: Callable[[Tensor], object], block_size: object = 3) -> None:
         super().__init__()
@@ -381,16 +317,16 @@ q4 = Exercise(
         Wrong(nn.Linear(3, 27), "how many characters of context"),
         Wrong(_Gives(_uneven, block_size=0), "from 1 to 64, got 0"),
         Wrong(Interpolated(5), "counted nothing yet"),
-        Wrong(_Gives(_uneven), "your module gives probabilities"),
+        Wrong(_Gives(_uneven), "your module returns probabilities"),
         Wrong(_Gives(lambda X: _uneven(X).log10()), "log10 of its probabilities"),
         Wrong(_Gives(lambda X: _uneven(X) * math.nan), "its training blew up"),
         Wrong(_Gives(lambda X: (_uneven(X), None)), "gave tuple for 16384 contexts"),
-        Wrong(_Gives(lambda X: F.embedding(X[:, -1], torch.zeros(20, 27))), "knows fewer symbols"),
-        Wrong((_Gives(_uneven), "  "), "the reason for opening the test set is a text"),
+        Wrong(_Gives(lambda X: F.embedding(X[:, -1], torch.zeros(20, 27))), "has fewer symbols"),
+        Wrong((_Gives(_uneven), "  "), "the reason for opening the test set must be a text"),
     ],
     hints=[
         "Any module from X (B, block_size) to logits will do if it has block_size; so will a count model or a Mixture.",
         "Train on Xtr of make_splits(words, vocab, block_size) of this page's list, choose on Xdev, with three seeds.",
-        "What do two models have in common that err in the same places? Mix those that do not.",
+        "Mix models that make errors in different places.",
     ],
 )

@@ -1,8 +1,8 @@
 """The record of solved exercises: one small file, which several notebooks may write at the same time.
 
-The file is `exercises.json` in the user's data folder, or the one that the environment variable `MLP_LIB_EXERCISES`
-names. It holds the numbers of the solved exercises and when each was first solved, nothing of the answers; delete it to
-start over. Where the variable `CI` is set and no file is named, the record ends with the kernel.
+The file is `exercises.json` in the user's data folder, or the one named by the environment variable
+`MLP_LIB_EXERCISES`. It has the numbers of the solved exercises and when each was first solved, but no answers. To start
+over, delete it. If the variable `CI` is set and no file is named, the record ends with the kernel.
 
 Taught in: page 00.
 """
@@ -20,18 +20,18 @@ from mlp_lib.files import write_atomically
 _FORMAT = {"format": "mlp_lib exercises", "version": 1}
 _EXERCISE = re.compile(r'= Exercise\(\s*"(\d+\.\d+)",\s*"([^"]+)"')
 
-_in_memory: dict[str, datetime] = {}  # the record where no file is kept
+_in_memory: dict[str, datetime] = {}  # the record when there is no file
 
 
 def record_path() -> Path | None:
-    """Where the record is kept; None for nowhere."""
+    """Where the record is kept; None if in no file."""
     return path_of_record("exercises.json", "MLP_LIB_EXERCISES")
 
 
 def catalogue() -> list[tuple[str, str]]:
     """Number and title of every exercise of the course, in the order of the pages.
 
-    They are read from the sources: importing all modules takes a second, because some need the compiler.
+    They are read from the sources, because importing all modules takes a second: some need the compiler.
 
     >>> catalogue()[0]
     ('0.1', 'how many symbols?')
@@ -42,18 +42,18 @@ def catalogue() -> list[tuple[str, str]]:
 
 
 def solved() -> dict[str, datetime]:
-    """The number of each exercise solved so far, and when it first was.
+    """The number of each exercise solved so far, and when it was first solved.
 
-    Raises ValueError for a file that is not such a record, OSError for one that cannot be read.
+    Raises ValueError for a file that is not a record, OSError for one that cannot be read.
     """
     path = record_path()
     return dict(_in_memory) if path is None else read_record(path)
 
 
 def note_solved(number: str) -> None:
-    """Enter an exercise, such as "3.2"; one that is there already keeps its time.
+    """Add an exercise, such as "3.2", unless it is already there.
 
-    Raises what `solved` raises, and OSError if the file cannot be written; it is then as it was.
+    Raises what `solved` raises, and OSError if the file cannot be written; it is then unchanged.
     """
     path = record_path()
     now = datetime.now(UTC).replace(microsecond=0)
@@ -64,7 +64,7 @@ def note_solved(number: str) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock", timeout=10):  # between reading and writing, no other notebook may write
+        with FileLock(f"{path}.lock", timeout=10):  # no other notebook may write between the read and the write
             record = {number: now} | read_record(path)
             times = {number: at.isoformat() for number, at in record.items()}
             write_atomically(path, json.dumps(_FORMAT | {"solved": times}, indent=1).encode())
@@ -74,7 +74,7 @@ def note_solved(number: str) -> None:
 
 
 def forget_solved() -> None:
-    """Start over: the file is deleted. A file that is not such a record is left alone, with a ValueError."""
+    """Delete the file, to start over. Raises ValueError for a file that is not a record, and leaves it alone."""
     _in_memory.clear()
     path = record_path()
     if path is not None and read_record(path):
@@ -82,7 +82,7 @@ def forget_solved() -> None:
 
 
 def read_record(path: Path) -> dict[str, datetime]:
-    """The record in a file, empty if there is none yet. Raises what `solved` raises."""
+    """The record in a file, empty if there is no file. Raises what `solved` raises."""
     if not path.exists():
         return {}
     try:

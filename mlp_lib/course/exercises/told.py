@@ -1,4 +1,4 @@
-"""Small parts of the engine: how long an answer may take, where it raised, what counts as not attempted."""
+"""Small parts of the engine: the line for a slow answer, where an answer raised, what counts as not attempted."""
 
 import ast
 import sysconfig
@@ -11,8 +11,8 @@ from pathlib import Path
 from mlp_lib.course.exercises.progress import note_solved
 from mlp_lib.course.exercises.values import numbers, show
 
-_PATIENCE = 20.0  # seconds; to measure a model (15.4) takes up to 10
-_LONGEST_ERROR = 120  # characters; PyTorch's allocator writes 170
+_PATIENCE = 20.0  # seconds; measuring a model (15.4) takes up to 10
+_LONGEST_ERROR = 120  # characters; those of PyTorch's allocator have 170
 _INSTALLED = (sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 _NOT_THE_LEARNERS = ("<", *_INSTALLED, str(Path(__file__).parents[2]))
 _complained = False
@@ -20,11 +20,11 @@ _complained = False
 
 @contextmanager
 def patience(number: str) -> Iterator[None]:
-    """Say something if what is done here takes long: a loop that never ends looks like a kernel that has died."""
+    """Print a line if the block takes long: otherwise an endless loop looks like a dead kernel."""
     told = f"({number} has been running for {_PATIENCE:.0f} s. Does your loop end? The square button above stops it)"
     timer = threading.Timer(_PATIENCE, lambda: print(told, flush=True))
     timer.daemon = True
-    with suppress(RuntimeError):  # the system has no thread left: then nothing is said
+    with suppress(RuntimeError):  # the system has no thread left: then nothing is printed
         timer.start()
     try:
         yield
@@ -33,7 +33,7 @@ def patience(number: str) -> Iterator[None]:
 
 
 def note_once(number: str) -> None:
-    """Mark an exercise on the board; whatever is wrong with the file is said once, and harms no verdict."""
+    """Mark an exercise on the board. A problem with the file is printed once and does not affect the verdict."""
     global _complained
     try:
         note_solved(number)
@@ -50,7 +50,7 @@ def first_line(error: BaseException) -> str:
 
 
 def where_raised(error: BaseException) -> str:
-    """The last line of the learner's own code on the way to the error, to stand behind the message."""
+    """The last line of the learner's own code before the error, for the end of the message."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f.line for f in frames if f.line and not f.filename.startswith(_NOT_THE_LEARNERS)]
     return f" (in `{own[-1]}`)" if own else ""
@@ -77,7 +77,7 @@ def not_attempted(answer: object) -> bool:
 
 
 def without_annotations(source: str) -> str:
-    """The source of a function with a plain first line, and all below it as it was.
+    """The source of a function with no annotations in its first line, and the rest unchanged.
 
     >>> print(without_annotations("def half(x: float, *, by: int = 2) -> float:\\n    return x / by  # the half"))
     def half(x, *, by=2):
@@ -96,25 +96,25 @@ def without_annotations(source: str) -> str:
 
 
 def joined(told: str, sentence: str) -> str:
-    """What was seen, and the sentence about it, if there is one."""
+    """What was seen, and the sentence about it if there is one."""
     return f"{told}: {sentence}" if sentence else told
 
 
 def shape_of(value: object) -> str:
-    """What a value made of numbers is: one number, or a table."""
+    """Whether a value made of numbers is one number or a table, and of which shape."""
     shape = tuple(numbers(value).shape)
     return f"numbers of shape {shape}" if shape else "one number"
 
 
 def raised(error: BaseException) -> str:
-    """The error of an answer in one line, cut where it is long, with the line of the learner's own code."""
+    """The error of an answer in one line, cut if it is long, with the line of the learner's own code."""
     said = first_line(error)
     said = said if len(said) <= _LONGEST_ERROR else said[:_LONGEST_ERROR] + "..."
     return f"your answer raised {type(error).__name__}: {said}{where_raised(error)}"
 
 
 def shown_apart(wanted: object, got: object) -> tuple[str, str]:
-    """Both in a few words; two numbers that look the same get more digits."""
+    """Both in a few words, with more digits for two numbers that would look the same."""
     texts, both = [show(wanted), show(got)], [numbers(wanted), numbers(got)]
     if texts[0] == texts[1] and all(t is not None and t.numel() == 1 for t in both):
         texts = [f"{t.item():.9g}" for t in both]

@@ -1,4 +1,4 @@
-"""What an answer gave: taken down as plain values, compared within a tolerance, shown in a few words."""
+"""What an answer returned: copied as plain values, compared within a tolerance, shown in a few words."""
 
 import math
 from collections.abc import Iterator, KeysView, Mapping, Sequence, ValuesView
@@ -36,15 +36,15 @@ def numbers(value: object) -> Tensor | None:
         if not isinstance(value, Tensor):
             array = np.asarray(value)
             value = torch.tensor(array.astype(float) if array.dtype == object else array)  # Fractions are objects
-    except Exception:  # words, rows that differ in length, whatever an answer gives
+    except Exception:  # words, rows of different lengths, whatever an answer returns
         return None
     return None if value.is_complex() else value
 
 
 def same(got: object, expected: object, rtol: float, atol: float) -> bool:
-    """Whether they say the same. Whole numbers are exact, nan equals nan, and True is not 1.
+    """Whether two values are the same. Whole numbers are exact, nan equals nan, and True is not 1.
 
-    A list, a tuple, an array and a tensor of the same numbers are the same; so are a number and a tensor of one.
+    A list, a tuple, an array and a tensor of the same numbers are the same; so are a number and a tensor of one number.
     """
     a, b = numbers(got), numbers(expected)
     if a is not None and b is not None:
@@ -73,7 +73,7 @@ def _close(a: Tensor, b: Tensor, rtol: float, atol: float) -> Tensor:
 
 
 def difference(got: object, expected: object, rtol: float, atol: float) -> tuple[str, object, object]:
-    """Where the two first differ, and what each has there: the shape, or one entry of something long.
+    """Where two values first differ, what is expected there and what is there: a shape, or one entry if they are long.
 
     >>> difference({"C": 1, "W1": torch.zeros(2)}, {"C": 1, "W1": torch.zeros(3)}, 0, 0)
     ('W1', 'shape (3,)', 'shape (2,)')
@@ -98,13 +98,13 @@ def difference(got: object, expected: object, rtol: float, atol: float) -> tuple
 
 
 def _need_an_entry(a: Tensor, b: Tensor) -> bool:
-    """Whether two tables are too long to be shown, or look the same."""
+    """Whether two tables are too long to show, or look the same."""
     text = _text(b.tolist())
     return len(text) > _LONGEST or text == _text(a.tolist())
 
 
 class _Words(str):
-    """Words about a value, which are shown as they are."""
+    """A text that describes a value, shown without quotes."""
 
 
 def _shape(t: Tensor) -> str:
@@ -131,7 +131,7 @@ def show(value: object) -> str:
 
 
 def _without_noise(values: Sequence[object]) -> list[object]:
-    """The values, those that are negligible beside the largest as 0: 5e-16 beside 1 is a rounding error."""
+    """The values, with those that are negligible beside the largest set to 0: 5e-16 beside 1 is a rounding error."""
     least = 1e-9 * max((abs(v) for v in values if isinstance(v, float) and math.isfinite(v)), default=0.0)
     return [0.0 if isinstance(v, float) and abs(v) < least else v for v in values]
 
