@@ -10,7 +10,7 @@ from test_exercises import EXERCISES, WRONG
 # What goes wrong: the exercise that catches it, and words of the message it gets.
 COMMON = {
     "the rate is swept, the update still uses 0.1": [("6.2", "the rate is swept, but the update does not use it")],
-    "rand for randn": [("3.3", "W1, b1, W2 and b2 came from `rand`")],
+    "rand for randn": [("3.3", "W1, b1, W2, b2 came from `rand`")],
     "a first loss of 17.8 taken for normal": [("14.1", "nothing else here costs 14 nats")],
     "saturated tanh": [("14.2", "beyond .99 in 33 % and 62 %"), ("14.4", "the hidden layer is saturated")],
     "W1 or C set to zero as well": [("14.4", "the gradient of C, W1 is still exactly 0")],
@@ -21,12 +21,12 @@ COMMON = {
     ],
     "a list shuffled in place, again": [("7.1", "your answer changed its argument words")],
     "view(-1, 6) after the sizes changed": [
-        ("2.1", "a 6 is written in it, so there are more rows than examples, and no error is raised"),
-        ("2.1", "a 6, or a 2 for n_embd, written in it? block_size * n_embd follows from emb.shape"),
+        ("2.1", "6 is hard-coded, which gives more rows"),
+        ("2.1", "6, or 2 for n_embd, is hard-coded"),
     ],
     "cat on dim 0, permute and reshape": [
-        ("2.1", "the pieces stand below one another"),
-        ("2.1", "the order within a row is not right"),
+        ("2.1", "below one another"),
+        ("2.1", "the numbers of one character"),
     ],
     "sum(1) without keepdim": [("3.1", "keepdim")],
     "log10 of the loss read as the loss": [
@@ -35,9 +35,9 @@ COMMON = {
     ],
     "a softmax that overflows": [("3.2", "exp overflows float32 above 88")],
     "gradients and leaves": [
-        ("4.2", "the gradients pile up"),
-        ("4.2", "autograd records what is done to a leaf"),
-        ("4.2", "lets the name p point at it"),
+        ("4.2", "the gradients add up"),
+        ("4.2", "on a leaf"),
+        ("4.2", "makes a new tensor"),
         ("4.1", "C.grad is None: scaling C made a new tensor"),
     ],
     "rates in equal steps, or exponents for rates": [
@@ -51,7 +51,7 @@ COMMON = {
         ("12.1", "pass generator=g"),
     ],
     "a minibatch for the split, test for the choice": [
-        ("5.2", "One piece's loss is an estimate"),
+        ("5.2", "the last piece only"),
         ("7.3", "the test set was used to choose"),
     ],
     "the generator for the start only": [

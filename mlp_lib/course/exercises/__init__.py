@@ -3,7 +3,7 @@
 One module per page: `from mlp_lib.course.exercises.nb03 import q1, q2`. To add an exercise to page 05, append
 `q4 = Exercise("5.4", ...)` to nb05.py; on the page, add `q4` to the imports, a heading
 `### Exercise 5.4 · title · 5 minutes` with the task, and a cell tagged `exercise` with an empty function and
-`q4.check(function)`. To add a mistake, add one `Wrong(...)` to the table of its exercise.
+`q4.check(function)`. To add a mistake, add one entry to `edits` or `wrong` of its exercise.
 """
 
 import importlib

@@ -1,20 +1,22 @@
 """The engine of the exercises: it tries an answer on a few cases and names the mistake in it from a table.
 
-An exercise is a solution, the cases it is tried on, and a table of wrong answers as code, each with a sentence:
+An exercise is a solution, the cases it is tried on, and a table of mistakes as code, each with a sentence. Most are
+edits of the solution, as a learner might have typed it; others are answers written in a different way:
 
     q1 = Exercise(
         "3.1",
         "the loss in longhand",
         solution=nll,
         cases=[Case(torch.zeros(1, 2), torch.tensor([0])), ...],
-        wrong=[Wrong(edited(nll, (".mean()", ".sum()")), "that is the sum over the examples: take the mean"), ...],
+        edits={(".mean()", ".sum()"): "that is the sum over the examples: take the mean", ...},
+        wrong=[Wrong(lambda logits, Y: F.cross_entropy(logits.softmax(1), Y), "the softmax was taken twice"), ...],
         right="the mean of -log of the right character's probability.",
         hints=["...", "..."],
     )
 
-`check(answer)` tries the answer on every case. If it equals the solution everywhere, it is right. Else the wrong answer
-in the table that agrees with it names the mistake. If none agrees, the first case that differs is shown, with what
-was expected. Order cases from small to large. The tests of an exercise come from its table.
+`check(answer)` tries the answer on every case. If it equals the solution everywhere, it is right. Else the mistake in
+the table that agrees with it is named. If none agrees, the first case that differs is shown, with what was expected.
+Order cases from small to large. The tests of an exercise come from its table.
 """
 
 import functools
@@ -22,7 +24,7 @@ import inspect
 import re
 import textwrap
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
@@ -81,7 +83,7 @@ class Wrong:
 
 
 def edited(solution: Callable[..., object], *edits: tuple[str, str]) -> Callable[..., object]:
-    """The solution with a mistake in it: in its source, the first text of each pair is replaced by the second.
+    """The solution with its source changed: the first text of each pair is replaced by the second.
 
     >>> edited(lambda x: x + 1, ("+ 1", "+ 2"))
     Traceback (most recent call last):
@@ -117,6 +119,7 @@ class Seen:
 class Exercise:
     """One exercise: `q.check(answer)`, `q.hint()`, `q.solution()`.
 
+    A key of `edits` is an edit of the solution's source, (old text, new text), or a tuple of several.
     Without `cases` the answer is a value: a number, a word, a list. `solution()` returns it, and the wrong answers are
     values. `observe(answer, *arguments)` replaces the plain call, for answers that are called twice, iterated or
     trained; it may raise Refused. `may_change` has the positions of the arguments that an answer has to change.
@@ -144,6 +147,7 @@ class Exercise:
         hints: Sequence[str],
         right: str = "",
         cases: Sequence[Case] = (),
+        edits: Mapping[tuple, str] = {},
         wrong: Sequence[Wrong] = (),
         also_right: Sequence[object] = (),
         observe: Callable[..., object] | None = None,
@@ -156,7 +160,9 @@ class Exercise:
         near: str = "",
     ) -> None:
         self.number, self.title, self.solve, self.hints, self.right = number, title, solution, list(hints), right
-        self.cases, self.wrong, self.also_right = list(cases) or [Case()], list(wrong), list(also_right)
+        typed = {edit: (edit,) if isinstance(edit[0], str) else edit for edit in edits}
+        self.wrong = [*(Wrong(edited(solution, *typed[edit]), edits[edit]) for edit in edits), *wrong]
+        self.cases, self.also_right = list(cases) or [Case()], list(also_right)
         self.asks_for_value = not cases and judge is None
         self._judge = judge
         self._observe = observe or ((lambda value: value) if self.asks_for_value else _call)
@@ -399,9 +405,8 @@ class Exercise:
             out = self._observe(answer, *arguments)
             if _in_pieces(out):
                 raise Refused("the numbers are right, but in a list of tensors: return one tensor (torch.stack)")
-            weights = torch.linspace(0.5, 1.5, out.numel()).view(
-                out.shape
-            )  # without them the gradients of a softmax cancel
+            # without weights the gradients of a softmax cancel
+            weights = torch.linspace(0.5, 1.5, out.numel()).view(out.shape)
             return list(torch.autograd.grad((out * weights).sum(), leaves, materialize_grads=True))
         except Refused:
             raise
@@ -440,6 +445,6 @@ def _about_chance(seen: Seen, expected: Seen) -> str:
     """The sentence for numbers that do not come from the generator that was passed in; empty if they do."""
     if expected.used_generator and seen.drew_from:
         return f"something was drawn from {seen.drew_from} global generator, which g does not seed: pass generator=g"
-    if expected.used_generator and not seen.used_generator:
+    if expected.used_generator and not seen.used_generator and seen.error is None:
         return "nothing was drawn from the g that was passed in, or it was reset: draw from g itself, not from a copy"
     return ""

@@ -44,27 +44,24 @@ q1 = Exercise(
         Case(["aaa", "new york"], 2),
         Case(["bo", "Al "], 8),
     ],
-    wrong=[
-        Wrong(edited(pairs, ("+ 1)", ")")), "no pair says that a word ends: the closing '.' has to be predicted too"),
-        Wrong(edited(pairs, ("[i : i", "[0 : 0")), "the context stays empty: move it on by one after each character"),
-        Wrong(edited(pairs, ("in words:", "in ['.'.join(words)]:")), "each word has to start with an empty context"),
-        Wrong(edited(pairs, ("size],", "size][::-1],")), "backwards: the newest character is on the right"),
-        Wrong(
-            edited(pairs, ("[i : i + block_size]", "[i + 1 : i + 1 + block_size]")),
-            "the context already contains the character that has to be predicted",
+    edits={
+        ("+ 1)", ")"): "no pair says that a word ends: the closing '.' has to be predicted too",
+        ("[i : i", "[0 : 0"): "the context stays empty: move it on by one after each character",
+        ("in words:", "in ['.'.join(words)]:"): "each word has to start with an empty context",
+        ("size],", "size][::-1],"): "backwards: the newest character is on the right",
+        ("[i : i + block_size]", "[i + 1 : i + 1 + block_size]"): (
+            "the context already contains the character that has to be predicted"
         ),
+        ("    return", "        return"): "only the first word was read: is `return` in the loop?",
+        ("in words:", "in dict.fromkeys(words):"): "a word that occurs twice gives its pairs twice",
+    },
+    wrong=[
         Wrong(lambda w, k: pairs(w, 3), "3 is hard-coded: use block_size"),
         Wrong(
             lambda w, k: [(c.lstrip("."), ch) for c, ch in pairs(w, k)],
             "some contexts are too short: put block_size times '.' before each word",
         ),
-        Wrong(
-            edited(pairs, ("    return", "        return")), "only the first word was read: is `return` in the loop?"
-        ),
         Wrong(lambda w, k: pairs(w[-1:], k), "only the last word is left: is the list recreated in the loop?"),
-        Wrong(
-            edited(pairs, ("in words:", "in dict.fromkeys(words):")), "a word that occurs twice gives its pairs twice"
-        ),
     ],
     also_right=[_running_context, lambda w, k: np.array(pairs(w, k))],
     right="each context has the right length, ends just before its character, and starts empty for every word.",
@@ -97,16 +94,17 @@ q2 = Exercise(
         Case(["νίκη", "st john"], 2),
         Case([], 3),
     ],
+    edits={
+        ("+ 1", "+ block_size"): "the '.' before a word are context and are never predicted",
+        ("len(word) + 1", "max(0, len(word) + 1 - block_size)"): (
+            "a context may start before the word: it is padded with '.'"
+        ),
+        ("in words", "in set(words)"): "a word that occurs twice has to be counted twice",
+    },
     wrong=[
         Wrong(lambda w, k: sum(map(len, w)), "that is the number of letters: the end of each word is predicted too"),
         Wrong(lambda w, k: sum(map(len, w)) + 1, "one '.' was counted for the whole list: each word has its own"),
-        Wrong(edited(n_examples, ("+ 1", "+ block_size")), "the '.' before a word are context and are never predicted"),
-        Wrong(
-            edited(n_examples, ("len(word) + 1", "max(0, len(word) + 1 - block_size)")),
-            "a context may start before the word: it is padded with '.'",
-        ),
         Wrong(lambda w, k: len(w), "that is the number of words: one word gives several examples"),
-        Wrong(edited(n_examples, ("in words", "in set(words)")), "a word that occurs twice has to be counted twice"),
         Wrong(lambda w, k: k * n_examples(w, k), "that is the number of entries of X: count its rows"),
         Wrong(lambda w, k: len(w[0]) + 1, "that is the first word only: is `return` in the loop?"),
     ],
@@ -199,38 +197,29 @@ q3 = Exercise(
         ),
         _spoilt("whose row 101 is '...'", {101: [0, 0, 0]}, words=["emma"] * 30),
     ],
-    wrong=[
-        Wrong(edited(first_bad_row, ("start if ix == 0 else ", "")), "after a closing '.' the context is empty again"),
-        Wrong(
-            edited(first_bad_row, ("Y.tolist()", "Y.roll(-1).tolist()")),
-            "the character that enters a row is Y of the row above, not of the row itself",
+    edits={
+        ("start if ix == 0 else ", ""): "after a closing '.' the context is empty again",
+        ("Y.tolist()", "Y.roll(-1).tolist()"): (
+            "the character that enters a row is Y of the row above, not of the row itself"
         ),
-        Wrong(
-            edited(first_bad_row, ("if context", "if i > 0 and context")),
-            "row 0 has to be empty: check it too (`or None` and `if row:` mistake row 0 for no row)",
+        ("if context", "if i > 0 and context"): (
+            "row 0 has to be empty: check it too (`or None` and `if row:` mistake row 0 for no row)"
         ),
-        Wrong(
-            edited(first_bad_row, ("start if ix == 0", "None if ix == 0"), ("if context", "if expected and context")),
-            "a row below a closing '.' must be an empty context",
+        (("start if ix == 0", "None if ix == 0"), ("if context", "if expected and context")): (
+            "a row below a closing '.' must be an empty context"
         ),
-        Wrong(
-            edited(first_bad_row, ("context != expected", "context[-1] != expected[-1]")),
-            "only the last place is compared: the others may be wrong too",
+        ("context != expected", "context[-1] != expected[-1]"): (
+            "only the last place is compared: the others may be wrong too"
         ),
-        Wrong(
-            edited(first_bad_row, ("context != expected", "sum(context) != sum(expected)")),
-            "a row in a different order has the same sum: compare the rows, not their sums",
+        ("context != expected", "sum(context) != sum(expected)"): (
+            "a row in a different order has the same sum: compare the rows, not their sums"
         ),
-        Wrong(
-            edited(first_bad_row, ("!= expected", "not in (start, expected)")),
-            "a row of zeros is right only where a word begins",
+        ("!= expected", "not in (start, expected)"): "a row of zeros is right only where a word begins",
+        (("return i", "bad = i"), ("return None", "return locals().get('bad')")): (
+            "that is the last wrong row: return the first"
         ),
-        Wrong(
-            edited(first_bad_row, ("return i", "bad = i"), ("return None", "return locals().get('bad')")),
-            "that is the last wrong row: return the first",
-        ),
-        Wrong(edited(first_bad_row, ("return i", "break")), "no wrong row is found: does your function return i?"),
-    ],
+        ("return i", "break"): "no wrong row is found: does your function return i?",
+    },
     also_right=[
         _with_tensors,
         edited(first_bad_row, ("return i", "return np.int64(i)")),

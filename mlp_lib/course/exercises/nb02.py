@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong, edited
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 
 # ---- 2.1 join the embeddings -----------------------------------------------------------------------------------------
 
@@ -36,16 +36,17 @@ q1 = Exercise(
         _numbered(4, 4, 4),
         _numbered(32, 8, 24),
     ],
+    edits={
+        ("emb.view", "emb.transpose(0, 1).reshape"): (
+            "the shape is right, but the examples are mixed: the first axis has to stay in place"
+        ),
+        ("emb.view", "emb.mT.reshape"): "the numbers of one character have to stay together",
+        ("emb.shape[0], -1", "-1, 6"): "6 is hard-coded, which gives more rows than examples",
+        ("-1", "6"): "6, or 2 for n_embd, is hard-coded: take both lengths from emb.shape",
+        ("emb.shape[0]", "32"): "the number of examples is hard-coded: use emb.shape[0]",
+    },
     wrong=[
         Wrong(lambda emb: torch.cat(torch.unbind(emb, 1)), "the pieces are below one another: join them along axis 1"),
-        Wrong(
-            edited(join, ("emb.view", "emb.transpose(0, 1).reshape")),
-            "the shape is right, but the examples are mixed: the first axis has to stay in place",
-        ),
-        Wrong(edited(join, ("emb.view", "emb.mT.reshape")), "the numbers of one character have to stay together"),
-        Wrong(edited(join, ("emb.shape[0], -1", "-1, 6")), "6 is hard-coded, which gives more rows than examples"),
-        Wrong(edited(join, ("-1", "6")), "6, or 2 for n_embd, is hard-coded: take both lengths from emb.shape"),
-        Wrong(edited(join, ("emb.shape[0]", "32")), "the number of examples is hard-coded: use emb.shape[0]"),
         Wrong(
             lambda emb: torch.cat([emb[:, 0, :], emb[:, 1, :], emb[:, 2, :]], 1),
             "three positions are hard-coded: torch.unbind gives as many as there are",
@@ -101,18 +102,19 @@ q2 = Exercise(
             label="for preactivations of 100 and -100",
         ),
     ],
-    wrong=[
-        Wrong(edited(hidden, ("torch.tanh", "")), "these are the preactivations: squash them into (-1, 1), torch.tanh"),
-        Wrong(edited(hidden, (" + b1", "")), "the bias is missing"),
-        Wrong(
-            edited(hidden, ("+ b1", "+ b1[:, None]")),
-            "b1 was added as a column, one bias per example (no error if N is n_hidden): add it as it is",
+    edits={
+        ("torch.tanh", ""): "these are the preactivations: squash them into (-1, 1), torch.tanh",
+        (" + b1", ""): "the bias is missing",
+        ("+ b1", "+ b1[:, None]"): (
+            "b1 was added as a column, one bias per example (no error if N is n_hidden): add it as it is"
         ),
-        Wrong(edited(hidden, (" + b1)", ") + b1")), "the bias was added after tanh, so h leaves the range -1 to 1"),
-        Wrong(edited(hidden, ("tanh", "sigmoid")), "this is the sigmoid, from 0 to 1: use tanh, from -1 to 1"),
-        Wrong(edited(hidden, ("joined @ W1 + b1)", "joined) @ W1 + b1")), "apply tanh last, not to the inputs"),
-        Wrong(edited(hidden, ("@", "*")), "`*` multiplies entry by entry: `@` sums over the inputs"),
-        Wrong(edited(hidden, ("joined @ W1", "W1 @ joined")), "the examples go left: joined @ W1"),
+        (" + b1)", ") + b1"): "the bias was added after tanh, so h leaves the range -1 to 1",
+        ("tanh", "sigmoid"): "this is the sigmoid, from 0 to 1: use tanh, from -1 to 1",
+        ("joined @ W1 + b1)", "joined) @ W1 + b1"): "apply tanh last, not to the inputs",
+        ("@", "*"): "`*` multiplies entry by entry: `@` sums over the inputs",
+        ("joined @ W1", "W1 @ joined"): "the examples go left: joined @ W1",
+    },
+    wrong=[
         Wrong(
             lambda x, W, b: ((e := (2 * (x @ W + b)).exp()) - 1) / (e + 1),
             "exp(2z) is inf in float32 from z of about 44, and inf / inf is nan: use torch.tanh",
@@ -198,20 +200,18 @@ q3 = Exercise(
         Case(torch.arange(5).repeat(5, 1).t().contiguous(), _TABLE),  # as many rows, columns and symbols
         Case(torch.tensor([[59], [1]]), torch.arange(60.0).view(60, 1)),
     ],
+    edits={
+        (".float()", ""): "one_hot gives int64: convert it to float",
+        (", num_classes=C.shape[0]", ""): "one_hot stops at the largest in X: pass num_classes",
+        ("C.shape[0]", "27"): "the number of symbols is hard-coded: use C.shape[0]",
+        ("onehot @", "onehot.sum(1) @"): "the characters of a context were added up",
+        ("(X,", "(X.flatten(),"): "the rows are right, but keep both axes of X",
+        (" @ C", ""): "these are the one-hot rows: multiply them by C",
+        ((".float()", ""), ("@ C", "@ C.long()")): (
+            "C was truncated to integers: convert the one-hot rows instead, to float"
+        ),
+    },
     wrong=[
-        Wrong(edited(one_hot_embed, (".float()", "")), "one_hot gives int64: convert it to float"),
-        Wrong(
-            edited(one_hot_embed, (", num_classes=C.shape[0]", "")),
-            "one_hot stops at the largest in X: pass num_classes",
-        ),
-        Wrong(edited(one_hot_embed, ("C.shape[0]", "27")), "the number of symbols is hard-coded: use C.shape[0]"),
-        Wrong(edited(one_hot_embed, ("onehot @", "onehot.sum(1) @")), "the characters of a context were added up"),
-        Wrong(edited(one_hot_embed, ("(X,", "(X.flatten(),")), "the rows are right, but keep both axes of X"),
-        Wrong(edited(one_hot_embed, (" @ C", "")), "these are the one-hot rows: multiply them by C"),
-        Wrong(
-            edited(one_hot_embed, (".float()", ""), ("@ C", "@ C.long()")),
-            "C was truncated to integers: convert the one-hot rows instead, to float",
-        ),
         Wrong(lambda X, C: C[X], "C was indexed, or taken apart into its rows"),
         Wrong(lambda X, C: one_hot_embed(X, C).detach(), "no gradient reaches C"),
     ],

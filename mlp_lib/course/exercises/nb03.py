@@ -57,28 +57,27 @@ q1 = Exercise(
         _random(70, 60),
     ],
     forbid=["cross_entropy"],
-    wrong=[
-        Wrong(
-            edited(nll, (", keepdim=True", "")),
+    edits={
+        (", keepdim=True", ""): (
             "`sum(1)` needs `keepdim=True`: without it column j is divided by the sum of row j, with no error if the "
-            "table is square",
+            "table is square"
         ),
-        Wrong(edited(nll, ("1, keepdim=True", "0")), "each column sums to 1: sum over dimension 1, the symbols"),
-        Wrong(edited(nll, ("1, keepdim=True", "")), "the whole table sums to 1: divide each row by its own sum"),
-        Wrong(edited(nll, ("mean()", "sum()")), "that is the sum over the examples: take the mean"),
-        Wrong(edited(nll, (".log()", ".log10()")), "that is log10: nats need the natural logarithm, `log()`"),
-        Wrong(edited(nll, ("-picked", "picked")), "the sign is missing: the loss is minus the log of the probability"),
-        Wrong(edited(nll, ("log().mean()", "mean().log()")), "that is the log of the mean: take the log first"),
-        Wrong(
-            edited(nll, ("log().mean()", "prod().log() / len(Y)")),
-            "a product of many probabilities is too small for float32: add their logarithms",
+        ("1, keepdim=True", "0"): "each column sums to 1: sum over dimension 1, the symbols",
+        ("1, keepdim=True", ""): "the whole table sums to 1: divide each row by its own sum",
+        ("mean()", "sum()"): "that is the sum over the examples: take the mean",
+        (".log()", ".log10()"): "that is log10: nats need the natural logarithm, `log()`",
+        ("-picked", "picked"): "the sign is missing: the loss is minus the log of the probability",
+        ("log().mean()", "mean().log()"): "that is the log of the mean: take the log first",
+        ("log().mean()", "prod().log() / len(Y)"): (
+            "a product of many probabilities is too small for float32: add their logarithms"
         ),
-        Wrong(
-            edited(nll, ("torch.arange(logits.shape[0])", ":")),
-            "`prob[:, Y]` picks all the columns in Y for every row: pick one number per row, with an index for both",
+        ("torch.arange(logits.shape[0])", ":"): (
+            "`prob[:, Y]` picks all the columns in Y for every row: pick one number per row, with an index for both"
         ),
-        Wrong(edited(nll, ("logits.shape[0]", "32")), "the number of rows is hard-coded: use logits.shape[0]"),
-        Wrong(edited(nll, (".exp()", "")), "the logits were not exponentiated: they can be negative, counts cannot"),
+        ("logits.shape[0]", "32"): "the number of rows is hard-coded: use logits.shape[0]",
+        (".exp()", ""): "the logits were not exponentiated: they can be negative, counts cannot",
+    },
+    wrong=[
         Wrong(
             lambda z, Y: F.cross_entropy(z.softmax(1), Y),
             "the softmax was taken twice: F.cross_entropy wants logits, not probabilities",
@@ -133,6 +132,13 @@ q2 = Exercise(
     differentiable=True,
     atol=2e-4,  # at logits of 10,000 the gradient of logcumsumexp is off by 1.1e-4
     forbid=["cross_entropy", "log_softmax", "logsumexp"],
+    edits={
+        ("picked = shifted", "picked = logits"): "use the shifted logits in both places",
+        ("max(1, keepdim=True).values", "max()"): (
+            "with the maximum of the whole table, exp gives only zeros in a lower row: subtract each row's own"
+        ),
+        (", keepdim=True", ""): "the row maxima must stay a column, (N, 1): keepdim=True",
+    },
     wrong=[
         Wrong(nll, "exp overflows float32 above 88: subtract the row's maximum, which changes no probability"),
         Wrong(
@@ -151,12 +157,6 @@ q2 = Exercise(
         ),
         Wrong(lambda z, Y: nll(z, Y).nan_to_num(), "nan_to_num hides the overflow: subtract the row's maximum"),
         Wrong(lambda z, Y: nll(z.clamp(-80, 80), Y), "clamp makes large logits equal: subtract the row's maximum"),
-        Wrong(edited(stable_nll, ("picked = shifted", "picked = logits")), "use the shifted logits in both places"),
-        Wrong(
-            edited(stable_nll, ("max(1, keepdim=True).values", "max()")),
-            "with the maximum of the whole table, exp gives only zeros in a lower row: subtract each row's own",
-        ),
-        Wrong(edited(stable_nll, (", keepdim=True", "")), "the row maxima must stay a column, (N, 1): keepdim=True"),
         Wrong(F.cross_entropy, "your answer calls cross_entropy"),
         Wrong(lambda z, Y: stable_nll(z, Y).detach(), "no gradient reaches logits"),
     ],
@@ -234,29 +234,23 @@ q3 = Exercise(
         Case(torch.Generator().manual_seed(1), 5, 4, 3, 7),
         Case(_advanced(2147483647), 60, 1, 5, 3, label="for 60, 1, 5, 3 and a g that was drawn from before"),
     ],
+    edits={
+        (
+            ("    b1 = torch.randn(n_hidden, generator=g)\n", ""),
+            ("    b2", "    b1 = torch.randn(n_hidden, generator=g)\n    b2"),
+        ): "W2 was drawn before b1: draw in the order C, W1, b1, W2, b2",
+        (
+            ("randn(n_hidden, generator=g)", "zeros(n_hidden)"),
+            ("randn(vocab_size, generator=g)", "zeros(vocab_size)"),
+        ): "the biases were not drawn: use `randn` for all five",
+        ("W2, b2", "W2"): "return the five tensors in the lecture's order",
+    },
     wrong=[
         *map(_flat, ("W1, b1, W2, b2", "C, W1, b1, W2, b2", "C", "W1", "b1", "W2", "b2", "b1, b2")),
-        Wrong(
-            edited(
-                init,
-                ("    b1 = torch.randn(n_hidden, generator=g)\n", ""),
-                ("    b2", "    b1 = torch.randn(n_hidden, generator=g)\n    b2"),
-            ),
-            "W2 was drawn before b1: draw in the order C, W1, b1, W2, b2",
-        ),
-        Wrong(
-            edited(
-                init,
-                ("randn(n_hidden, generator=g)", "zeros(n_hidden)"),
-                ("randn(vocab_size, generator=g)", "zeros(vocab_size)"),
-            ),
-            "the biases were not drawn: use `randn` for all five",
-        ),
         Wrong(
             lambda g, *sizes: init(g.manual_seed(2147483647), *sizes),
             "the seed is hard-coded: draw from the g that is passed in",
         ),
-        Wrong(edited(init, ("W2, b2", "W2")), "return the five tensors in the lecture's order"),
     ],
     also_right=[
         lambda g, *sizes: [torch.randn(s, generator=g) for s in MLPConfig(*sizes).shapes.values()],

@@ -70,18 +70,23 @@ q1 = Exercise(
         Case(torch.Generator().manual_seed(1), 27, 3, 2, 100, label="for the sizes 27, 3, 2, 100"),
         Case(_advanced(_SEED), 60, 1, 5, 3, label="for 60, 1, 5, 3 and a g that was drawn from before"),
     ],
-    wrong=[
-        Wrong(
-            edited(make_parameters, (" * 0.1", ""), ("return parameters", "return [C * 0.1, *parameters[1:]]")),
+    edits={
+        ((" * 0.1", ""), ("return parameters", "return [C * 0.1, *parameters[1:]]")): (
             "C.grad is None: scaling C made a new tensor, and the gradient goes to the old one, which you no longer "
-            "have. Scale first, then set requires_grad (retain_grad() does not make C a leaf)",
+            "have. Scale first, then set requires_grad (retain_grad() does not make C a leaf)"
         ),
-        Wrong(
-            edited(make_parameters, ("in parameters", "in parameters[1:]")),
-            "C does not require a gradient: was it recreated after the flag was set? Set it last, for all five",
+        ("in parameters", "in parameters[1:]"): (
+            "C does not require a gradient: was it recreated after the flag was set? Set it last, for all five"
         ),
-        Wrong(edited(make_parameters, ("p.requires_grad = True", "pass")), "none of the five requires a gradient"),
-        Wrong(edited(make_parameters, (" * 0.1", "")), "C was not divided by 10 (or the list still holds the old C)"),
+        ("p.requires_grad = True", "pass"): "none of the five requires a gradient",
+        (" * 0.1", ""): "C was not divided by 10 (or the list still holds the old C)",
+        (
+            ("    b1 = torch.randn(n_hidden, generator=g)\n", ""),
+            ("    b2", "    b1 = torch.randn(n_hidden, generator=g)\n    b2"),
+        ): "W2 was drawn before b1: draw in the order C, W1, b1, W2, b2",
+        ("return parameters", "return C"): "expected a list of the five tensors",
+    },
+    wrong=[
         Wrong(
             edited(make_parameters, *[(f"{name} = torch.randn", f"{name} = torch.rand") for name in _NAMES]),
             "no number is below 0: torch.rand draws between 0 and 1, use torch.randn",
@@ -90,15 +95,6 @@ q1 = Exercise(
             lambda g, *sizes: make_parameters(g.manual_seed(_SEED), *sizes),
             "the seed is hard-coded: draw from the g that is passed in",
         ),
-        Wrong(
-            edited(
-                make_parameters,
-                ("    b1 = torch.randn(n_hidden, generator=g)\n", ""),
-                ("    b2", "    b1 = torch.randn(n_hidden, generator=g)\n    b2"),
-            ),
-            "W2 was drawn before b1: draw in the order C, W1, b1, W2, b2",
-        ),
-        Wrong(edited(make_parameters, ("return parameters", "return C")), "expected a list of the five tensors"),
     ],
     also_right=[
         lambda g, *sizes: torch.nn.ParameterList(p.detach() for p in make_parameters(g, *sizes)),
@@ -174,65 +170,50 @@ q2 = Exercise(
     may_change=(1,),
     rtol=1e-3,
     atol=1e-4,
-    wrong=[
-        Wrong(
-            edited(train_best, ("p.grad = None", "pass"), ("p.detach().clone()", "p.data")),
-            "both faults are still there: which line of our loop is missing, and what does `best` hold?",
+    edits={
+        (("p.grad = None", "pass"), ("p.detach().clone()", "p.data")): (
+            "both faults are still there: which line of our loop is missing, and what does `best` hold?"
         ),
-        Wrong(edited(train_best, ("p.grad = None", "pass")), "the gradients add up: clear them before each backward()"),
-        Wrong(
-            edited(train_best, ("p.grad = None", "pass"), ("* p.grad", "* p.grad\n            p.grad = None")),
-            "the first step used an earlier gradient: clear before backward(), not after the update",
+        ("p.grad = None", "pass"): "the gradients add up: clear them before each backward()",
+        (("p.grad = None", "pass"), ("* p.grad", "* p.grad\n            p.grad = None")): (
+            "the first step used an earlier gradient: clear before backward(), not after the update"
         ),
-        Wrong(
-            edited(train_best, ("p.data +=", "p.grad = None; p.data +=")),
-            "the gradients are cleared between backward() and the update: clear, then backward, then update",
+        ("p.data +=", "p.grad = None; p.data +="): (
+            "the gradients are cleared between backward() and the update: clear, then backward, then update"
         ),
-        Wrong(
-            edited(train_best, ("p.detach().clone()", "p.data")),
+        ("p.detach().clone()", "p.data"): (
             "the tensors hold the numbers of the last step: p.data is not a copy, so keep p.detach().clone(), and put "
-            "the copies back into the tensors (`p = kept` only rebinds p)",
+            "the copies back into the tensors (`p = kept` only rebinds p)"
         ),
-        Wrong(
-            edited(
-                train_best,
-                (
-                    "* p.grad",
-                    "* p.grad\n        if loss == min(lossi):\n            best = [p.data.clone() for p in parameters]",
-                ),
-            ),
-            "the numbers kept are one update later than their loss: copy them before the update",
+        (
+            "* p.grad",
+            "* p.grad\n        if loss == min(lossi):\n            best = [p.data.clone() for p in parameters]",
+        ): "the numbers kept are one update later than their loss: copy them before the update",
+        ("-lr *", "lr *"): "the steps go uphill: flip the sign of the update",
+        ("p.data +=", "p = p +"): (
+            "no parameter has moved: is there a backward(), and does the update change the tensors? (`p = p - ...` "
+            "makes a new tensor)"
         ),
+        (
+            "best = [], []",
+            "best = [], []\n    parameters = [p.detach().clone().requires_grad_() for p in parameters]",
+        ): (
+            "the five tensors that were passed in have not changed, but copies or new tensors in the list: change the "
+            "numbers in the five"
+        ),
+        ("p.data +=", "p +="): (
+            "autograd does not allow `p -= ...` on a leaf that requires a gradient: use p.data, or torch.no_grad()"
+        ),
+        ("loss = F", "with torch.no_grad():\n            loss = F"): (
+            "backward() found nothing recorded: is the forward pass inside torch.no_grad()?"
+        ),
+        ("-lr *", "-0.1 *"): "the rate 0.1 is hard-coded: use lr",
+    },
+    wrong=[
         Wrong(
             lambda forward, parameters, X, Y, steps, lr: train_best(forward, parameters, X, Y, steps + 1, lr)[1:],
             "these are the losses after the updates: measure each before its update",
         ),
-        Wrong(edited(train_best, ("-lr *", "lr *")), "the steps go uphill: flip the sign of the update"),
-        Wrong(
-            edited(train_best, ("p.data +=", "p = p +")),
-            "no parameter has moved: is there a backward(), and does the update change the tensors? (`p = p - ...` "
-            "makes a new tensor)",
-        ),
-        Wrong(
-            edited(
-                train_best,
-                (
-                    "best = [], []",
-                    "best = [], []\n    parameters = [p.detach().clone().requires_grad_() for p in parameters]",
-                ),
-            ),
-            "the five tensors that were passed in have not changed, but copies or new tensors in the list: change the "
-            "numbers in the five",
-        ),
-        Wrong(
-            edited(train_best, ("p.data +=", "p +=")),
-            "autograd allows no `p -= ...` on a leaf that requires a gradient: use p.data, or torch.no_grad()",
-        ),
-        Wrong(
-            edited(train_best, ("loss = F", "with torch.no_grad():\n            loss = F")),
-            "backward() found nothing recorded: is the forward pass inside torch.no_grad()?",
-        ),
-        Wrong(edited(train_best, ("-lr *", "-0.1 *")), "the rate 0.1 is hard-coded: use lr"),
     ],
     also_right=[
         edited(
@@ -319,6 +300,19 @@ q3 = Exercise(
             label="for X[i] = [i % 7, i % 3] and Y[i] = i * i % 5, with i from 0 to 199,",
         ),
     ],
+    edits={
+        (".log()", ".log2()"): "that is in bits: use the natural logarithm",
+        ("prob[inverse, Y].log().mean()", "(prob * prob.log()).nansum(1).mean()"): (
+            "weight each context by the number of its examples"
+        ),
+        (".mean()", ".sum()"): "that is the sum over the examples: take the mean",
+        (("prob[inverse, Y]", "(p := prob[inverse, Y])[p < 1]"), ("mean()", "mean().nan_to_num()")): (
+            "that is the mean over the ambiguous examples: the others count too, with 0 each"
+        ),
+        ("prob[inverse, Y].log().mean()", "(prob * prob.log())[inverse].sum(1).mean()"): (
+            "0 * log(0) is nan: leave the zeros out"
+        ),
+    },
     wrong=[
         Wrong(
             lambda X, Y: 0.0,
@@ -326,20 +320,6 @@ q3 = Exercise(
             "(As dictionary keys, two tensors are never equal: use a tuple)",
         ),
         Wrong(lambda X, Y: floor(0 * X, Y), "that is the entropy of Y alone: count the followers of each context"),
-        Wrong(edited(floor, (".log()", ".log2()")), "that is in bits: use the natural logarithm"),
-        Wrong(
-            edited(floor, ("prob[inverse, Y].log().mean()", "(prob * prob.log()).nansum(1).mean()")),
-            "weight each context by the number of its examples",
-        ),
-        Wrong(edited(floor, (".mean()", ".sum()")), "that is the sum over the examples: take the mean"),
-        Wrong(
-            edited(floor, ("prob[inverse, Y]", "(p := prob[inverse, Y])[p < 1]"), ("mean()", "mean().nan_to_num()")),
-            "that is the mean over the ambiguous examples: the others count too, with 0 each",
-        ),
-        Wrong(
-            edited(floor, ("prob[inverse, Y].log().mean()", "(prob * prob.log())[inverse].sum(1).mean()")),
-            "0 * log(0) is nan: leave the zeros out",
-        ),
         Wrong(lambda X, Y: floor(X[:, -1:], Y), "only the last character was used: the context is the whole row of X"),
         Wrong(lambda X, Y: floor(X[:, -3:], Y), "only the last few characters were used: a row may have any length"),
         Wrong(lambda X, Y: floor(X.sort(1).values, Y), "a different order is a different context: use tuple(row)"),

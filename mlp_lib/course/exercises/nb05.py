@@ -90,32 +90,28 @@ q1 = Exercise(
     solution=minibatch,
     observe=_watched,
     cases=[_numbered(11, 7, 2147483647), _numbered(50, 20, 1, drawn=100), _numbered(5, 1, 2), _numbered(11, 20, 3)],
+    edits={
+        ("generator=g", "generator=None"): "in the same state gave different rows",
+        ("Y[ix]", f"Y[{_DRAW}]"): "draw the row numbers once for both",
+        ("X.shape[0]", "X.shape[0] - 1"): "row 10 came 0 times",
+        ("0, X", "1, X"): "row 0 came 0 times",
+        ("X.shape[0]", "batch_size"): "row 7 came 0 times",
+        ("X.shape[0]", "X.shape[0] + 1"): (
+            "torch.randint excludes its upper end: use X.shape[0] (and keep no row numbers from an earlier call)"
+        ),
+        ("generator=g", "generator=g.manual_seed(2147483647)"): (
+            "the same rows, [7, 7, 10, 7, 6]: draw them in each call"
+        ),
+        ("(batch_size,), g", "(32,), g"): "have the shapes [(32, 2), (32,)]",
+        ("(batch_size,), generator=g)", "(1,), generator=g).expand(batch_size)"): (
+            "only the first of rows [7, 7, 7]... was drawn"
+        ),
+        (_DRAW, "torch.randperm(len(X), generator=g)[:batch_size]"): "no row came twice",
+        (", Y[ix]", ""): "expected two tensors",
+        (_DRAW, "(torch.rand(batch_size, generator=g) ** 2 * len(X)).long()"): "row 10 came 101 times",
+    },
     wrong=[
-        Wrong(edited(minibatch, ("generator=g", "generator=None")), "in the same state gave different rows"),
-        Wrong(edited(minibatch, ("Y[ix]", f"Y[{_DRAW}]")), "draw the row numbers once for both"),
-        Wrong(edited(minibatch, ("X.shape[0]", "X.shape[0] - 1")), "row 10 came 0 times"),
-        Wrong(edited(minibatch, ("0, X", "1, X")), "row 0 came 0 times"),
-        Wrong(edited(minibatch, ("X.shape[0]", "batch_size")), "row 7 came 0 times"),
-        Wrong(
-            edited(minibatch, ("X.shape[0]", "X.shape[0] + 1")),
-            "torch.randint excludes its upper end: use X.shape[0] (and keep no row numbers from an earlier call)",
-        ),
         Wrong(lambda X, Y, n, g: (X[:n], Y[:n]), "every call returns the same rows, [0, 1, 2, 3, 4]"),
-        Wrong(
-            edited(minibatch, ("generator=g", "generator=g.manual_seed(2147483647)")),
-            "the same rows, [7, 7, 10, 7, 6]: draw them in each call",
-        ),
-        Wrong(edited(minibatch, ("(batch_size,), g", "(32,), g")), "have the shapes [(32, 2), (32,)]"),
-        Wrong(
-            edited(minibatch, ("(batch_size,), generator=g)", "(1,), generator=g).expand(batch_size)")),
-            "only the first of rows [7, 7, 7]... was drawn",
-        ),
-        Wrong(edited(minibatch, (_DRAW, "torch.randperm(len(X), generator=g)[:batch_size]")), "no row came twice"),
-        Wrong(edited(minibatch, (", Y[ix]", "")), "expected two tensors"),
-        Wrong(
-            edited(minibatch, (_DRAW, "(torch.rand(batch_size, generator=g) ** 2 * len(X)).long()")),
-            "row 10 came 101 times",
-        ),
     ],
     also_right=[
         edited(minibatch, (_DRAW, "torch.multinomial(torch.ones(len(X)), batch_size, True, generator=g)")),
@@ -204,43 +200,38 @@ q2 = Exercise(
         Case(_Table(), *(t.repeat_interleave(320, 0) for t in (_X, _Y)), 600, label="for 3,200 examples and chunk 600"),
         Case(_Table(), _X, _Y, 100, label="for 10 examples and chunk 100"),
     ],
+    edits={
+        ((', reduction="sum"', ""), ("X.shape[0]", "len(X.split(chunk))")): (
+            "that is the mean of the pieces' means: a short last piece must count less than a full one"
+        ),
+        (', reduction="sum").item()', ").item() * chunk"): (
+            "each piece's mean was multiplied by chunk, but the last piece has fewer rows: use its own number"
+        ),
+        (("+=", "="), (', reduction="sum"', ""), (" / X.shape[0]", "")): (
+            "that is the loss of the last piece only: add up all pieces"
+        ),
+        ("total +=", "if len(Xb) == chunk: total +="): "a shorter last piece was left out",
+        ("X.split(chunk), Y.split(chunk)", "X.split(chunk)[:-1], Y.split(chunk)[:-1]"): (
+            "the last piece was left out, full or not: where does your range end?"
+        ),
+        (" / X.shape[0]", ""): "that is the sum over the examples: take the mean",
+        ((', reduction="sum"', ""), (" / X.shape[0]", "")): (
+            "that is the sum of the pieces' means: weight each by its number of examples"
+        ),
+        ("X.shape[0]", "len(X.split(chunk))"): (
+            "the sum was divided by the number of pieces: divide by the number of examples"
+        ),
+        (("no_grad", "enable_grad"), (".item()", "")): (
+            "the number is right, but the records of all pieces take the memory that pieces should save: use "
+            "torch.no_grad(), or take each piece's .item()"
+        ),
+    },
     wrong=[
-        Wrong(
-            edited(exact_loss, (', reduction="sum"', ""), ("X.shape[0]", "len(X.split(chunk))")),
-            "that is the mean of the pieces' means: a short last piece must count less than a full one",
-        ),
-        Wrong(
-            edited(exact_loss, (', reduction="sum").item()', ").item() * chunk")),
-            "each piece's mean was multiplied by chunk, but the last piece has fewer rows: use its own number",
-        ),
-        Wrong(
-            edited(exact_loss, ("+=", "="), (', reduction="sum"', ""), (" / X.shape[0]", "")),
-            "that is the loss of the last piece only: add up all pieces",
-        ),
-        Wrong(edited(exact_loss, ("total +=", "if len(Xb) == chunk: total +=")), "a shorter last piece was left out"),
         Wrong(
             lambda model, X, Y, chunk: exact_loss(model, X[:chunk], Y[:chunk], chunk),
             "that is the loss of the first piece only: is `return` in the loop?",
         ),
-        Wrong(
-            edited(exact_loss, ("X.split(chunk), Y.split(chunk)", "X.split(chunk)[:-1], Y.split(chunk)[:-1]")),
-            "the last piece was left out, full or not: where does your range end?",
-        ),
-        Wrong(edited(exact_loss, (" / X.shape[0]", "")), "that is the sum over the examples: take the mean"),
-        Wrong(
-            edited(exact_loss, (', reduction="sum"', ""), (" / X.shape[0]", "")),
-            "that is the sum of the pieces' means: weight each by its number of examples",
-        ),
-        Wrong(
-            edited(exact_loss, ("X.shape[0]", "len(X.split(chunk))")),
-            "the sum was divided by the number of pieces: divide by the number of examples",
-        ),
         Wrong(lambda model, X, Y, chunk: F.cross_entropy(model(X), Y).item(), "the model was given 10 rows at once"),
-        Wrong(
-            edited(exact_loss, ("no_grad", "enable_grad"), (".item()", "")),
-            "the number is right, but the records of all pieces take the memory that pieces should save: use "
-            "torch.no_grad(), or take each piece's .item()",
-        ),
         Wrong(
             lambda model, X, Y, chunk: exact_loss(model, *minibatch(X, Y, chunk, torch.default_generator), chunk),
             "an exact loss uses each example once and draws nothing",
@@ -307,27 +298,24 @@ q3 = Exercise(
             label="for two lists of five tensors",
         ),
     ],
+    edits={
+        (" / (u.norm() * v.norm())", ""): (
+            "that is the dot product, which doubles if a gradient is twice as long: divide by both lengths"
+        ),
+        (" * v.norm()", ""): "one length is missing: divide by that of a and that of b",
+        ("u.norm() * v.norm()", "sum(t.norm() for t in a) * sum(t.norm() for t in b)"): (
+            "lengths do not add up, squares do: the length of the whole is the root of the sum of all squares"
+        ),
+        ("u.norm() * v.norm()", "u @ u * (v @ v)"): "those are the squared lengths: take their roots",
+    },
     wrong=[
         Wrong(
             lambda a, b: sum(_each(a, b)) / len(a),
             "that is the mean of the tensors' own cosines: a tensor with a small gradient should count less",
         ),
         Wrong(_each, "return one number for the whole gradient, not one per tensor"),
-        Wrong(
-            edited(cosine, (" / (u.norm() * v.norm())", "")),
-            "that is the dot product, which doubles if a gradient is twice as long: divide by both lengths",
-        ),
-        Wrong(edited(cosine, (" * v.norm()", "")), "one length is missing: divide by that of a and that of b"),
         Wrong(lambda a, b: cosine(a[:1], b[:1]), "only the first tensor was used"),
         Wrong(lambda a, b: cosine(a[-1:], b[-1:]), "only the last tensor was used"),
-        Wrong(
-            edited(cosine, ("u.norm() * v.norm()", "sum(t.norm() for t in a) * sum(t.norm() for t in b)")),
-            "lengths do not add up, squares do: the length of the whole is the root of the sum of all squares",
-        ),
-        Wrong(
-            edited(cosine, ("u.norm() * v.norm()", "u @ u * (v @ v)")),
-            "those are the squared lengths: take their roots",
-        ),
         Wrong(lambda a, b: abs(cosine(a, b)), "the sign is lost: opposite directions have the cosine -1"),
     ],
     also_right=[

@@ -27,31 +27,21 @@ q1 = Exercise(
     "rates in powers of ten",
     solution=swept_rates,
     cases=[Case(0.001, 1.0, 4), Case(0.05, 0.2, 3), Case(0.01, 10.0, 7), Case(1.0, 0.01, 3), Case(1e-4, 1.0, 1000)],
+    edits={
+        ("10**lre", "lre"): "these are the exponents: return 10 to the power of them",
+        ("log10", "log"): "two different bases: the natural logarithm goes with exp, log10 goes with 10**",
+        (".log10()", ""): "lo and hi are rates, and they were used as exponents",
+        ("[lo, hi]", "[0.001, 1.0]"): "0.001 and 1 are hard-coded: use lo and hi",
+        ("last, steps", "last, 1000"): "1000 is hard-coded: use steps",
+        ("[lo, hi]", "sorted([lo, hi])"): "lo may be above hi: the first rate is lo and the last is hi in any case",
+        ("last, steps)", "last, steps + 1)[:-1]"): "the last rate is not hi: both ends are included",
+        ("last, steps", "last, steps + 1"): "one rate too many: linspace counts both ends",
+    },
     wrong=[
         Wrong(
             lambda lo, hi, steps: torch.linspace(lo, hi, steps),
             "these rates have equal differences, so nearly all of them lie in the highest power of ten: space the "
             "exponents evenly, not the rates",
-        ),
-        Wrong(edited(swept_rates, ("10**lre", "lre")), "these are the exponents: return 10 to the power of them"),
-        Wrong(
-            edited(swept_rates, ("log10", "log")),
-            "two different bases: the natural logarithm goes with exp, log10 goes with 10**",
-        ),
-        Wrong(edited(swept_rates, (".log10()", "")), "lo and hi are rates, and they were used as exponents"),
-        Wrong(edited(swept_rates, ("[lo, hi]", "[0.001, 1.0]")), "0.001 and 1 are hard-coded: use lo and hi"),
-        Wrong(edited(swept_rates, ("last, steps", "last, 1000")), "1000 is hard-coded: use steps"),
-        Wrong(
-            edited(swept_rates, ("[lo, hi]", "sorted([lo, hi])")),
-            "lo may be above hi: the first rate is lo and the last is hi in any case",
-        ),
-        Wrong(
-            edited(swept_rates, ("last, steps)", "last, steps + 1)[:-1]")),
-            "the last rate is not hi: both ends are included",
-        ),
-        Wrong(
-            edited(swept_rates, ("last, steps", "last, steps + 1")),
-            "one rate too many: linspace counts both ends",
         ),
         Wrong(lambda lo, hi, steps: [lo * 10**i for i in range(steps)], "the factor 10 is hard-coded: hi is not used"),
     ],
@@ -152,37 +142,34 @@ q2 = Exercise(
         _over(torch.tensor([2.0, 0.2, 0.2, 0.2]), 8),
         _over(torch.tensor([*10 ** torch.linspace(-1.5, 0.8, 12), 50.0, 0.1, 0.1]), 1, drawn=100),  # it explodes
     ],
+    edits={
+        ("-lr *", "-lrs[0] *"): "every step used the first rate: take lrs[i] inside the loop",
+        ("in lrs:", "in lrs[1:]:"): "step 0 is missing, with its rate and its loss: start the range at 0",
+        ("in lrs:", "in lrs[:-1]:"): "the last rate is missing: let the range end at len(lrs)",
+        ("p.grad = None", "pass"): "the gradients of all earlier steps add up: clear them before `backward()`",
+        ("-lr *", "-0.1 *"): "the rate is swept, but the update does not use it: these are steps at 0.1",
+        ("in lrs:", "in 10 ** torch.linspace(-3, 0, len(lrs)):"): (
+            "these are the losses at rates from 0.001 to 1, as on the page: use the argument lrs"
+        ),
+        ("-lr *", "-(10**lr) *"): "lrs already holds rates, not their exponents",
+        ("p.data += -lr * p.grad", "p = p - lr * p.grad"): (
+            "the parameters never change: `p = p - ...` makes a new tensor. Or are the gradients 0?"
+        ),
+        ("loss.item()", "F.cross_entropy(model(X[ix]), Y[ix]).item()"): (
+            "measured after the update: return the loss before it, which the forward pass has already computed"
+        ),
+        ("-lr *", "lr *"): "the loss goes uphill: step against the gradient, with -lr",
+        ("ix = ", "ix = ix if losses else "): "every step saw the same rows: draw ix inside the loop",
+        ("loss = ", "model = make_model()\n        loss = "): "so no step continues from the one before",
+        ("generator=g", "generator=None"): "the rows do not come from g: pass generator=g",
+        ("= make_model()", "= vars(make_model).setdefault('kept', make_model())"): (
+            "the first sweep is right, but the second continues with the model that the first one left: call "
+            "make_model inside your function"
+        ),
+        ("= make_model", "= _small_model"): "make_model was never called",
+        ("make_model()", "make_model(g)"): "make_model takes no argument: g is for the minibatches",
+    },
     wrong=[
-        *[
-            Wrong(edited(sweep, edit), says)
-            for edit, says in {
-                ("-lr *", "-lrs[0] *"): "every step used the first rate: take lrs[i] inside the loop",
-                ("in lrs:", "in lrs[1:]:"): "step 0 is missing, with its rate and its loss: start the range at 0",
-                ("in lrs:", "in lrs[:-1]:"): "the last rate is missing: let the range end at len(lrs)",
-                ("p.grad = None", "pass"): "the gradients of all earlier steps add up: clear them before `backward()`",
-                ("-lr *", "-0.1 *"): "the rate is swept, but the update does not use it: these are steps at 0.1",
-                ("in lrs:", "in 10 ** torch.linspace(-3, 0, len(lrs)):"): (
-                    "these are the losses at rates from 0.001 to 1, as on the page: use the argument lrs"
-                ),
-                ("-lr *", "-(10**lr) *"): "lrs already holds rates, not their exponents",
-                ("p.data += -lr * p.grad", "p = p - lr * p.grad"): (
-                    "the parameters never change: `p = p - ...` makes a new tensor. Or are the gradients 0?"
-                ),
-                ("loss.item()", "F.cross_entropy(model(X[ix]), Y[ix]).item()"): (
-                    "measured after the update: return the loss before it, which the forward pass has already computed"
-                ),
-                ("-lr *", "lr *"): "the loss goes uphill: step against the gradient, with -lr",
-                ("ix = ", "ix = ix if losses else "): "every step saw the same rows: draw ix inside the loop",
-                ("loss = ", "model = make_model()\n        loss = "): "so no step continues from the one before",
-                ("generator=g", "generator=None"): "the rows do not come from g: pass generator=g",
-                ("= make_model()", "= vars(make_model).setdefault('kept', make_model())"): (
-                    "the first sweep is right, but the second continues with the model that the first one left: call "
-                    "make_model inside your function"
-                ),
-                ("= make_model", "= _small_model"): "make_model was never called",
-                ("make_model()", "make_model(g)"): "make_model takes no argument: g is for the minibatches",
-            }.items()
-        ],
         *[_with(*faults) for n in (3, 2) for faults in combinations(_FAULTS, n)],
     ],
     also_right=[

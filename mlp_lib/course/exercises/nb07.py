@@ -129,43 +129,36 @@ q1 = Exercise(
     observe=_checked,
     # int(0.8 * 57) + int(0.1 * 57) is one less than int(0.9 * 57): both ways to cut are right
     cases=[_names(20), _names(57)],
-    wrong=[
-        Wrong(edited(split, ("list(words)", "words")), "your answer changed its argument words"),
-        Wrong(
-            edited(split, ("random.Random(seed).", "shuffled = random.Random(seed).")),
-            "shuffle works in place and returns None, which has no length",
+    edits={
+        ("list(words)", "words"): "your answer changed its argument words",
+        ("random.Random(seed).", "shuffled = random.Random(seed)."): (
+            "shuffle works in place and returns None, which has no length"
         ),
+        ("random.Random(seed).", "random.seed(seed)\n    random."): "but Python's global generator was seeded",
+        ("Random(seed)", "Random()"): "two calls with seed 42 gave different splits",
+        ("Random(seed)", "Random(42)"): "of 200 seeds, only 1 gave a new split",
+        ("random.Random(seed).shuffle(shuffled)", 'shuffled.sort(key=lambda w: hash(f"{seed}{w}"))'): (
+            "in a different process this gives a different split"
+        ),
+        (", shuffled[n2:]", ""): "expected three lists, train, dev and test",
+        ("n1:n2", "n1:"): "lines in no split: 0, lines in more than one: 2",
+        (("n1:n2", "n1 + 1 : n2"), ("[n2:]", "[n2 + 1 :]")): (
+            "for 20 names, lines in no split: 2, lines in more than one: 0"
+        ),
+        ("n1:n2", "n1 : n1 + len(words) // 10"): "for 57 names, lines in no split: 1, lines in more than one: 0",
+        ("list(words)", "sorted(set(words))"): "for 20 names, lines in no split: 3",
+        (("0.8", "0.1"), ("0.9", "0.2")): "the three lists have [2, 2, 16] lines, expected about",
+    },
+    wrong=[
         Wrong(
             lambda words, seed: random.Random(seed).shuffle(list(words))[: int(0.8 * len(words))],
             "shuffle works in place and returns None, which cannot be sliced",
-        ),
-        Wrong(
-            edited(split, ("random.Random(seed).", "random.seed(seed)\n    random.")),
-            "but Python's global generator was seeded",
-        ),
-        Wrong(edited(split, ("Random(seed)", "Random()")), "two calls with seed 42 gave different splits"),
-        Wrong(edited(split, ("Random(seed)", "Random(42)")), "of 200 seeds, only 1 gave a new split"),
-        Wrong(
-            edited(split, ("random.Random(seed).shuffle(shuffled)", 'shuffled.sort(key=lambda w: hash(f"{seed}{w}"))')),
-            "in a different process this gives a different split",
         ),
         Wrong(_unshuffled, "nothing was shuffled"),
         Wrong(
             lambda words, seed: [random.Random(seed).sample(part, len(part)) for part in _unshuffled(words, seed)],
             "17 of 20 lines are never in dev, whatever the seed, 'name1' for instance",
         ),
-        Wrong(edited(split, (", shuffled[n2:]", "")), "expected three lists, train, dev and test"),
-        Wrong(edited(split, ("n1:n2", "n1:")), "lines in no split: 0, lines in more than one: 2"),
-        Wrong(
-            edited(split, ("n1:n2", "n1 + 1 : n2"), ("[n2:]", "[n2 + 1 :]")),
-            "for 20 names, lines in no split: 2, lines in more than one: 0",
-        ),
-        Wrong(
-            edited(split, ("n1:n2", "n1 : n1 + len(words) // 10")),
-            "for 57 names, lines in no split: 1, lines in more than one: 0",
-        ),
-        Wrong(edited(split, ("list(words)", "sorted(set(words))")), "for 20 names, lines in no split: 3"),
-        Wrong(edited(split, ("0.8", "0.1"), ("0.9", "0.2")), "the three lists have [2, 2, 16] lines, expected about"),
     ],
     also_right=[
         edited(split, ("int(0.9 * len(shuffled))", "int(0.8 * len(words)) + len(words) // 10")),
@@ -271,35 +264,25 @@ q3 = Exercise(
         _of(first=(101.0, 104.75, 103.25), second=(98.0, 1020.0, 1019.0), third=(120.0, 104.25, 103.5)),
         _of(base=(2.31, 2.2, 2.24)),
     ],
-    wrong=[
-        Wrong(
-            edited(choose, ("[name][1]", "[name][0]")),
-            "that has the lowest train loss, which may be memorised: only dev can tell",
+    edits={
+        ("[name][1]", "[name][0]"): "that has the lowest train loss, which may be memorised: only dev can tell",
+        ("results[name][1]", "abs(results[name][1] - results[name][0])"): (
+            "that has the smallest gap between train and dev. A small gap is not a merit in itself: dev alone decides"
         ),
-        Wrong(
-            edited(choose, ("results[name][1]", "abs(results[name][1] - results[name][0])")),
-            "that has the smallest gap between train and dev. A small gap is not a merit in itself: dev alone decides",
-        ),
-        Wrong(edited(choose, ("min(", "max(")), "that has the highest dev loss, and the lowest is the best"),
-        Wrong(
-            edited(choose, ("results[name][1]", "open_test(name)")),
+        ("min(", "max("): "that has the highest dev loss, and the lowest is the best",
+        ("results[name][1]", "open_test(name)"): (
             "the test set was used to choose. Its lowest loss is then the best of several, partly luck, and no split "
-            "is left to measure that: choose with dev",
+            "is left to measure that: choose with dev"
         ),
-        Wrong(
-            edited(choose, ("return name, open_test(name)", "return name, {n: open_test(n) for n in results}[name]")),
-            "dev has already chosen: open the test set for that one alone",
+        ("return name, open_test(name)", "return name, {n: open_test(n) for n in results}[name]"): (
+            "dev has already chosen: open the test set for that one alone"
         ),
-        Wrong(
-            edited(choose, ("open_test(name)", "results[name][1]")),
-            "you never opened the test set. The dev loss was used to choose, so it flatters: report open_test(name)",
+        ("open_test(name)", "results[name][1]"): (
+            "you never opened the test set. The dev loss was used to choose, so it flatters: report open_test(name)"
         ),
-        Wrong(
-            edited(choose, ("min(results, key=lambda name: results[name][1])", "'deeper'")),
-            "open_test takes the name of one candidate",
-        ),
-        Wrong(edited(choose, ("name, open_test(name)", "name")), "expected two things, the chosen name and its test"),
-    ],
+        ("min(results, key=lambda name: results[name][1])", "'deeper'"): "open_test takes the name of one candidate",
+        ("name, open_test(name)", "name"): "expected two things, the chosen name and its test",
+    },
     also_right=[
         edited(
             choose,
@@ -358,43 +341,31 @@ q4 = Exercise(
         ),
         _lines("emma ava emma mia william eva leo zoe ben", "emma emma ava mia liam noah"),
     ],
-    wrong=[
-        Wrong(
-            edited(overlap, ("for w in dev) / len(dev)", "for w in set(dev)) / len(set(dev))")),
-            "that is a share of dev's distinct names. A name that is in dev twice is scored twice, so it counts twice",
+    edits={
+        ("for w in dev) / len(dev)", "for w in set(dev)) / len(set(dev))"): (
+            "that is a share of dev's distinct names. A name that is in dev twice is scored twice, so it counts twice"
         ),
-        Wrong(lambda train, dev: overlap(dev, train), "that is the share of train that is in dev: swap the two"),
-        Wrong(edited(overlap, ("/ len(dev)", "/ len(train)")), "divide by the number of lines of dev, not of train"),
-        Wrong(
-            edited(overlap, ("for w in dev)", "for w in set(dev))")),
-            "a name that is in dev more than once was counted once: count all lines of dev with a known name",
+        ("/ len(dev)", "/ len(train)"): "divide by the number of lines of dev, not of train",
+        ("for w in dev)", "for w in set(dev))"): (
+            "a name that is in dev more than once was counted once: count all lines of dev with a known name"
         ),
-        Wrong(
-            edited(
-                overlap,
-                ("dev: Sequence[str])", "dev: Sequence[str], known=set())"),
-                ("known = set(train)", "known.update(train)"),
-            ),
+        (("dev: Sequence[str])", "dev: Sequence[str], known=set())"), ("known = set(train)", "known.update(train)")): (
             "every line of dev counts as known. Is the set kept from one call to the next? A default value is created "
-            "once, for all calls: create the set inside the function",
+            "once, for all calls: create the set inside the function"
         ),
-        Wrong(
-            edited(overlap, ("w in known", "w not in known")), "that is the share of dev that is new: return 1 minus it"
+        ("w in known", "w not in known"): "that is the share of dev that is new: return 1 minus it",
+        (("set(train)", "{w.lower() for w in train}"), ("w in known", "w.lower() in known")): (
+            "'Ann' and 'ann' are two names: compare them as they are written"
         ),
-        Wrong(
-            edited(overlap, ("set(train)", "{w.lower() for w in train}"), ("w in known", "w.lower() in known")),
-            "'Ann' and 'ann' are two names: compare them as they are written",
+        ("/ len(dev)", "* 100 / len(dev)"): "that is a percentage: return the share, 0 to 1",
+        (" / len(dev)", ""): "that is the number of lines: divide it by the lines of dev",
+        ("w in known", "any(w in name for name in train)"): (
+            "'liam' is a part of 'william', but a different name: compare whole names"
         ),
-        Wrong(edited(overlap, ("/ len(dev)", "* 100 / len(dev)")), "that is a percentage: return the share, 0 to 1"),
-        Wrong(edited(overlap, (" / len(dev)", "")), "that is the number of lines: divide it by the lines of dev"),
-        Wrong(
-            edited(overlap, ("w in known", "any(w in name for name in train)")),
-            "'liam' is a part of 'william', but a different name: compare whole names",
-        ),
-        Wrong(
-            edited(overlap, ("w in known", "train.count(w)")),
-            "a line of dev was counted as often as its name is in train: count it once",
-        ),
+        ("w in known", "train.count(w)"): "a line of dev was counted as often as its name is in train: count it once",
+    },
+    wrong=[
+        Wrong(lambda train, dev: overlap(dev, train), "that is the share of train that is in dev: swap the two"),
     ],
     also_right=[
         lambda train, dev: np.isin(dev, train).mean(),

@@ -38,6 +38,19 @@ q1 = Exercise(
     solution=count_parameters,
     # the last one has tensors too large for any memory
     cases=[Case(27, 3, 2, 100), Case(5, 2, 3, 7), Case(11, 4, 3, 13), Case(60, 1, 1, 1), Case(28, 2, 10**14, 7)],
+    edits={
+        ("block_size * n_embd * n_hidden", "n_embd * n_hidden"): (
+            "W1 is counted as n_embd x n_hidden, but a neuron sees the numbers of all block_size characters"
+        ),
+        ("block_size * n_embd * n_hidden", "block_size * vocab_size * n_hidden"): (
+            "W1 is counted as if it saw one-hot rows of vocab_size numbers, but C turns each character into n_embd "
+            "numbers first"
+        ),
+        ("C = ", "C = block_size * "): "C is counted block_size times, but all positions look up in one table",
+        ("W2 + vocab_size", "W2 + n_hidden"): (
+            "b2 is counted with n_hidden numbers, but it is added to the logits, one per symbol"
+        ),
+    },
     wrong=[
         *[
             Wrong(
@@ -49,23 +62,6 @@ q1 = Exercise(
             Wrong(edited(count_parameters, ("C = ", f"{name} = {size}\n    C = ")), f"{size} is hard-coded: use {name}")
             for name, size in _SIZES.items()
         ],
-        Wrong(
-            edited(count_parameters, ("block_size * n_embd * n_hidden", "n_embd * n_hidden")),
-            "W1 is counted as n_embd x n_hidden, but a neuron sees the numbers of all block_size characters",
-        ),
-        Wrong(
-            edited(count_parameters, ("block_size * n_embd * n_hidden", "block_size * vocab_size * n_hidden")),
-            "W1 is counted as if it saw one-hot rows of vocab_size numbers, but C turns each character into n_embd "
-            "numbers first",
-        ),
-        Wrong(
-            edited(count_parameters, ("C = ", "C = block_size * ")),
-            "C is counted block_size times, but all positions look up in one table",
-        ),
-        Wrong(
-            edited(count_parameters, ("W2 + vocab_size", "W2 + n_hidden")),
-            "b2 is counted with n_hidden numbers, but it is added to the logits, one per symbol",
-        ),
         Wrong(
             lambda *sizes: sum(p.nelement() for p in MLP(MLPConfig(*sizes), g=torch.Generator()).tensors()),
             "build nothing: multiply the rows and columns of each tensor",
@@ -133,49 +129,38 @@ q2 = Exercise(
         Case(_SMALL, _LARGE, label="for 5 runs of the small network and 4 of the large"),
         Case(_LARGE, _SMALL, label="for 4 runs of the small network and 5 of the large"),
     ],
-    wrong=[
-        Wrong(
-            edited(compare, (_GAIN, "dev_large.mean() - dev_small.mean()")),
-            "the sign is flipped: a loss that falls by 0.01 is a gain of +0.01",
+    edits={
+        (_GAIN, "dev_large.mean() - dev_small.mean()"): (
+            "the sign is flipped: a loss that falls by 0.01 is a gain of +0.01"
         ),
+        (_GAIN, "dev_small.min() - dev_large.min()"): (
+            "that compares the best seed of each. The lowest of several is luck, and more seeds bring more luck"
+        ),
+        (_GAIN, "dev_small[0] - dev_large[0]"): (
+            "that is one run of each, the first: a different seed gives a different difference"
+        ),
+        (_GAIN, "torch.stack([a - b for a, b in zip(dev_small, dev_large)]).mean()"): (
+            "that is the mean over pairs, which ignores the last runs of the longer list. The first run of one size "
+            "has nothing to do with the first of the other: average each list separately"
+        ),
+        (_ERROR, "(dev_small.var() + dev_large.var()).sqrt()"): (
+            "that is how single runs scatter. A mean of n runs scatters less: divide each variance by its n"
+        ),
+        (("dev_small.var()", "dev_small.var(correction=0)"), ("dev_large.var()", "dev_large.var(correction=0)")): (
+            "these variances divide by n, but the variance of a sample divides by n - 1: numbers scatter less around "
+            "their own mean than around the true one"
+        ),
+        (_ERROR, "dev_small.std() / len(dev_small) ** 0.5 + dev_large.std() / len(dev_large) ** 0.5"): (
+            "the two errors are added. They are independent: add their squares, then take the root"
+        ),
+        (".sqrt()", ""): "that is its square: take the root",
+        (", error.item()", ""): "expected two numbers",
+    },
+    wrong=[
         Wrong(
             lambda small, large: compare([pair[::-1] for pair in small], [pair[::-1] for pair in large]),
             "these are the train losses. A pair is (train, dev), and dev decides",
         ),
-        Wrong(
-            edited(compare, (_GAIN, "dev_small.min() - dev_large.min()")),
-            "that compares the best seed of each. The lowest of several is luck, and more seeds bring more luck",
-        ),
-        Wrong(
-            edited(compare, (_GAIN, "dev_small[0] - dev_large[0]")),
-            "that is one run of each, the first: a different seed gives a different difference",
-        ),
-        Wrong(
-            edited(compare, (_GAIN, "torch.stack([a - b for a, b in zip(dev_small, dev_large)]).mean()")),
-            "that is the mean over pairs, which ignores the last runs of the longer list. The first run of one size "
-            "has nothing to do with the first of the other: average each list separately",
-        ),
-        Wrong(
-            edited(compare, (_ERROR, "(dev_small.var() + dev_large.var()).sqrt()")),
-            "that is how single runs scatter. A mean of n runs scatters less: divide each variance by its n",
-        ),
-        Wrong(
-            edited(
-                compare,
-                ("dev_small.var()", "dev_small.var(correction=0)"),
-                ("dev_large.var()", "dev_large.var(correction=0)"),
-            ),
-            "these variances divide by n, but the variance of a sample divides by n - 1: numbers scatter less around "
-            "their own mean than around the true one",
-        ),
-        Wrong(
-            edited(
-                compare, (_ERROR, "dev_small.std() / len(dev_small) ** 0.5 + dev_large.std() / len(dev_large) ** 0.5")
-            ),
-            "the two errors are added. They are independent: add their squares, then take the root",
-        ),
-        Wrong(edited(compare, (".sqrt()", "")), "that is its square: take the root"),
-        Wrong(edited(compare, (", error.item()", "")), "expected two numbers"),
     ],
     also_right=[
         _in_numpy,

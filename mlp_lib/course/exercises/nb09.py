@@ -69,36 +69,30 @@ q1 = Exercise(
         _among(_TABLE.flip(0), _MANY, "q", 4),
         _among(_TABLE[:, :1], _MANY, "q", 8),
     ],
-    wrong=[
-        *[
-            Wrong(edited(neighbours, edit), says)
-            for edit, says in {
-                ('distances[i] = float("inf")', "pass"): "leave out the character itself, at distance 0",
-                ("distances[i] =", "distances[distances == 0] ="): (
-                    "a character with the same row as c was left out too, although it is the nearest"
-                ),
-                ("vocab.itos[j] for", "j for"): "expected a list of characters, got [2, 3, 4]",
-                ("vocab.itos", 'Vocab("abcdefghijklmnopqrstuvwxyz").itos'): (
-                    "the alphabet is hard-coded: use vocab.itos"
-                ),
-                ("(C - C[i])", "(C - C[i])[:, :2]"): "only columns 0 and 1 were used: use all columns",
-                ("distances = (C", "distances = -(C"): "these are the farthest ones: the smallest distance comes first",
-                ("(C - C[i]).norm(dim=1)", "-torch.cosine_similarity(C, C[[i]])"): (
-                    "the cosine compares directions seen from the origin: use distances"
-                ),
-                ("(C - C[i]).norm(dim=1)", "-C @ C[i]"): "the dot product prefers long rows: use distances",
-                ("norm(dim=1)", "sum(1).abs()"): "differences of +1 and -1 cancel in this sum: square them first",
-                ("norm(dim=1)", "abs().sum(1)"): "the absolute differences were added: add their squares",
-                ("argsort()[:k].tolist()]", "argsort().tolist() if j not in (0, i)][:k]"): (
-                    "the boundary '.' is missing: it has a row like any other character"
-                ),
-                ("[:k]", "[:3]"): "3 is hard-coded: use k",
-            }.items()
-        ],
-        Wrong(
-            edited(neighbours, ('distances[i] = float("inf")', "pass"), ("[:k]", "[1 : k + 1]")),
-            "a different character may have the same row and come first: leave out index i, not the first place",
+    edits={
+        ('distances[i] = float("inf")', "pass"): "leave out the character itself, at distance 0",
+        ("distances[i] =", "distances[distances == 0] ="): (
+            "a character with the same row as c was left out too, although it is the nearest"
         ),
+        ("vocab.itos[j] for", "j for"): "expected a list of characters, got [2, 3, 4]",
+        ("vocab.itos", 'Vocab("abcdefghijklmnopqrstuvwxyz").itos'): "the alphabet is hard-coded: use vocab.itos",
+        ("(C - C[i])", "(C - C[i])[:, :2]"): "only columns 0 and 1 were used: use all columns",
+        ("distances = (C", "distances = -(C"): "these are the farthest ones: the smallest distance comes first",
+        ("(C - C[i]).norm(dim=1)", "-torch.cosine_similarity(C, C[[i]])"): (
+            "the cosine compares directions seen from the origin: use distances"
+        ),
+        ("(C - C[i]).norm(dim=1)", "-C @ C[i]"): "the dot product prefers long rows: use distances",
+        ("norm(dim=1)", "sum(1).abs()"): "differences of +1 and -1 cancel in this sum: square them first",
+        ("norm(dim=1)", "abs().sum(1)"): "the absolute differences were added: add their squares",
+        ("argsort()[:k].tolist()]", "argsort().tolist() if j not in (0, i)][:k]"): (
+            "the boundary '.' is missing: it has a row like any other character"
+        ),
+        ("[:k]", "[:3]"): "3 is hard-coded: use k",
+        (('distances[i] = float("inf")', "pass"), ("[:k]", "[1 : k + 1]")): (
+            "a different character may have the same row and come first: leave out index i, not the first place"
+        ),
+    },
+    wrong=[
         Wrong(
             lambda C, vocab, c, k: sorted(neighbours(C, vocab, c, k)),
             "these are the right characters in alphabetical order: the nearest comes first",
@@ -180,46 +174,40 @@ q2 = Exercise(
         _to_map(_a_table(6, 12), 2),
         _to_map(_a_table(27, 10), 10),
     ],
-    wrong=[
-        *[
-            Wrong(edited(pca, edit), says)
-            for edit, says in {
-                ("centred @ Vh[:k].T", "C[:, :k]"): (
-                    "these are the first k columns of C. Which numbers come first is an accident of the random start"
-                ),
-                (" @ Vh[:k].T", "[:, :k]"): (
-                    "these are the first k columns of C, centred. A wide direction is a mixture of columns"
-                ),
-                ("centred @ Vh[:k].T", "centred[:, C.var(0).argsort(descending=True)[:k]]"): (
-                    "these are the k columns of C that vary most. A wide direction is a mixture of columns"
-                ),
-                ("C - C.mean(0)", "C"): (
-                    "the rows were not centred, so the first direction points to their middle: subtract C.mean(0)"
-                ),
-                ("return centred", "return C"): "C was projected without centring: project the centred rows",
-                ("svd(centred", "svd(C"): "svd was given the uncentred rows: centre them first",
-                ("Vh[:k].T", "Vh[:, :k]"): (
-                    "these are columns of Vh. torch.linalg.svd returns V transposed: a direction is a row"
-                ),
-                ("Vh[:k].T", "torch.linalg.eigh(centred.T @ centred).eigenvectors[:, :k]"): (
-                    "these are the narrowest directions: eigh sorts in ascending order, svd in descending order"
-                ),
-                ("centred @ Vh[:k].T", "Vh[:k]"): "these are the directions: project the rows on them",
-                ("[:k]", "[:2]"): "2 is hard-coded: use k",
-                ("Vh[:k].T", "Vh[:k].T.flip(1)"): "the directions are in the wrong order: the widest comes first",
-                ("C - C.mean(0)", "(C - C.mean(0)) / C.std(0)"): (
-                    "each column was divided by its standard deviation, but its width is what the network has learned: "
-                    "centre only"
-                ),
-                ("C.mean(0)", "C.mean(1, keepdim=True)"): "the means of the rows were subtracted: use C.mean(0)",
-                ("C.mean(0)", "C.mean()"): "one mean of all numbers was subtracted: use C.mean(0)",
-            }.items()
-        ],
-        Wrong(
-            edited(pca, (".Vh ", ".U "), ("centred @ Vh[:k].T", "Vh[:, :k]")),
-            "these are columns of U, which are all equally wide: S has the width of each direction, so use U * S",
+    edits={
+        ("centred @ Vh[:k].T", "C[:, :k]"): (
+            "these are the first k columns of C. Which numbers come first is an accident of the random start"
         ),
-    ],
+        (" @ Vh[:k].T", "[:, :k]"): (
+            "these are the first k columns of C, centred. A wide direction is a mixture of columns"
+        ),
+        ("centred @ Vh[:k].T", "centred[:, C.var(0).argsort(descending=True)[:k]]"): (
+            "these are the k columns of C that vary most. A wide direction is a mixture of columns"
+        ),
+        ("C - C.mean(0)", "C"): (
+            "the rows were not centred, so the first direction points to their middle: subtract C.mean(0)"
+        ),
+        ("return centred", "return C"): "C was projected without centring: project the centred rows",
+        ("svd(centred", "svd(C"): "svd was given the uncentred rows: centre them first",
+        ("Vh[:k].T", "Vh[:, :k]"): (
+            "these are columns of Vh. torch.linalg.svd returns V transposed: a direction is a row"
+        ),
+        ("Vh[:k].T", "torch.linalg.eigh(centred.T @ centred).eigenvectors[:, :k]"): (
+            "these are the narrowest directions: eigh sorts in ascending order, svd in descending order"
+        ),
+        ("centred @ Vh[:k].T", "Vh[:k]"): "these are the directions: project the rows on them",
+        ("[:k]", "[:2]"): "2 is hard-coded: use k",
+        ("Vh[:k].T", "Vh[:k].T.flip(1)"): "the directions are in the wrong order: the widest comes first",
+        ("C - C.mean(0)", "(C - C.mean(0)) / C.std(0)"): (
+            "each column was divided by its standard deviation, but its width is what the network has learned: "
+            "centre only"
+        ),
+        ("C.mean(0)", "C.mean(1, keepdim=True)"): "the means of the rows were subtracted: use C.mean(0)",
+        ("C.mean(0)", "C.mean()"): "one mean of all numbers was subtracted: use C.mean(0)",
+        ((".Vh ", ".U "), ("centred @ Vh[:k].T", "Vh[:, :k]")): (
+            "these are columns of U, which are all equally wide: S has the width of each direction, so use U * S"
+        ),
+    },
     also_right=[
         _by_numpy,
         edited(pca, ("Vh = ", "U, S, _ = "), ("False).Vh", "False)"), ("centred @ Vh[:k].T", "-(U * S)[:, :k]")),

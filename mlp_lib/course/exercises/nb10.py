@@ -35,25 +35,23 @@ q1 = Exercise(
         Case([0.5, 0.5, 0.5, 1.0]),
         Case(_FALLING, label="for 2,500 entries"),
     ],
+    edits={
+        ("10**height", "height"): (
+            "that is the log10 of the loss, read as the loss. A curve that stands at 1.45 stands at 28.2 nats"
+        ),
+        ("10**height", "math.exp(height)"): "exp undoes the natural logarithm, but these logarithms are to base 10",
+        (" / len(losses)", ""): "that is the sum of the losses: divide it by their number",
+        ("in lossi", "in lossi[-1000:]"): "only the last 1000 entries were used: use all",
+        ("sum(losses) / len(losses)", "losses"): "these are the losses: take their mean",
+    },
     wrong=[
-        Wrong(
-            edited(mean_nats, ("10**height", "height")),
-            "that is the log10 of the loss, read as the loss. A curve that stands at 1.45 stands at 28.2 nats",
-        ),
-        Wrong(
-            edited(mean_nats, ("10**height", "math.exp(height)")),
-            "exp undoes the natural logarithm, but these logarithms are to base 10",
-        ),
         Wrong(
             lambda lossi: 10 ** statistics.fmean(lossi),
             "10 to the power of the mean height is the geometric mean: take the power first, then the mean. Losses of "
             "1 and 10 nats have the mean 5.5, not 3.16",
         ),
         Wrong(lambda lossi: math.log10(mean_nats(lossi)), "that is the log10 of the mean loss: return the mean itself"),
-        Wrong(edited(mean_nats, (" / len(losses)", "")), "that is the sum of the losses: divide it by their number"),
         Wrong(lambda lossi: 10 ** lossi[0] / len(lossi), "only the first loss was added: is `return` inside the loop?"),
-        Wrong(edited(mean_nats, ("in lossi", "in lossi[-1000:]")), "only the last 1000 entries were used: use all"),
-        Wrong(edited(mean_nats, ("sum(losses) / len(losses)", "losses")), "these are the losses: take their mean"),
     ],
     also_right=[
         lambda lossi: statistics.fmean(math.exp(x * math.log(10)) for x in lossi),
@@ -118,27 +116,23 @@ q2 = Exercise(
         Case(3_000_000, 2, 3, 27),
         Case(10, 2, 3, 27, label="for 10 parameters, fewer than C and b2 have,"),
     ],
-    wrong=[
-        Wrong(edited(matched_hidden, edit), says)
-        for edit, says in {
-            ("block_size * n_embd", "n_embd"): "W1 has block_size * n_embd rows, one per number in the context",
-            (" + 1 +", " +"): "the bias b1 is missing: it has n_hidden numbers",
-            ("n_embd + vocab_size  #", "n_embd  #"): "the bias b2 is missing: it has one number per symbol",
-            ("vocab_size * n_embd + ", ""): "the table C is missing: vocab_size rows of n_embd numbers",
-            ("vocab_size * n_embd + vocab_size", "0"): "C and b2 are missing: they count, whatever n_hidden is",
-            ("+ 1 + vocab_size", "+ 1"): "W2 is missing: each hidden unit has vocab_size weights there",
-            (
-                "= vocab_size",
-                "= block_size * vocab_size",
-            ): "C was counted block_size times, but all positions use one table",
-            ("round(", "("): "that is not a whole number of units: round it",
-            ("round(", "int("): "rounded down: round to the nearest whole number",
-            ("round(", "math.ceil("): "rounded up: round to the nearest whole number",
-            ("max(1, ", "max(-math.inf, "): "a network needs at least 1 hidden unit",
-            ("= block_size", "= 3"): "3 is hard-coded: use block_size",
-            ("fixed = ", "vocab_size = 27\n    fixed = "): "27 is hard-coded: use vocab_size",
-        }.items()
-    ],
+    edits={
+        ("block_size * n_embd", "n_embd"): "W1 has block_size * n_embd rows, one per number in the context",
+        (" + 1 +", " +"): "the bias b1 is missing: it has n_hidden numbers",
+        ("n_embd + vocab_size  #", "n_embd  #"): "the bias b2 is missing: it has one number per symbol",
+        ("vocab_size * n_embd + ", ""): "the table C is missing: vocab_size rows of n_embd numbers",
+        ("vocab_size * n_embd + vocab_size", "0"): "C and b2 are missing: they count, whatever n_hidden is",
+        ("+ 1 + vocab_size", "+ 1"): "W2 is missing: each hidden unit has vocab_size weights there",
+        ("= vocab_size", "= block_size * vocab_size"): (
+            "C was counted block_size times, but all positions use one table"
+        ),
+        ("round(", "("): "that is not a whole number of units: round it",
+        ("round(", "int("): "rounded down: round to the nearest whole number",
+        ("round(", "math.ceil("): "rounded up: round to the nearest whole number",
+        ("max(1, ", "max(-math.inf, "): "a network needs at least 1 hidden unit",
+        ("= block_size", "= 3"): "3 is hard-coded: use block_size",
+        ("fixed = ", "vocab_size = 27\n    fixed = "): "27 is hard-coded: use vocab_size",
+    },
     also_right=[
         _counted_up,
         edited(matched_hidden, ("round(", "math.floor(0.5 + ")),
@@ -199,35 +193,32 @@ q3 = Exercise(
         Case({7: 2.30, 8: 2.41, 9: 2.26, 10: 2.35}, {10: 2.28, 9: 2.31, 8: 2.30, 7: 2.22}),  # at seed 9 b is worse
         Case({2147483647: 2.3, 42: 2.2}, {42: 2.25, 2147483647: 2.21}),
     ],
-    wrong=[
-        Wrong(edited(paired_difference, edit), says)
-        for edit, says in {
-            ("sum(differences) / n", "min(a.values()) - min(b.values())"): (
-                "that is best against best, and each best is a lucky seed: use all seeds"
-            ),
-            (_VARIANCE, "statistics.variance(a.values()) + statistics.variance(b.values())"): (
-                "that adds the two scatters, as if a and b had no seed in common: take the differences first, then "
-                "their scatter"
-            ),
-            (_DIFFERENCES, "[b[seed] - a[seed] for seed in a]"): "the sign is flipped: the task asks for a minus b",
-            (_DIFFERENCES, "[abs(a[seed] - b[seed]) for seed in a]"): "the differences lost their signs",
-            (_DIFFERENCES, "[x - y for x, y in zip(a.values(), b.values())]"): (
-                "the losses were paired by position, but b has the seeds in a different order: pair them by seed"
-            ),
-            (_DIFFERENCES, "[x - y for x, y in zip(sorted(a.values()), sorted(b.values()))]"): (
-                "the losses were sorted before they were paired, which makes pairs of different seeds"
-            ),
-            ("(variance / n)", "variance"): (
-                "that is the standard deviation of one difference: divide it by the root of n"
-            ),
-            ("/ (n - 1)", "/ n"): "the squares were divided by n, not by n - 1",
-            ("(variance / n) ** 0.5", "variance**0.5 / n"): "the deviation was divided by n, not by its root",
-            ("mean, (variance / n) ** 0.5", "(variance / n) ** 0.5, mean"): (
-                "the order is: the mean difference first, then its standard error"
-            ),
-            (", (variance / n) ** 0.5", ""): "expected two numbers",
-        }.items()
-    ],
+    edits={
+        ("sum(differences) / n", "min(a.values()) - min(b.values())"): (
+            "that is best against best, and each best is a lucky seed: use all seeds"
+        ),
+        (_VARIANCE, "statistics.variance(a.values()) + statistics.variance(b.values())"): (
+            "that adds the two scatters, as if a and b had no seed in common: take the differences first, then "
+            "their scatter"
+        ),
+        (_DIFFERENCES, "[b[seed] - a[seed] for seed in a]"): "the sign is flipped: the task asks for a minus b",
+        (_DIFFERENCES, "[abs(a[seed] - b[seed]) for seed in a]"): "the differences lost their signs",
+        (_DIFFERENCES, "[x - y for x, y in zip(a.values(), b.values())]"): (
+            "the losses were paired by position, but b has the seeds in a different order: pair them by seed"
+        ),
+        (_DIFFERENCES, "[x - y for x, y in zip(sorted(a.values()), sorted(b.values()))]"): (
+            "the losses were sorted before they were paired, which makes pairs of different seeds"
+        ),
+        ("(variance / n)", "variance"): (
+            "that is the standard deviation of one difference: divide it by the root of n"
+        ),
+        ("/ (n - 1)", "/ n"): "the squares were divided by n, not by n - 1",
+        ("(variance / n) ** 0.5", "variance**0.5 / n"): "the deviation was divided by n, not by its root",
+        ("mean, (variance / n) ** 0.5", "(variance / n) ** 0.5, mean"): (
+            "the order is: the mean difference first, then its standard error"
+        ),
+        (", (variance / n) ** 0.5", ""): "expected two numbers",
+    },
     also_right=[
         _in_numpy,
         edited(paired_difference, ("mean, (variance / n) ** 0.5", "torch.tensor([mean, (variance / n) ** 0.5])")),

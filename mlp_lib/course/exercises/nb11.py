@@ -50,6 +50,10 @@ q1 = Exercise(
         Case(_losses(2500), 1000, label="for 2,500 losses in blocks of 1000"),
         Case(_losses(2500), 300, label="for 2,500 losses in blocks of 300"),
     ],
+    edits={
+        ("split(block)", "chunk(block)"): "block is the length of a piece, not the number of pieces: split, not chunk",
+        ("split(block)", "split(1000)"): "1000 is hard-coded: use block",
+    },
     wrong=[
         Wrong(
             lambda lossi, block: lossi.view(-1, block).mean(1),
@@ -80,16 +84,11 @@ q1 = Exercise(
             "that is a window that moves by one step: blocks do not overlap",
         ),
         Wrong(
-            edited(smooth_any, ("split(block)", "chunk(block)")),
-            "block is the length of a piece, not the number of pieces: split, not chunk",
-        ),
-        Wrong(
             lambda lossi, block: lossi.view(block, -1).mean(1),
             "block is the length of a row, not the number of rows: view(-1, block)",
         ),
         Wrong(lambda lossi, block: lossi[::block], "that is every `block`-th loss: average all of them"),
         Wrong(lambda lossi, block: lossi.mean(), "that is one mean of all losses: return one per block"),
-        Wrong(edited(smooth_any, ("split(block)", "split(1000)")), "1000 is hard-coded: use block"),
     ],
     also_right=[
         _in_rows,
@@ -153,39 +152,29 @@ q2 = Exercise(
     solution=sloped,
     observe=_rates,
     cases=[Case(steps, label=f"for {steps:,} steps") for steps in (20, 8, 9, 200_000)],
-    wrong=[
-        *[
-            Wrong(edited(sloped, edit), says)
-            for edit, says in {
-                (_LINE, "0.01"): "0.01 at once is the lecture's step: return a slope",
-                (_LINE, "0.1"): "it never falls",
-                ("half, last = ", "steps = 200_000\n    half, last = "): (
-                    "it falls as in a run of 200,000: use steps, not the page's `border`"
-                ),
-                ("steps - 1", "steps"): "the last step is steps - 1, so the line is one step too long",
-                ("steps // 2", "steps // 2 - 1"): "the slope starts one step too early: step half is still at 0.1",
-                ("steps // 2", "steps / 2"): "half is steps // 2: steps / 2 is not whole if steps is odd",
-                ("(i - half)", "i"): "after the half the line counts from step 0: count from half, i - half",
-                (_LINE, "0.1 * 0.1 ** ((i - half) / (last - half))"): (
-                    "both ends are right, but it falls by equal factors: a straight line falls by equal differences"
-                ),
-                ("(0.01 - 0.1)", "(0 - 0.1)"): "it ends at 0, but the last step has 0.01",
-                ("return lr", "return lr(0)"): "return the function itself",
-            }.items()
-        ],
-        Wrong(
-            edited(sloped, ("i < half", "i < 0"), ("(i - half) / (last - half)", "i / last")),
-            "the slope starts at the first step, not at half",
+    edits={
+        (_LINE, "0.01"): "0.01 at once is the lecture's step: return a slope",
+        (_LINE, "0.1"): "it never falls",
+        ("half, last = ", "steps = 200_000\n    half, last = "): (
+            "it falls as in a run of 200,000: use steps, not the page's `border`"
         ),
-        Wrong(
-            edited(
-                sloped,
-                ("half, last", "taken = []\n    half, last"),
-                ("if i", "taken.append(i)\n        i = len(taken) - 1\n        if i"),
-            ),
-            "or counts its calls. A run continued",
+        ("steps - 1", "steps"): "the last step is steps - 1, so the line is one step too long",
+        ("steps // 2", "steps // 2 - 1"): "the slope starts one step too early: step half is still at 0.1",
+        ("steps // 2", "steps / 2"): "half is steps // 2: steps / 2 is not whole if steps is odd",
+        ("(i - half)", "i"): "after the half the line counts from step 0: count from half, i - half",
+        (_LINE, "0.1 * 0.1 ** ((i - half) / (last - half))"): (
+            "both ends are right, but it falls by equal factors: a straight line falls by equal differences"
         ),
-    ],
+        ("(0.01 - 0.1)", "(0 - 0.1)"): "it ends at 0, but the last step has 0.01",
+        ("return lr", "return lr(0)"): "return the function itself",
+        (("i < half", "i < 0"), ("(i - half) / (last - half)", "i / last")): (
+            "the slope starts at the first step, not at half"
+        ),
+        (
+            ("half, last", "taken = []\n    half, last"),
+            ("if i", "taken.append(i)\n        i = len(taken) - 1\n        if i"),
+        ): "or counts its calls. A run continued",
+    },
     also_right=[_interpolated],
     right="level, then straight down to the last step, for a run of any length and for steps in any order.",
     hints=[

@@ -142,56 +142,30 @@ q1 = Exercise(
         _spelling([symbol for symbol in (1, 2, 3, 4, 1) for _ in range(10)], 11),
         Case(),
     ],
-    wrong=[
-        Wrong(edited(sample_name, ("generator=g", "generator=None")), "pass generator=g to torch.multinomial"),
-        Wrong(
-            edited(sample_name, ("return out", "return out + [0]")), "Return all symbols before the first 0, without it"
+    edits={
+        ("generator=g", "generator=None"): "pass generator=g to torch.multinomial",
+        ("return out", "return out + [0]"): "Return all symbols before the first 0, without it",
+        ("[1:] + [ix]", " + [ix]"): "next_probs was called with [0, 0, 1]: it takes the",
+        ("ix == 0", "False"): "a word ends when 0 is drawn, and without `break` the loop is endless",
+        ("context[1:] + [ix]", "context"): "the window did not slide, so every symbol is drawn as if it were the first",
+        ("context[1:] + [ix]", "[ix] + context[:-1]"): (
+            "drop the oldest symbol on the left, add the new one on the right"
         ),
-        Wrong(edited(sample_name, ("[1:] + [ix]", " + [ix]")), "next_probs was called with [0, 0, 1]: it takes the"),
-        Wrong(
-            edited(sample_name, ("ix == 0", "False")),
-            "a word ends when 0 is drawn, and without `break` the loop is endless",
+        ("[0] * block_size", "[1] * block_size"): "each word starts from zeros: no letters yet",
+        ("* block_size", "* 3"): "next_probs was called with [0, 0, 0]: it takes the",
+        ("next_probs(context)", "next_probs(torch.tensor(context))"): (
+            "next_probs was called with tensor([0, 0]): it takes the"
         ),
-        Wrong(
-            edited(sample_name, ("context[1:] + [ix]", "context")),
-            "the window did not slide, so every symbol is drawn as if it were the first",
+        (("[]\n", "[]\n    probs = next_probs(context)\n"), ("multinomial(next_probs(context)", "multinomial(probs")): (
+            "Call it in the loop, for each symbol"
         ),
-        Wrong(
-            edited(sample_name, ("context[1:] + [ix]", "[ix] + context[:-1]")),
-            "drop the oldest symbol on the left, add the new one on the right",
+        ("[]\n", "[]\n    g.manual_seed(10)\n"): "is g seeded in your function?",
+        ("torch.multinomial(next_probs(context), num_samples=1, generator=g)", "next_probs(context).argmax()"): (
+            "is the likeliest symbol taken, not drawn"
         ),
-        Wrong(
-            edited(sample_name, ("[0] * block_size", "[1] * block_size")), "each word starts from zeros: no letters yet"
-        ),
-        Wrong(edited(sample_name, ("* block_size", "* 3")), "next_probs was called with [0, 0, 0]: it takes the"),
-        Wrong(
-            edited(sample_name, ("next_probs(context)", "next_probs(torch.tensor(context))")),
-            "next_probs was called with tensor([0, 0]): it takes the",
-        ),
-        Wrong(
-            edited(
-                sample_name,
-                ("[]\n", "[]\n    probs = next_probs(context)\n"),
-                ("multinomial(next_probs(context)", "multinomial(probs"),
-            ),
-            "Call it in the loop, for each symbol",
-        ),
-        Wrong(edited(sample_name, ("[]\n", "[]\n    g.manual_seed(10)\n")), "is g seeded in your function?"),
-        Wrong(
-            edited(
-                sample_name,
-                ("torch.multinomial(next_probs(context), num_samples=1, generator=g)", "next_probs(context).argmax()"),
-            ),
-            "is the likeliest symbol taken, not drawn",
-        ),
-        Wrong(
-            edited(sample_name, ("next_probs(context)", "next_probs(context) ** 1.25")),
-            "give torch.multinomial the probabilities unchanged",
-        ),
-        Wrong(
-            edited(sample_name, ("return out", "return ''.join(map(str, out))")), "return the list of the indices drawn"
-        ),
-    ],
+        ("next_probs(context)", "next_probs(context) ** 1.25"): "give torch.multinomial the probabilities unchanged",
+        ("return out", "return ''.join(map(str, out))"): "return the list of the indices drawn",
+    },
     also_right=[_with_rand, edited(sample_name, ("generator=g).item()", "generator=g)"))],
     right="starts from zeros, slides, stops at 0, and every draw is from g.",
     hints=[
@@ -244,11 +218,25 @@ q2 = Exercise(
         _at([0.0, 2000.0], 1000.0),
         _at([0.0, 8.0], 1e-7),
     ],
-    wrong=[
-        Wrong(
-            edited(with_temperature, ("/ T", "* T")),
-            "multiplied by T: a high temperature has to flatten, so divide by it",
+    edits={
+        ("/ T", "* T"): "multiplied by T: a high temperature has to flatten, so divide by it",
+        ((") / T", ")"), ("shifted.exp()", "shifted.softmax(-1) ** (1 / T)")): (
+            "the softmax came first, and where it gives 0 nothing is left: divide the logits by T before it"
         ),
+        ("(logits - logits.max(-1, keepdim=True).values) / T", "logits / T - logits.max(-1, True).values"): (
+            "subtract the row's largest logit before dividing by T, or the largest of logits / T after it"
+        ),
+        ("logits.max(-1, keepdim=True).values", "logits.max()"): (
+            "one maximum was subtracted from all rows: subtract each row's own (keepdim)"
+        ),
+        ("counts.sum(-1, keepdim=True)", "counts.sum()"): (
+            "one sum over all rows: normalise each row separately, over the last dimension"
+        ),
+        ("counts.sum(-1, keepdim=True)", "counts.sum(-1)"): (
+            "the rows do not sum to 1: without keepdim=True column j is divided by the sum of row j"
+        ),
+    },
+    wrong=[
         Wrong(
             lambda z, T: torch.softmax(z, -1) / T,
             "these sum to 1 / T, not to 1: divide the logits by T, not the probabilities",
@@ -259,31 +247,8 @@ q2 = Exercise(
             "division. Divide the logits by T",
         ),
         Wrong(
-            edited(with_temperature, (") / T", ")"), ("shifted.exp()", "shifted.softmax(-1) ** (1 / T)")),
-            "the softmax came first, and where it gives 0 nothing is left: divide the logits by T before it",
-        ),
-        Wrong(
             edited(with_temperature, _UNSHIFTED),
             "exp overflows or underflows: subtract the largest logit of each row first",
-        ),
-        Wrong(
-            edited(
-                with_temperature,
-                ("(logits - logits.max(-1, keepdim=True).values) / T", "logits / T - logits.max(-1, True).values"),
-            ),
-            "subtract the row's largest logit before dividing by T, or the largest of logits / T after it",
-        ),
-        Wrong(
-            edited(with_temperature, ("logits.max(-1, keepdim=True).values", "logits.max()")),
-            "one maximum was subtracted from all rows: subtract each row's own (keepdim)",
-        ),
-        Wrong(
-            edited(with_temperature, ("counts.sum(-1, keepdim=True)", "counts.sum()")),
-            "one sum over all rows: normalise each row separately, over the last dimension",
-        ),
-        Wrong(
-            edited(with_temperature, ("counts.sum(-1, keepdim=True)", "counts.sum(-1)")),
-            "the rows do not sum to 1: without keepdim=True column j is divided by the sum of row j",
         ),
         Wrong(
             edited(with_temperature, _UNSHIFTED, ("counts.sum(-1, keepdim=True)", "counts.sum(-1)")),

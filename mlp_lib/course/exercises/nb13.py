@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Wrong, edited
+from mlp_lib.course.exercises.engine import Case, Exercise, Wrong
 from mlp_lib.course.exercises.submitted_models import handed_in
 from mlp_lib.data import Vocab, make_splits
 from mlp_lib.lab.fast import fast_steps
@@ -92,57 +92,36 @@ q2 = Exercise(
             torch.float32,
         ),
     ],
-    wrong=[
-        Wrong(
-            edited(choose, ("mean.argmin().item()", "0")),
-            "this one won the search with one run; by the new runs a different one is better",
+    edits={
+        ("mean.argmin().item()", "0"): (
+            "this one won the search with one run; by the new runs a different one is better"
         ),
+        ("mean.argmin()", "again.amin(1).argmin()"): "chosen by the luckiest new run: choose by the mean",
+        ("again.mean(1)", "again.amin(1)"): "chosen and reported by the luckiest new run: use the mean for both",
+        ("again.mean(1)", "again.median(1).values"): "chosen and reported by the median: use the mean for both",
+        ("best_first[row].item()", "row"): "this is a row of `again`: which configuration of `search` is in that row?",
+        ("torch.inf", "0.0"): "nan_to_num(0) makes the runs that blew up the best ones: they have to come last",
+        ("search.nan_to_num(torch.inf)", "search[~search.isnan()]"): (
+            "the index counts only runs that did not blow up: return the index in `search`"
+        ),
+        ("mean[row].item()", "search[best_first[row]].item()"): (
+            "the right one, reported with the run of the search that it was picked for: the winner's curse. Report the "
+            "mean of its new runs"
+        ),
+        ("mean[row].item()", "again[row].min().item()"): (
+            "the right one, reported by the luckiest of its new runs: report their mean"
+        ),
+        ("= again.mean(1)", "= torch.cat([search[best_first][: len(again), None], again], 1).mean(1)"): (
+            "the run of the search is averaged with the new ones: it was picked for being low, so leave it out"
+        ),
+        ("again.mean(1)", "again.mean(0)"): (
+            "the mean was taken over the configurations: `again` has a row for each of them and a column for each seed"
+        ),
+    },
+    wrong=[
         Wrong(
             lambda search, again: (search.nan_to_num(9.0).argmin().item(), search.nan_to_num(9.0).min().item()),
             "that is the winner of the search, with the run that made it win: `again` is not used",
-        ),
-        Wrong(
-            edited(choose, ("mean.argmin()", "again.amin(1).argmin()")),
-            "chosen by the luckiest new run: choose by the mean",
-        ),
-        Wrong(
-            edited(choose, ("again.mean(1)", "again.amin(1)")),
-            "chosen and reported by the luckiest new run: use the mean for both",
-        ),
-        Wrong(
-            edited(choose, ("again.mean(1)", "again.median(1).values")),
-            "chosen and reported by the median: use the mean for both",
-        ),
-        Wrong(
-            edited(choose, ("best_first[row].item()", "row")),
-            "this is a row of `again`: which configuration of `search` is in that row?",
-        ),
-        Wrong(
-            edited(choose, ("torch.inf", "0.0")),
-            "nan_to_num(0) makes the runs that blew up the best ones: they have to come last",
-        ),
-        Wrong(
-            edited(choose, ("search.nan_to_num(torch.inf)", "search[~search.isnan()]")),
-            "the index counts only runs that did not blow up: return the index in `search`",
-        ),
-        Wrong(
-            edited(choose, ("mean[row].item()", "search[best_first[row]].item()")),
-            "the right one, reported with the run of the search that it was picked for: the winner's curse. Report the "
-            "mean of its new runs",
-        ),
-        Wrong(
-            edited(choose, ("mean[row].item()", "again[row].min().item()")),
-            "the right one, reported by the luckiest of its new runs: report their mean",
-        ),
-        Wrong(
-            edited(
-                choose, ("= again.mean(1)", "= torch.cat([search[best_first][: len(again), None], again], 1).mean(1)")
-            ),
-            "the run of the search is averaged with the new ones: it was picked for being low, so leave it out",
-        ),
-        Wrong(
-            edited(choose, ("again.mean(1)", "again.mean(0)")),
-            "the mean was taken over the configurations: `again` has a row for each of them and a column for each seed",
         ),
         Wrong(lambda search, again: choose(search, again)[::-1], "return the index first, then the loss"),
     ],

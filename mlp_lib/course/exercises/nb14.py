@@ -106,41 +106,28 @@ q2 = Exercise(
     rtol=0.0,
     atol=0.006,  # an estimate will do
     near="if this is an estimate, take more draws",
-    wrong=[
-        Wrong(
-            edited(share_saturated, ("math.sqrt(fan_in * w_scale**2 + b_scale**2)", "1.0")),
+    edits={
+        ("math.sqrt(fan_in * w_scale**2 + b_scale**2)", "1.0"): (
             "the standard deviation of the preactivation is taken for 1. The lecture's networks have tanh outputs "
-            "beyond .99 in 33 % and 62 % of all cases",
+            "beyond .99 in 33 % and 62 % of all cases"
         ),
-        Wrong(
-            edited(share_saturated, ("math.erfc", "0.5 * math.erfc")),
-            "that is one tail: -0.995 is as saturated as 0.995",
+        ("math.erfc", "0.5 * math.erfc"): "that is one tail: -0.995 is as saturated as 0.995",
+        ("math.atanh(0.99)", "0.99"): (
+            "you count preactivations beyond 0.99, but tanh of them has to pass .99: what is atanh(0.99)?"
         ),
-        Wrong(
-            edited(share_saturated, ("math.atanh(0.99)", "0.99")),
-            "you count preactivations beyond 0.99, but tanh of them has to pass .99: what is atanh(0.99)?",
+        ("math.sqrt(fan_in * w_scale**2 + b_scale**2)", "(fan_in * w_scale**2 + b_scale**2)"): (
+            "fan_in * w_scale**2 + b_scale**2 is the variance: the standard deviation is its root"
         ),
-        Wrong(
-            edited(
-                share_saturated, ("math.sqrt(fan_in * w_scale**2 + b_scale**2)", "(fan_in * w_scale**2 + b_scale**2)")
-            ),
-            "fan_in * w_scale**2 + b_scale**2 is the variance: the standard deviation is its root",
+        (" + b_scale**2", ""): "the bias is missing: add its variance to that of the sum",
+        ("fan_in * w_scale**2 + b_scale**2", "(fan_in**0.5 * w_scale + b_scale) ** 2"): (
+            "you added standard deviations: add the variances, then take the root"
         ),
-        Wrong(
-            edited(share_saturated, (" + b_scale**2", "")), "the bias is missing: add its variance to that of the sum"
+        ("fan_in * w_scale", "w_scale"): (
+            "fan_in has no effect: a preactivation is a sum of fan_in products, each of variance w_scale**2"
         ),
-        Wrong(
-            edited(share_saturated, ("fan_in * w_scale**2 + b_scale**2", "(fan_in**0.5 * w_scale + b_scale) ** 2")),
-            "you added standard deviations: add the variances, then take the root",
-        ),
-        Wrong(
-            edited(share_saturated, ("fan_in * w_scale", "w_scale")),
-            "fan_in has no effect: a preactivation is a sum of fan_in products, each of variance w_scale**2",
-        ),
-        Wrong(
-            edited(share_saturated, ("b_scale**2", "b_scale")),
-            "b_scale is a standard deviation: the variance of the bias is its square",
-        ),
+        ("b_scale**2", "b_scale"): "b_scale is a standard deviation: the variance of the bias is its square",
+    },
+    wrong=[
         Wrong(
             _summed_products,
             "a simulated sum of few products is not normal: the exercise treats it as normal, whatever fan_in is",
@@ -241,20 +228,19 @@ q3 = Exercise(
     "who gets no gradient?",
     solution=no_gradient,
     judge=_judge_no_gradient,
+    edits={
+        ('|= {"W1"}', "|= set()"): "with C at 0, W1 gets no gradient",
+        ('|= {"C"}', "|= set()"): "with W1 at 0, C gets no gradient",
+        ('"W1", "b1"}', '"W1"}'): "with W2 at 0, b1 gets no gradient",
+        ('|= {"W2"}', "|= set()"): "with C, b1 at 0, W2 gets no gradient",
+        ('"b1" in zeroed and', '"b1" in zeroed or'): "with C at 0, W2 gets a gradient",
+        ('"W1", "b1"}', '"W1", "b1", "b2"}'): "with W2 at 0, b2 gets a gradient",
+        ("return nothing", 'return nothing | {"b1"} & zeroed'): "b1 gets a gradient",
+        ("nothing = set()", 'nothing, _ = set(), zeroed.discard("b2")'): "your answer changed its argument zeroed",
+    },
     wrong=[
         Wrong(lambda zeroed: set(zeroed), "you return the tensors that are 0"),
         Wrong(lambda zeroed: set(), "all your sets are empty"),
-        Wrong(edited(no_gradient, ('|= {"W1"}', "|= set()")), "with C at 0, W1 gets no gradient"),
-        Wrong(edited(no_gradient, ('|= {"C"}', "|= set()")), "with W1 at 0, C gets no gradient"),
-        Wrong(edited(no_gradient, ('"W1", "b1"}', '"W1"}')), "with W2 at 0, b1 gets no gradient"),
-        Wrong(edited(no_gradient, ('|= {"W2"}', "|= set()")), "with C, b1 at 0, W2 gets no gradient"),
-        Wrong(edited(no_gradient, ('"b1" in zeroed and', '"b1" in zeroed or')), "with C at 0, W2 gets a gradient"),
-        Wrong(edited(no_gradient, ('"W1", "b1"}', '"W1", "b1", "b2"}')), "with W2 at 0, b2 gets a gradient"),
-        Wrong(edited(no_gradient, ("return nothing", 'return nothing | {"b1"} & zeroed')), "b1 gets a gradient"),
-        Wrong(
-            edited(no_gradient, ("nothing = set()", 'nothing, _ = set(), zeroed.discard("b2")')),
-            "your answer changed its argument zeroed",
-        ),
         Wrong(lambda zeroed: {"dC"}, "expected a set of names among C, W1, b1, W2, b2"),
     ],
     also_right=[_with_autograd],
@@ -411,41 +397,33 @@ q4 = Exercise(
     "E02: a careful start",
     solution=init,
     judge=_judge_e02,
+    edits={
+        (" * (5 / 3) / math.sqrt(fan_in)", ""): "the hidden layer is saturated",
+        (("W1 = torch.randn", "W1 = 0 * torch.randn"), ("C = torch.randn", "C = 0 * torch.randn")): (
+            "the gradient of C, W1 is still exactly 0"
+        ),
+        (
+            ("torch.randn((fan_in, config.n_hidden), generator=g)", "torch.ones((fan_in, config.n_hidden))"),
+            ("* (5 / 3) / math.sqrt(fan_in)", "* 0.1"),
+            ("* 0.01", "* 0"),
+            ("* 0.1 ", "* 0 "),
+        ): "all 200 hidden units are equal",
+        ("fan_in =", "g = torch.Generator().manual_seed(2147483647)\n    fan_in ="): (
+            "generators of seeds 1 and 2 give the same start"
+        ),
+        ("config.n_embd), generator=g", "config.n_embd)"): "pass generator=g to every torch.randn",
+        ("math.sqrt(fan_in)", "math.sqrt(30)"): (
+            "the hidden layer is saturated. A preactivation is a sum of 1000 products and a bias"
+        ),
+        (("C = ", "C = 0.001 * "), ("(5 / 3)", "0.001"), ("* 0.1 /", "* 0.01 /")): "scaled so far down",
+        ("torch.zeros(config.vocab_size)", "1.0 * (torch.arange(config.vocab_size) < 2)"): (
+            "the letters' frequencies in b2"
+        ),
+        ("[C, W1,", "[C, W1.T,"): "W1 must be a float32 tensor of finite numbers, shape (30, 200)",
+        (", b2]", "]"): "expected the five tensors",
+    },
     wrong=[
         Wrong(lambda config, g: MLP(config, g=g), "sums of 200 terms and b2, are not close enough to 0"),
-        Wrong(edited(init, (" * (5 / 3) / math.sqrt(fan_in)", "")), "the hidden layer is saturated"),
-        Wrong(
-            edited(init, ("W1 = torch.randn", "W1 = 0 * torch.randn"), ("C = torch.randn", "C = 0 * torch.randn")),
-            "the gradient of C, W1 is still exactly 0",
-        ),
-        Wrong(
-            edited(
-                init,
-                ("torch.randn((fan_in, config.n_hidden), generator=g)", "torch.ones((fan_in, config.n_hidden))"),
-                ("* (5 / 3) / math.sqrt(fan_in)", "* 0.1"),
-                ("* 0.01", "* 0"),
-                ("* 0.1 ", "* 0 "),
-            ),
-            "all 200 hidden units are equal",
-        ),
-        Wrong(
-            edited(init, ("fan_in =", "g = torch.Generator().manual_seed(2147483647)\n    fan_in =")),
-            "generators of seeds 1 and 2 give the same start",
-        ),
-        Wrong(edited(init, ("config.n_embd), generator=g", "config.n_embd)")), "pass generator=g to every torch.randn"),
-        Wrong(
-            edited(init, ("math.sqrt(fan_in)", "math.sqrt(30)")),
-            "the hidden layer is saturated. A preactivation is a sum of 1000 products and a bias",
-        ),
-        Wrong(
-            edited(init, ("C = ", "C = 0.001 * "), ("(5 / 3)", "0.001"), ("* 0.1 /", "* 0.01 /")), "scaled so far down"
-        ),
-        Wrong(
-            edited(init, ("torch.zeros(config.vocab_size)", "1.0 * (torch.arange(config.vocab_size) < 2)")),
-            "the letters' frequencies in b2",
-        ),
-        Wrong(edited(init, ("[C, W1,", "[C, W1.T,")), "W1 must be a float32 tensor of finite numbers, shape (30, 200)"),
-        Wrong(edited(init, (", b2]", "]")), "expected the five tensors"),
         Wrong((init, _START), "asks for a dev loss below"),
     ],
     also_right=[_with_nn_init, edited(init, ("* 0.01", "* 0"), ("* 0.1 ", "* 0 ")), _START],

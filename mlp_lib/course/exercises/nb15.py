@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Wrong, edited
+from mlp_lib.course.exercises.engine import Case, Exercise, Wrong
 from mlp_lib.course.exercises.submitted_models import handed_in
 from mlp_lib.data import Vocab, make_splits
 from mlp_lib.lab.counts import Interpolated
@@ -50,27 +50,31 @@ q1 = Exercise(
         _followers([0.0, 900.0, 20.0, 0.0, 1.0], [0.6, 0.0, 0.1, 0.1, 0.2], 4.0),
         _followers([1.0, 0.0, 2.0, 0.0] * 10, [0.04, 0.01] * 20, 1.0),
     ],
+    edits={
+        ("(counts + strength * T * shorter)", "(strength * T * counts / n + n * shorter)"): (
+            "the weights of the counts and of the shorter context are swapped"
+        ),
+        ("(counts > 0).sum()", "n"): (
+            "T is not how often the context was seen, but how many different characters followed it"
+        ),
+        ("(counts > 0).sum()", "len(counts)"): (
+            "T is not the number of all characters: count only the different ones that followed"
+        ),
+        (("(counts + strength *", "(counts +"), ("(n + strength *", "(n +")): (
+            "strength has no effect: multiply T by it, in the numerator and in the denominator"
+        ),
+        ("(counts > 0).sum()", "1"): (
+            "T has no effect: multiply strength by it, in the numerator and in the denominator"
+        ),
+        ("(counts + strength * T * shorter) / (n + strength * T)", "counts / n + strength * T * shorter"): (
+            "these do not sum to 1: what is added to the numerator has to be added to the denominator too"
+        ),
+        ("n == 0", "False"): "0 / 0 for a context that never occurred: there the shorter context alone decides",
+        ("return shorter", "return torch.full_like(shorter, 1 / len(shorter))"): (
+            "after a context that never occurred the shorter one decides, not uniform guessing"
+        ),
+    },
     wrong=[
-        Wrong(
-            edited(fill_up, ("(counts + strength * T * shorter)", "(strength * T * counts / n + n * shorter)")),
-            "the weights of the counts and of the shorter context are swapped",
-        ),
-        Wrong(
-            edited(fill_up, ("(counts > 0).sum()", "n")),
-            "T is not how often the context was seen, but how many different characters followed it",
-        ),
-        Wrong(
-            edited(fill_up, ("(counts > 0).sum()", "len(counts)")),
-            "T is not the number of all characters: count only the different ones that followed",
-        ),
-        Wrong(
-            edited(fill_up, ("(counts + strength *", "(counts +"), ("(n + strength *", "(n +")),
-            "strength has no effect: multiply T by it, in the numerator and in the denominator",
-        ),
-        Wrong(
-            edited(fill_up, ("(counts > 0).sum()", "1")),
-            "T has no effect: multiply strength by it, in the numerator and in the denominator",
-        ),
         Wrong(
             lambda counts, shorter, strength: counts / counts.sum(),
             "nothing is taken from the shorter context: a character that never followed gets 0 and an infinite loss",
@@ -78,21 +82,6 @@ q1 = Exercise(
         Wrong(
             lambda counts, shorter, strength: torch.where(counts > 0, counts / counts.sum().clamp(min=1), shorter),
             "these do not sum to 1: what characters that never followed get has to be taken from the others",
-        ),
-        Wrong(
-            edited(
-                fill_up,
-                ("(counts + strength * T * shorter) / (n + strength * T)", "counts / n + strength * T * shorter"),
-            ),
-            "these do not sum to 1: what is added to the numerator has to be added to the denominator too",
-        ),
-        Wrong(
-            edited(fill_up, ("n == 0", "False")),
-            "0 / 0 for a context that never occurred: there the shorter context alone decides",
-        ),
-        Wrong(
-            edited(fill_up, ("return shorter", "return torch.full_like(shorter, 1 / len(shorter))")),
-            "after a context that never occurred the shorter one decides, not uniform guessing",
         ),
     ],
     also_right=[_fill_up_by_hand, lambda *given: fill_up(*given).numpy()],
@@ -140,29 +129,21 @@ q2 = Exercise(
         _sizes(6, 1, 6, 6, N=6),  # all sizes equal
         _sizes(30, 8, 4, 50, N=1),
     ],
+    edits={
+        ("x @ W\n", "h @ W\n"): "W is applied to h: direct means past the hidden layer, from the embeddings",
+        (" + x @ W\n", "\n"): "these are the logits of the lecture's network: W is not used",
+        ("h @ W2 + b2", "b2"): "only the direct path is there: the paper adds it to the output of the hidden layer",
+        ("+ x @ W\n", "+ torch.tanh(x @ W)\n"): (
+            "the direct path goes through a tanh: it is linear, from the embeddings to the logits"
+        ),
+        ("W2 + b2", "W2 + 2 * b2"): "b2 is added twice: the two paths share one bias",
+        ("W2 + b2", "W2"): "b2 is missing",
+        ("C[X].view(X.shape[0], -1)", "C[X.T].reshape(X.shape[0], -1)"): (
+            "the embeddings of different examples are mixed: right shape, wrong rows"
+        ),
+    },
     wrong=[
-        Wrong(
-            edited(direct_logits, ("x @ W\n", "h @ W\n")),
-            "W is applied to h: direct means past the hidden layer, from the embeddings",
-        ),
-        Wrong(
-            edited(direct_logits, (" + x @ W\n", "\n")), "these are the logits of the lecture's network: W is not used"
-        ),
-        Wrong(
-            edited(direct_logits, ("h @ W2 + b2", "b2")),
-            "only the direct path is there: the paper adds it to the output of the hidden layer",
-        ),
-        Wrong(
-            edited(direct_logits, ("+ x @ W\n", "+ torch.tanh(x @ W)\n")),
-            "the direct path goes through a tanh: it is linear, from the embeddings to the logits",
-        ),
-        Wrong(edited(direct_logits, ("W2 + b2", "W2 + 2 * b2")), "b2 is added twice: the two paths share one bias"),
-        Wrong(edited(direct_logits, ("W2 + b2", "W2")), "b2 is missing"),
         Wrong(lambda *given: direct_logits(*given).softmax(1), "probabilities, not logits: leave out the softmax"),
-        Wrong(
-            edited(direct_logits, ("C[X].view(X.shape[0], -1)", "C[X.T].reshape(X.shape[0], -1)")),
-            "the embeddings of different examples are mixed: right shape, wrong rows",
-        ),
     ],
     also_right=[_in_one_product],
     right="y = b + Wx + U tanh(d + Hx), with x the embeddings, H = W1, d = b1, U = W2 and b = b2.",
@@ -233,15 +214,15 @@ q3 = Exercise(
         _mixed(5, 4, 0, "for weight 0"),
         Case(torch.eye(2), torch.eye(2), torch.tensor([1, 1]), 0.5),
     ],
-    wrong=[
-        Wrong(
-            edited(
-                mix_loss,
-                ("-(weight * p_y + (1 - weight) * q_y).log()", "-(weight * p_y.log() + (1 - weight) * q_y.log())"),
-            ),
+    edits={
+        ("-(weight * p_y + (1 - weight) * q_y).log()", "-(weight * p_y.log() + (1 - weight) * q_y.log())"): (
             "you mixed the log-probabilities, or losses. That is the loss of a geometric mean, whose rows do not "
-            "sum to 1: mix the probabilities, then take the log",
+            "sum to 1: mix the probabilities, then take the log"
         ),
+        (".log().mean()", ".mean().log()"): "the log of a mean: take the log of each example, then the mean",
+        (".mean()", ".sum()"): "the sum over the examples, not their mean",
+    },
+    wrong=[
         Wrong(
             lambda p, q, Y, weight: F.cross_entropy(_weighted(p.log(), q.log(), weight), Y),
             "you mixed the log-probabilities and normalised again, which is a product of the models: the paper's "
@@ -252,11 +233,6 @@ q3 = Exercise(
             "the weights are swapped: weight belongs to p, and 1 - weight to q",
         ),
         Wrong(lambda p, q, Y, weight: mix_loss(p, q, Y, 0.5), "the weight is always one half: use `weight`"),
-        Wrong(
-            edited(mix_loss, (".log().mean()", ".mean().log()")),
-            "the log of a mean: take the log of each example, then the mean",
-        ),
-        Wrong(edited(mix_loss, (".mean()", ".sum()")), "the sum over the examples, not their mean"),
         Wrong(
             lambda p, q, Y, weight: F.cross_entropy(_weighted(p, q, weight), Y),
             "the mixture went through a softmax: cross_entropy takes logits, and these are probabilities",

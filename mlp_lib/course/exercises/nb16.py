@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong, edited
+from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong
 
 # ---- 16.1 back through the look-up -----------------------------------------------------------------------------------
 
@@ -54,44 +54,30 @@ q1 = Exercise(
     ],
     rtol=1e-3,
     atol=1e-4,
-    wrong=[
-        Wrong(
-            edited(embedding_backward, (_ADD, "dC[X.ravel()] += demb.reshape(-1, n_embd)")),
+    edits={
+        (_ADD, "dC[X.ravel()] += demb.reshape(-1, n_embd)"): (
             "dC[X] = ... overwrites, and dC[X] += ... adds only once to a row that X names twice: see np.add.at, "
-            "or use a loop",
+            "or use a loop"
         ),
-        Wrong(
-            edited(
-                embedding_backward,
-                (_ADD, "for x, part in zip(X.T, demb.reshape(*X.shape, -1).swapaxes(0, 1)): dC[x] += part"),
-            ),
-            "dC[X[:, k]] += ... adds only once to a row that several contexts name at this position: see np.add.at",
+        (_ADD, "for x, part in zip(X.T, demb.reshape(*X.shape, -1).swapaxes(0, 1)): dC[x] += part"): (
+            "dC[X[:, k]] += ... adds only once to a row that several contexts name at this position: see np.add.at"
         ),
-        Wrong(
-            edited(embedding_backward, (_ADD, "for x, part in zip(X, demb.reshape(*X.shape, -1)): dC[x] += part")),
-            "dC[x] += ... adds only once to a row that a context names twice: see np.add.at",
+        (_ADD, "for x, part in zip(X, demb.reshape(*X.shape, -1)): dC[x] += part"): (
+            "dC[x] += ... adds only once to a row that a context names twice: see np.add.at"
         ),
+        ("return dC", "return dC / np.maximum(np.bincount(X.ravel(), minlength=vocab_size), 1)[:, None]"): (
+            "that is the mean of the gradients of a row: add them up"
+        ),
+        ("demb.reshape(-1,", "demb.reshape(len(X), n_embd, -1).swapaxes(1, 2).reshape(-1,"): (
+            "the numbers of different positions are mixed. A row of demb has n_embd numbers for one position, then "
+            "those of the next: reshape(-1, n_embd)"
+        ),
+        ("return dC", "return dC / len(X)"): "that is divided by the batch size: demb already includes this division",
+    },
+    wrong=[
         Wrong(
             lambda X, demb, vocab_size: demb.reshape(X.size, -1),
             "that is one row per look-up: C has one row per symbol",
-        ),
-        Wrong(
-            edited(
-                embedding_backward,
-                ("return dC", "return dC / np.maximum(np.bincount(X.ravel(), minlength=vocab_size), 1)[:, None]"),
-            ),
-            "that is the mean of the gradients of a row: add them up",
-        ),
-        Wrong(
-            edited(
-                embedding_backward, ("demb.reshape(-1,", "demb.reshape(len(X), n_embd, -1).swapaxes(1, 2).reshape(-1,")
-            ),
-            "the numbers of different positions are mixed. A row of demb has n_embd numbers for one position, then "
-            "those of the next: reshape(-1, n_embd)",
-        ),
-        Wrong(
-            edited(embedding_backward, ("return dC", "return dC / len(X)")),
-            "that is divided by the batch size: demb already includes this division",
         ),
     ],
     also_right=[_in_loops, lambda X, demb, vocab_size: np.eye(vocab_size)[X.ravel()].T @ demb.reshape(X.size, -1)],
@@ -168,53 +154,34 @@ q2 = Exercise(
             label="for a unit that is exactly 0",
         ),
     ],
+    edits={
+        ("(emb @ W1 + b1 > 0)", "1"): (
+            "dh is passed on unchanged, but where z is negative, h is 0 and does not depend on z"
+        ),
+        ("(emb @ W1 + b1 > 0)", "(1 - (emb @ W1 + b1).clamp(min=0) ** 2)"): (
+            "1 - h * h is the derivative of tanh. What is the slope of relu, left and right of 0?"
+        ),
+        ("(emb @ W1 + b1 > 0)", "(emb @ W1 + b1).clamp(min=0)"): (
+            "dh is multiplied by h itself: the slope right of 0 is 1, however large h is"
+        ),
+        ("emb @ W1 + b1 > 0", "dh > 0"): "dh is masked by its own sign: use the sign of z",
+        ("> 0", "<= 0"): "the mask is inverted: it lets through the units that gave 0",
+        (" + b1 > 0", " > 0"): "the mask uses emb @ W1 alone: the bias also decides on which side of 0 a unit is",
+        ("> 0", ">= 0"): "a unit that gave exactly 0 passes nothing back: z > 0, not z >= 0",
+        ("dz = dh *", "dz = dh / len(dh) *"): (
+            "everything is divided by the batch size: dh already includes this division"
+        ),
+        ("dz.sum(0)", "dz.mean(0)"): "db1 is a mean over the batch: sum over the rows",
+        ("dz.sum(0)", "dz.sum(1)"): (
+            "db1 has one number per example. A bias is added to every row, so its gradient is the sum over the rows"
+        ),
+        ("W1.T", "W1"): "demb is dz @ W1, which fits only because W1 is square here: transpose W1",
+        ("emb.T @ dz", "dz.T @ emb"): "dW1 is transposed: its rows belong to inputs, its columns to units, as in W1",
+        ("dz @ W1.T", "dh @ W1.T"): "demb is computed from dh: use dz in all three",
+        ("dz.sum(0)", "dh.sum(0)"): "db1 is computed from dh: use dz in all three",
+        ("dz @ W1.T, emb.T @ dz, dz.sum(0)", "emb.T @ dz, dz.sum(0), dz @ W1.T"): "the order is demb, dW1, db1",
+    },
     wrong=[
-        Wrong(
-            edited(relu_backward, ("(emb @ W1 + b1 > 0)", "1")),
-            "dh is passed on unchanged, but where z is negative, h is 0 and does not depend on z",
-        ),
-        Wrong(
-            edited(relu_backward, ("(emb @ W1 + b1 > 0)", "(1 - (emb @ W1 + b1).clamp(min=0) ** 2)")),
-            "1 - h * h is the derivative of tanh. What is the slope of relu, left and right of 0?",
-        ),
-        Wrong(
-            edited(relu_backward, ("(emb @ W1 + b1 > 0)", "(emb @ W1 + b1).clamp(min=0)")),
-            "dh is multiplied by h itself: the slope right of 0 is 1, however large h is",
-        ),
-        Wrong(
-            edited(relu_backward, ("emb @ W1 + b1 > 0", "dh > 0")), "dh is masked by its own sign: use the sign of z"
-        ),
-        Wrong(edited(relu_backward, ("> 0", "<= 0")), "the mask is inverted: it lets through the units that gave 0"),
-        Wrong(
-            edited(relu_backward, (" + b1 > 0", " > 0")),
-            "the mask uses emb @ W1 alone: the bias also decides on which side of 0 a unit is",
-        ),
-        Wrong(
-            edited(relu_backward, ("> 0", ">= 0")), "a unit that gave exactly 0 passes nothing back: z > 0, not z >= 0"
-        ),
-        Wrong(
-            edited(relu_backward, ("dz = dh *", "dz = dh / len(dh) *")),
-            "everything is divided by the batch size: dh already includes this division",
-        ),
-        Wrong(edited(relu_backward, ("dz.sum(0)", "dz.mean(0)")), "db1 is a mean over the batch: sum over the rows"),
-        Wrong(
-            edited(relu_backward, ("dz.sum(0)", "dz.sum(1)")),
-            "db1 has one number per example. A bias is added to every row, so its gradient is the sum over the rows",
-        ),
-        Wrong(
-            edited(relu_backward, ("W1.T", "W1")),
-            "demb is dz @ W1, which fits only because W1 is square here: transpose W1",
-        ),
-        Wrong(
-            edited(relu_backward, ("emb.T @ dz", "dz.T @ emb")),
-            "dW1 is transposed: its rows belong to inputs, its columns to units, as in W1",
-        ),
-        Wrong(edited(relu_backward, ("dz @ W1.T", "dh @ W1.T")), "demb is computed from dh: use dz in all three"),
-        Wrong(edited(relu_backward, ("dz.sum(0)", "dh.sum(0)")), "db1 is computed from dh: use dz in all three"),
-        Wrong(
-            edited(relu_backward, ("dz @ W1.T, emb.T @ dz, dz.sum(0)", "emb.T @ dz, dz.sum(0), dz @ W1.T")),
-            "the order is demb, dW1, db1",
-        ),
         Wrong(lambda *given: relu_backward(*given)[0], "expected three tensors, demb, dW1, db1, got Tensor"),
         Wrong(_with_autograd, "no autograd in this exercise: write the three products out"),
     ],
