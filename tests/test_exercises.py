@@ -408,7 +408,7 @@ def test_values_in_any_style():
     assert _value({"a": [1.0]}).evaluate({"a": torch.ones(1)}).status == "right"
     assert _value("word").evaluate("word").status == "right"
     assert _value(3.0).evaluate("3.0").message == "[no] 9.2 expected one number, got '3.0'"
-    assert _value(3.0).evaluate(2.0).message == "[no] 9.2 2: that is not it; hint() helps step by step"
+    assert _value(3.0).evaluate(2.0).message == "[no] 9.2 2: that is not it; hint() gives hints"
 
 
 def test_whatever_can_be_called_is_taken():

@@ -364,7 +364,7 @@ class Exercise:
         if self.asks_for_value:
             if numbers(expected.value) is not None and numbers(seen.value) is None:
                 return f"expected {shape_of(expected.value)}, got {got}"
-            return f"{got}: {sentence or 'that is not it; hint() helps step by step'}"
+            return f"{got}: {sentence or 'that is not it; hint() gives hints'}"
         if seen.value is None:
             return f"{at} expected {wanted}, but your function returned None: is a `return` missing?"
         return joined(f"{at}{':' * bool(place)} expected {wanted}, got {got}".lstrip(), sentence)

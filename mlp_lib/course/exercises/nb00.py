@@ -15,15 +15,15 @@ toy = Exercise(
     "how many symbols?",
     solution=symbols,
     wrong=[
-        Wrong(26, "{got} are the letters. In which way would the network say that a name is over?"),
-        Wrong(28, "{got} has one symbol for the start and a different one for the end: is one enough for both?"),
+        Wrong(26, "{got} are the letters. How would the network say that a name is over?"),
+        Wrong(28, "with {got} the start and the end have a symbol each: one is enough for both"),
         Wrong(25, "count both a and z, then add what marks the end of a name"),
         Wrong(53, "every name is in lower case: capital letters are not needed"),
     ],
     also_right=[27.0],
     right="26 letters, and one symbol for the start and the end of a name.",
     hints=[
-        "A name is drawn one symbol after another. Where would it stop?",
-        "The letters a to z, and one symbol more that stands where a name starts and where it ends.",
+        "A name is drawn one symbol at a time. How does it end?",
+        "The letters a to z, and one more symbol that marks both the start and the end of a name.",
     ],
 )
