@@ -33,23 +33,23 @@ def machine(monkeypatch, tmp_path):
         ("6400000 100000\n", 16),
     ],
 )
-def test_a_container_uses_its_share(machine, share, expected):
+def test_usable_cores_respects_the_share_of_a_container(machine, share, expected):
     machine(share=share)
     assert usable_cores() == expected
 
 
-def test_the_cores_of_the_process_count_not_those_of_the_machine(machine):
+def test_usable_cores_respects_the_affinity_of_the_process(machine):
     machine(allowed=3, share="800000 100000\n")
     assert usable_cores() == 3
 
 
-def test_without_sched_getaffinity_all_cores_count(machine, monkeypatch):
+def test_all_cores_count_without_sched_getaffinity(machine, monkeypatch):
     machine()
     monkeypatch.delattr(os, "sched_getaffinity")
     assert usable_cores() == 16
 
 
-def test_grading_and_the_report_use_that_number(machine, monkeypatch, tmp_path):
+def test_grading_and_the_report_use_usable_cores(machine, monkeypatch, tmp_path):
     import nbformat
 
     from mlp_lib.course import environment
