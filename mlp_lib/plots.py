@@ -153,8 +153,8 @@ def plot_embedding(
     With `vowels=None` they are found by `vowels_of`. With more than 150 symbols, only 150 are labelled. Both axes have
     the same scale, so distances can be read off the map. `dims` picks two columns of a wider C, and the axis labels
     name them. `size` is the area of a mark in points squared; about 40 suits one map among several.
-    Raises ValueError if C has one column, if it has more than two and `dims` is None, or if `dims` are not two different
-    columns of C. Source: lecture 01:05:27. Taught in: page 09.
+    Raises ValueError if C has one column, if it has more than two and `dims` is None, or if `dims` are not two
+    different columns of C. Source: lecture 01:05:27. Taught in: page 09.
     """
     C = _array(C)
     if C.ndim == 2 and C.shape[1] == 1:

@@ -1,4 +1,4 @@
-"""How many cores a process may use: what the system allows it, and what a container was given of them."""
+"""How many cores a process may use: those that the system allows, or the share of its container."""
 
 import os
 
@@ -10,7 +10,7 @@ from mlp_lib.lab.cores import usable_cores
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """A machine of sixteen cores; `allowed` to this process; with Linux's file on a container's share, if any."""
+    """A machine with 16 cores, of which this process may use `allowed`; `share` is the content of Linux's cpu.max."""
 
     def made(allowed=16, share=None):
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(allowed)), raising=False)

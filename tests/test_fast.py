@@ -1,4 +1,4 @@
-"""The compiled loop is the plain loop: parity, early stops, learning rates, losses that blow up, cache, refusals."""
+"""The compiled loop against the plain loop: parity, early stops, learning rates, losses that blow up, cache, errors."""
 
 import math
 import os
@@ -35,7 +35,7 @@ from mlp_lib.lab.fast import fast_gradients, fast_steps
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """For the plain loop, which two threads do not make faster and a busy machine makes much slower."""
+    """Two threads do not make the plain loop faster, and on a busy machine they make it much slower."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -52,7 +52,7 @@ def generator(seed=2147483647):
 
 
 def fresh(config=None, seed=2147483647, calm=False):
-    """A new model and its generator; `calm` starts it at the scale that does not blow rounding errors up."""
+    """A new model and its generator; `calm` scales the weights down so that rounding errors do not grow."""
     g = generator(seed)
     model = MLP(config or MLPConfig(), g=g)
     if calm:
@@ -71,7 +71,7 @@ def same(model, other):
 
 
 def data(config, n=3000):
-    """Names where the vocabulary is theirs, else noise."""
+    """Names if the vocabulary has their size, else random indices."""
     if config.vocab_size == len(VOCAB):
         return build_dataset(WORDS[:2000], VOCAB, config.block_size)
     g = generator(1)
@@ -102,7 +102,7 @@ def test_1000_steps_match_the_plain_loop(sizes, batch_size):
     x, y = data(config)
     plain, g = fresh(config, calm=True)
     fast, fast_g = fresh(config, calm=True)
-    high = 0.1 if batch_size > 1 else 0.01  # at 0.1, steps on single examples blow rounding errors up
+    high = 0.1 if batch_size > 1 else 0.01  # at 0.1, steps on single examples amplify rounding errors
     arguments = {"steps": 1000, "lr": lambda i: high if i < 700 else high / 10, "batch_size": batch_size}
     expected = [step.loss for step in train_steps(plain, x, y, g=g, **arguments)]
     got = [step.loss for step in fast_steps(fast, x, y, g=fast_g, **arguments)]
@@ -125,9 +125,9 @@ def test_full_batch_steps_match_the_plain_loop_and_draw_nothing(rows):
 
 
 def test_error_from_the_lectures_initialisation_is_that_of_the_plain_loop():
-    # From there, at lr 0.1, a rounding error doubles every few steps: even autograd in float32 leaves its own run in
-    # float64 by 1e-4 after 50 steps and by 6 % after 1,000. Compiled and plain run agree before that, and after it are
-    # as far from the exact run as each other.
+    # From there, at lr 0.1, a rounding error doubles every few steps: even autograd in float32 differs from its own
+    # float64 run by 1e-4 after 50 steps and by 6 % after 1,000. The compiled and the plain run agree until then;
+    # afterwards both are about equally far from the exact run.
     x, y = data(MLPConfig())
     runs = {}
     for name, stepper in (("exact", train_steps), ("plain", train_steps), ("fast", fast_steps)):
@@ -184,11 +184,11 @@ def test_strided_data_gives_the_same_losses():
     assert losses[1::2] == [losses[1]] * 3
 
 
-# ---- weights in place of next characters -----------------------------------------------------------------------------
+# ---- weights instead of next characters ------------------------------------------------------------------------------
 
 
 def weights(n, vocab_size):
-    """Weights as a table of counts gives them: many zeros, sums that differ."""
+    """Weights like those of a table of counts: many zeros, and rows with different sums."""
     W = torch.rand(n, vocab_size, generator=generator(2))
     return W * (W > 0.6) * torch.randint(1, 4, (n, 1), generator=generator(3))
 
@@ -295,7 +295,7 @@ def test_tensors_passed_to_from_tensors_are_trained():
     g = generator()
     C, W1, b1 = torch.randn(27, 2, generator=g), torch.randn(6, 20, generator=g), torch.randn(20, generator=g)
     W2, b2 = torch.randn(20, 27, generator=g), torch.randn(27, generator=g)
-    sliced, turned = torch.cat([W1, W1], 1)[:, ::2], W2.t().contiguous().t()  # neither lies in memory in one piece
+    sliced, turned = torch.cat([W1, W1], 1)[:, ::2], W2.t().contiguous().t()  # neither is contiguous
     sliced.copy_(W1)
     tensors = C, sliced, b1, turned, b2
     before = [t.clone() for t in tensors]
@@ -388,7 +388,7 @@ def test_nan_or_inf_in_any_tensor_gives_the_same_loss_as_torch(name, value):
     got, _ = fast_gradients(model, X[:200], Y[:200])
     expected = F.cross_entropy(model(X[:200]), Y[:200]).item()
     if name == "C" and math.isinf(value):
-        pytest.skip("0 * inf in the spare columns: nan, where tanh of inf would hide it")
+        pytest.skip("0 * inf in the padding gives nan; in torch, tanh turns inf into 1")
     assert got == pytest.approx(expected, rel=1e-5, nan_ok=True)
 
 
@@ -494,7 +494,7 @@ def test_memory_stays_flat():
         """.replace("from tests_setup import *", SETUP)
     )
     scale = 1024**2 if sys.platform == "darwin" else 1024
-    assert int(out.split()[-1]) / scale < 10  # MB; h alone of all rows at once would be 13
+    assert int(out.split()[-1]) / scale < 10  # MB; h for all rows at once would already take 13
 
 
 COLD = """
@@ -522,16 +522,13 @@ def test_cold_cache_prints_one_line_and_gives_the_same_losses(tmp_path):
 def test_unwritable_cache_compiles_in_memory_and_names_a_remedy(tmp_path):
     package = tmp_path / "mlp_lib"
     shutil.copytree(Path(mlp_lib.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "exercises"))
-    (package / "lab" / "__pycache__").write_text(
-        "a file where the cache's folder would be, for root may write anywhere"
-    )
+    (package / "lab" / "__pycache__").write_text("a file in place of the cache folder, because root may write anywhere")
     nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/cache", "NUMBA_CACHE_DIR": ""}
     code = f"        import sys; sys.path.insert(0, {str(tmp_path)!r})" + COLD + "        print(fast_steps.__code__)\n"
     out, said = run_python(code, PYTHONDONTWRITEBYTECODE="1", **nowhere)
     assert str(tmp_path) in out
     assert said.splitlines() == [
-        "mlp_lib: compiling the training loop, about 10 s, and done once if NUMBA_CACHE_DIR names a folder that can be "
-        "written ..."
+        "mlp_lib: compiling the training loop, about 10 s (only once if NUMBA_CACHE_DIR names a writable folder) ..."
     ]
 
 
@@ -539,13 +536,13 @@ def test_unwritable_cache_compiles_in_memory_and_names_a_remedy(tmp_path):
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "unreadable"])
 def test_damaged_cache_is_rebuilt_and_reported_in_one_line(tmp_path, damage):
     package = tmp_path / "mlp_lib"
-    shutil.copytree(Path(mlp_lib.__file__).parent, package)  # with its cache, if it is kept there
+    shutil.copytree(Path(mlp_lib.__file__).parent, package)  # includes the cache if it is in the package
     code, here = f"        import sys; sys.path.insert(0, {str(tmp_path)!r})" + COLD, {"NUMBA_CACHE_DIR": ""}
     before, _ = run_python(code, **here)
     for file in (package / "lab" / "__pycache__").glob("*.nbi" if damage == "unreadable" else "*.nb[ic]"):
         content = file.read_bytes()
         file.unlink()
-        if damage == "unreadable":  # a folder can be neither read nor deleted as a file, even by root
+        if damage == "unreadable":  # even root can neither read nor unlink a folder as if it were a file
             file.mkdir()
         else:
             file.write_bytes({"empty": b"", "truncated": content[:-50], "garbage": b"\x00" * 100}[damage])
@@ -582,7 +579,7 @@ def take(model=None, x=X, y=Y, **arguments):
 
 
 class Half(MLP):
-    """A subclass, whose forward pass may be any."""
+    """A subclass, which may have any forward pass."""
 
 
 def own():
@@ -619,7 +616,7 @@ def test_index_that_becomes_invalid_during_a_run_raises_ValueError(bad, where):
     x, y = X[:40].clone(), Y[:40].clone()
     model, g = small()
     run = fast_steps(model, x, y, steps=100, g=g)
-    for _ in range(8):  # the steps taken ahead at first
+    for _ in range(8):  # the first chunk of steps taken ahead
         next(run)
     before = [p.detach().clone() for p in model.tensors()]
     state = g.get_state()

@@ -1,4 +1,4 @@
-"""Many runs at once are the runs one after another: same results, in the order asked for, however many workers."""
+"""Parallel runs give the same results as single runs, in the order requested, for any number of workers."""
 
 import functools
 import math
@@ -61,7 +61,7 @@ def check_against_by_hand(results, stepper=fast_steps):
 def test_grid_results_equal_single_runs(monkeypatch, cores, stepper):
     monkeypatch.setattr(module, "usable_cores", lambda: cores)
     before = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in the grid: two threads add up in another order
+    torch.set_num_threads(1)  # as in the grid: two threads would sum in a different order
     try:
         check_against_by_hand(grid(stepper=stepper), stepper)
     finally:
@@ -79,7 +79,7 @@ def test_runs_are_concurrent():
     together = threading.Barrier(3, timeout=60)
 
     def meeting(model, X, Y, **settings):
-        together.wait()  # passes only when three runs are here at once
+        together.wait()  # passes only when three runs wait here at the same time
         return fast_steps(model, X, Y, **settings)
 
     with ThreadPoolExecutor(3) as executor:
@@ -160,7 +160,7 @@ def ladder(tmp_path):
 
 
 def noting(trained):
-    """A stepper that notes each run it is asked for."""
+    """A stepper that records each run in `trained`."""
 
     def noted(model, X, Y, *, g, **settings):
         trained.append((model.config, g.initial_seed()))
@@ -232,7 +232,7 @@ def test_finished_runs_are_on_the_ladder_after_an_error(ladder):
 
 
 def test_interrupted_worker_leaves_no_incomplete_run(ladder):
-    """An interrupt goes to every process of a terminal: a worker's run ends early, and is not a result."""
+    """A terminal sends an interrupt to every process, so a run in a worker ends early and is not a result."""
 
     def interrupted(model, X, Y, **settings):
         for step in fast_steps(model, X, Y, **settings):

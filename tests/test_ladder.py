@@ -1,4 +1,4 @@
-"""The leaderboard of runs and the sealed test set: what is kept, how it is shown, what is refused."""
+"""The leaderboard of runs and the sealed test set: what is stored, how it is shown, what is refused."""
 
 import math
 import sqlite3
@@ -27,7 +27,7 @@ def network():
 
 @pytest.fixture(params=["in a file", "in memory"])
 def path(request, tmp_path, monkeypatch):
-    """Where the record is kept: the same is asked of a file and of a record that ends with its object."""
+    """The path of the record: the same tests run with a file and with a record in memory."""
     if request.param == "in a file":
         return tmp_path / "new" / "ladder.sqlite"
     monkeypatch.delenv("MLP_LIB_LADDER", raising=False)

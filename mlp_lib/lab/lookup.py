@@ -17,7 +17,7 @@ def summed_rows(
     """`C[X].view(B, -1) @ W.flatten(0, 1)`, for a batch that is larger than the vocabulary.
 
     Position p contributes its embedding times `W[p]`. There are only vocab_size embeddings, so these products are
-    computed once for the whole batch, one table per position, and each example sums its rows. Autograd works through it.
+    computed once per batch, one table per position, and each example sums its rows. Autograd works through it.
 
     >>> C, W, X = torch.eye(3), torch.ones(2, 3, 4), torch.tensor([[0, 2]])
     >>> summed_rows(C, W, X)
