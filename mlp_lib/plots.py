@@ -28,7 +28,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = (
 )  # fmt: skip
 COLORS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY)
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 4)))
-_MOST_BARS, _MOST_LABELS = 50, 150  # more cannot be told apart in one figure
+_MOST_BARS, _MOST_LABELS = 50, 150  # more would not be legible in one figure
 _JOINERS = ("\u200c", "\u200d")
 
 

@@ -44,7 +44,7 @@ COMMON = {
         ("6.1", "these rates have equal differences"),
         ("6.1", "these are the exponents"),
     ],
-    "parameters not recreated after a sweep": [("6.2", "goes on with the model that the first one left")],
+    "parameters not recreated after a sweep": [("6.2", "continues with the model that the first one left")],
     "sampling without an end, a window or a generator": [
         ("12.1", "without `break` the loop is endless"),
         ("12.1", "the window did not slide"),

@@ -66,7 +66,7 @@ def test_this_environment_is_healthy():
 
 
 def test_python_without_packages_gets_remedies_and_no_traceback():
-    done = run("-S")  # without site-packages
+    done = run("-S")  # without the folder of installed packages
     assert done.returncode == 1
     assert done.stderr == ""
     assert line_of("torch", done.stdout).startswith("[no] torch: not installed; run ")

@@ -166,7 +166,7 @@ class NGram(_CountModel):
 
     @property
     def n_parameters(self) -> int:
-        """How many counts are kept, to stand beside the parameters of a network."""
+        """How many counts are kept, to compare with the number of parameters of a network."""
         return len(self._tables[-1].pairs)
 
     def _probs(self, X: Tensor, C: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ class Interpolated(_CountModel):
 
     @property
     def n_parameters(self) -> int:
-        """How many counts are kept, to stand beside the parameters of a network."""
+        """How many counts are kept, to compare with the number of parameters of a network."""
         return sum(len(table.pairs) for table in self._tables)
 
     def _probs(self, X: Tensor, C: Tensor) -> Tensor:

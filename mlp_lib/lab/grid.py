@@ -85,8 +85,8 @@ def run_grid(
     by its name: rename it, or pass a different `name`, when you change what it does.
 
     An interrupt (KeyboardInterrupt) returns the complete runs, with a warning that counts them. If a run fails, the
-    others are stopped and its error is raised. In both cases the finished runs are on the ladder, so the same call
-    trains only the rest. Before any run starts, raises OSError for a ladder that cannot be written and
+    others are stopped or cancelled and its error is raised. In both cases the finished runs are on the ladder, so the
+    same call trains only the rest. Before any run starts, raises OSError for a ladder that cannot be written and
     ModuleNotFoundError if the workers of an executor lack a package.
 
     >>> from mlp_lib import Vocab, build_dataset
