@@ -24,7 +24,7 @@ COMMON = {
         ("2.1", "a 6 is written in it, so there are more rows than examples, and no error is raised"),
         ("2.1", "a 6, or a 2 for n_embd, written in it? block_size * n_embd follows from emb.shape"),
     ],
-    "cat on dim 0, or permute and reshape": [
+    "cat on dim 0, permute and reshape": [
         ("2.1", "the pieces stand below one another"),
         ("2.1", "the order within a row is not right"),
     ],
