@@ -2,25 +2,25 @@
 # make test     set everything up and re-run everything: the tests and every cell of every notebook
 # make quick    the tests, and the pages that you changed
 # make refresh  re-run the notebooks and store their outputs
-# make torture  what takes longer than make test: pages with changed numbers, cells in any order, thousands of inputs
+# make torture  the long tests: pages with changed parameters, cells in random order, thousands of inputs
 # make coverage which lines of the library the tests and the notebooks reach
 # make bench    measure the speed of the training loop against alternatives, and of the panels
 # make book     the reading edition: all pages as stored, as a site that needs no network
 #
-# make lab WORDS=lecture      every page uses the lecture's own word list; or a path, for a list of your own
-# make setup TORCH=torch      another PyTorch, in pip's words; `make clean` first
+# make lab WORDS=lecture      every page uses the lecture's own word list; or give the path of your list
+# make setup TORCH=torch      another PyTorch, as a pip requirement; run `make clean` first
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-# JupyterLab does not start without docstrings, and tests consist of assertions.
+# JupyterLab does not start without docstrings, and the tests need their assertions.
 unexport PYTHONOPTIMIZE
-# Without bytecode files every process and every kernel compiles PyTorch's source again, which takes seconds.
+# Without bytecode files every process and every kernel recompiles PyTorch's source, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Kernels run in notebooks/, so a path must not depend on the folder.
+# Kernels run in notebooks/, so make the path absolute.
 ifdef WORDS
 export MLP_LIB_WORDS := $(if $(filter lecture /% ~%,$(WORDS)),$(WORDS),$(CURDIR)/$(WORDS))
 endif
@@ -30,8 +30,8 @@ endif
 setup: $(VENV)/.ready
 
 # --no-compile: Python compiles a file when it is first imported, and most of these files never are.
-# The stamp is as new as pyproject.toml: a changed dependency is installed at the next call, and nothing otherwise.
-# Without TORCH, the small CPU build is taken where it is enough and can be reached.
+# .ready depends on pyproject.toml, so changed dependencies are installed at the next call.
+# Without TORCH, the small CPU build is used if it is enough and its index answers.
 $(VENV)/.ready: pyproject.toml Makefile
 	@command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) cannot be run here: make setup PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -50,7 +50,7 @@ WORKERS ?= auto
 test: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-# While writing: all tests, and of the pages those that differ from the last commit or are new.
+# While writing: all tests, and the pages that are new or differ from the last commit.
 CHANGED = $(shell git diff --name-only --relative --diff-filter=d HEAD -- 'notebooks/*.ipynb'; \
   git ls-files --others --exclude-standard -- 'notebooks/*.ipynb')
 quick: setup lint

@@ -1,4 +1,4 @@
-"""What every test run shares: notebooks are compared strictly, except for stderr; nobody's own record is touched."""
+"""Settings of every test run: stderr is not compared, and the reader's own records are not changed."""
 
 import os
 import shutil
@@ -8,13 +8,13 @@ import tempfile
 
 import pytest
 
-# Once mlp_lib is installed, its entry point of the same name loads it, and pytest takes it once.
+# If mlp_lib is installed, its entry point registers this plugin under the same name, and pytest loads it only once.
 pytest_plugins = ["nbval_tolerance"]
 
-# What may be written for a reader, and where a test run is to write it instead.
+# The variables that name a reader's records, and the files that a test run uses instead.
 RECORDS = {"MLP_LIB_EXERCISES": "exercises.json", "MLP_LIB_LADDER": "ladder.sqlite"}
 
-# Files are handed to workers whole, in this order: the longest first, so that none is left alone at the end.
+# Workers get whole files in this order: the longest first, so that no worker is left with one at the end.
 LONGEST = (
     "15_",
     "test_panels",
@@ -33,14 +33,14 @@ LONGEST = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Exercises solved and test sets opened by a re-run are noted in files of this run, not in the reader's."""
-    os.environ.pop("MLP_LIB_WORDS", None)  # the pages' stored numbers are those of the bundled list
+    """Record solved exercises and openings of test sets in temporary files, not in the reader's."""
+    os.environ.pop("MLP_LIB_WORDS", None)  # the stored numbers of the pages are those of the bundled list
     config.records_of_the_run = tempfile.mkdtemp(prefix="mlp_lib_tests_")
     config.records_named = [name for name in RECORDS if name not in os.environ]
     for name in config.records_named:
         os.environ[name] = os.path.join(config.records_of_the_run, RECORDS[name])
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it for jobs in the background
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # else tests that interrupt wait for ever
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # shells set this for background jobs
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # otherwise tests that interrupt would hang
 
 
 def pytest_sessionstart() -> None:
@@ -50,14 +50,14 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Take those files away."""
+    """Delete the temporary records."""
     for name in config.records_named:
         os.environ.pop(name, None)
     shutil.rmtree(config.records_of_the_run, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that take long to the front; within a file everything stays in its order."""
+    """Put the longest files first; the order within a file stays."""
 
     def rank(item: pytest.Item) -> int:
         name = item.path.name
@@ -67,6 +67,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
-    """Leave stderr out of the comparison: a progress bar and a first compilation differ from run to run."""
+    """Do not compare stderr: progress bars and the note of a first compilation differ from run to run."""
     if hasattr(collector, "skip_compare"):
         collector.skip_compare += ("stderr",)

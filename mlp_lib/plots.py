@@ -1,7 +1,8 @@
-"""Results to Axes: data first, everything else by keyword, `ax=None`, the Axes come back.
+"""Plots of results: each function takes the data first, everything else by keyword, and returns the Axes.
 
-Nothing here computes a result, shows or saves a figure, or changes matplotlib's settings. Colours are the Okabe-Ito
-palette, which colour-blind readers can tell apart; lines differ in their dashes too.
+With `ax=None` it creates a figure. Nothing here computes a result, shows or saves a figure, or changes matplotlib's
+settings. Colours are the Okabe-Ito palette, which colour-blind readers can tell apart; lines also differ in their
+dashes.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = (
 )  # fmt: skip
 COLORS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY)
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 4)))
-_MOST_BARS, _MOST_LABELS = 50, 150  # more cannot be told apart in one figure
+_MOST_BARS, _MOST_LABELS = 50, 150  # more would not be legible in one figure
 _JOINERS = ("\u200c", "\u200d")
 
 
@@ -44,7 +45,7 @@ def _tidy(ax: Axes, title: str, xlabel: str, ylabel: str) -> Axes:
 
 
 def _array(values: ArrayLike) -> np.ndarray:
-    """The values as an array, those of a tensor too that is on a GPU or asks for gradients."""
+    """The values as an array; tensors may be on a GPU or require gradients."""
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
@@ -59,21 +60,21 @@ def plot_loss(
     title: str = "The loss over the steps",
     ax: Axes | None = None,
 ) -> Axes:
-    """The loss of each step (nats) against its number; both have shape (n,).
+    """The loss of each step (nats) against the step's number; both have shape (n,).
 
-    With `window` above 1 the raw losses are drawn faintly and their means over blocks of `window` steps on top, as the
-    lecture smooths its curve. `evals[name] = (steps, losses)` adds exact losses, `floor` a dashed line.
-    Raises TypeError or ValueError if `window` is no whole number from 1 to the number of steps, and ValueError if steps
-    and losses are not of one length.
+    With `window` above 1 the raw losses are drawn faintly, with their means over blocks of `window` steps on top, which
+    is how the lecture smooths its curve. `evals[name] = (steps, losses)` adds exact losses, `floor` a dashed line.
+    Raises TypeError or ValueError unless `window` is a whole number from 1 to the number of steps, and ValueError if
+    steps and losses differ in length.
     """
     stepi, lossi = _array(stepi), _array(lossi)
     if stepi.shape != lossi.shape:
-        raise ValueError(f"stepi and lossi must be of one length, got shapes {stepi.shape} and {lossi.shape}")
+        raise ValueError(f"stepi and lossi must have the same length, got shapes {stepi.shape} and {lossi.shape}")
     exact = {name: _steps_and_losses(name, pair) for name, pair in (evals or {}).items()}
     if not isinstance(window, int | np.integer):
         raise TypeError(f"window must be a whole number of steps, got {window!r}")
     if not 1 <= window <= max(len(lossi), 1):
-        raise ValueError(f"window must be from 1 to the {len(lossi)} steps there are, got {window}")
+        raise ValueError(f"window must be from 1 to the number of steps, {len(lossi)}, got {window}")
     ax = _axes(ax)
     if window == 1:
         ax.plot(stepi, lossi, color=BLUE, linewidth=1.2, label=label)
@@ -98,7 +99,7 @@ def _steps_and_losses(name: str, pair: tuple[ArrayLike, ArrayLike]) -> tuple[np.
         if at.ndim == 1 and at.shape == losses.shape:
             return at, losses
     raise ValueError(
-        f"evals[{name!r}] must be steps and losses of one length: write "
+        f"evals[{name!r}] must be steps and losses of the same length: write "
         f"{{{name!r}: (history.eval_stepi, history.evals[{name!r}])}}"
     )
 
@@ -111,10 +112,10 @@ def plot_next_char_probs(
     title: str = "What comes next?",
     ax: Axes | None = None,
 ) -> Axes:
-    """Bars of the next character's probabilities (vocab_size,); the character `mark`, if any, is told apart.
+    """A bar for each probability (vocab_size,) of the next character; the character `mark`, if any, is highlighted.
 
-    Of more than 50 symbols the 50 most probable are drawn, and `mark`.
-    Raises ValueError if there is not one probability per symbol, or if `mark` is no symbol.
+    With more than 50 symbols, only the 50 most probable and `mark` are drawn.
+    Raises ValueError unless there is one probability per symbol, or if `mark` is not a symbol.
     """
     probs = _array(probs)
     if probs.shape != (len(itos),):
@@ -147,20 +148,19 @@ def plot_embedding(
     labels: tuple[str, str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Each symbol at its row of C (vocab_size, 2), with vowels and the boundary told apart by colour and shape.
+    """Each symbol at its row of C (vocab_size, 2); vowels and the boundary have their own colour and shape.
 
-    `vowels` are those that `vowels_of` finds, if None. Of more than 150 symbols, 150 have their letter.
-    Both axes have one scale, so that distances may be read off. `dims` picks two columns of a C that has more; the
-    labels then name them. `size` is that of a mark, in points squared: about 40 for a map among several.
-    Raises ValueError if C has not two columns and `dims` does not choose two: choose them, or project all of them by
-    PCA first; also for a C of one column, and for `dims` that are not two different columns of C.
-    Source: lecture 01:05:27. Taught in: page 09.
+    With `vowels=None` they are found by `vowels_of`. With more than 150 symbols, only 150 are labelled. Both axes have
+    the same scale, so distances can be read off the map. `dims` picks two columns of a wider C, and the axis labels
+    name them. `size` is the area of a mark in points squared; about 40 suits one map among several.
+    Raises ValueError if C has one column, if it has more than two and `dims` is None, or if `dims` are not two
+    different columns of C. Source: lecture 01:05:27. Taught in: page 09.
     """
     C = _array(C)
     if C.ndim == 2 and C.shape[1] == 1:
         raise ValueError(
             f"C has one column, shape {C.shape}, and a map needs two: train with n_embd=2 or more, or draw the one "
-            "number of each character as a line of its own"
+            "number of each character on a line"
         )
     if C.ndim != 2 or C.shape[0] != len(itos) or (dims is None and C.shape[1] != 2):
         raise ValueError(
@@ -203,9 +203,9 @@ def plot_network(
     title: str = "One table for all positions, then a hidden layer, then a score per symbol",
     ax: Axes | None = None,
 ) -> Axes:
-    """The network as a drawing, after figure 1 of Bengio et al. 2003: `context` is read from left to right.
+    """A drawing of the network, after figure 1 of Bengio et al. 2003: `context` is read from left to right.
 
-    Arrows go upwards as in the paper. Sizes are written beside each layer. Raises ValueError for an empty context.
+    Arrows point upwards as in the paper. Each layer shows its size. Raises ValueError for an empty context.
     """
     if not context:
         raise ValueError("context must have at least one character, such as '..e', got ''")
@@ -247,7 +247,7 @@ def plot_bars(
     title: str,
     ax: Axes | None = None,
 ) -> Axes:
-    """One horizontal bar per name, its value written at its end: for comparing a handful of measurements."""
+    """One horizontal bar per name, labelled with its value: for comparing a handful of measurements."""
     ax = _axes(ax, height=0.9 + 0.42 * len(values))
     names = list(values)
     bars = ax.barh(names, list(values.values()), color=[COLORS[k % len(COLORS)] for k in range(len(names))])
@@ -268,9 +268,9 @@ def plot_matrix(
     cmap: str = "viridis",
     ax: Axes | None = None,
 ) -> Axes:
-    """A matrix (rows, columns) as coloured cells with a scale beside it.
+    """A matrix (rows, columns) as coloured cells with a colour bar.
 
-    Of more than 50 rows or columns 50 are named.
+    With more than 50 rows or columns, only 50 are labelled.
     """
     values = _array(values)
     ax = _axes(ax, 6.4, 4.0)
@@ -298,8 +298,8 @@ def plot_ladder(
     """The dev loss (nats) of the rows of a ladder, `Ladder.rows`, against their "parameters" or their "time".
 
     Your runs are filled marks at the mean over their seeds, with a bar from the lowest to the highest; known results
-    are hollow. Colour and shape tell the kinds apart. Rows of another `split`, without a dev loss or without the number
-    on the horizontal axis are left out. Raises ValueError for another `against`.
+    are hollow. Colour and shape show the kind. Rows that have a different `split`, no dev loss or no value for the
+    horizontal axis are left out. Raises ValueError for any other `against`.
     """
     columns = {"parameters": ("n_parameters", "parameters, or counts kept"), "time": ("seconds", "seconds of training")}
     if against not in columns:
@@ -307,7 +307,7 @@ def plot_ladder(
     column, xlabel = columns[against]
     ax = _axes(ax)
     rows = [row for row in rows if row.split == split and row.dev is not None and np.isfinite(row.dev)]
-    rows = [row for row in rows if getattr(row, column)]  # on a logarithmic axis 0 has no place
+    rows = [row for row in rows if getattr(row, column)]  # a logarithmic axis cannot show 0
     kinds = list(dict.fromkeys(row.kind for row in rows))
     for k, kind in enumerate(kinds):
         color, marker = COLORS[k % len(COLORS)], MARKERS[k % len(MARKERS)]
@@ -345,9 +345,9 @@ def plot_lr_sweep(
 ) -> Axes:
     """The loss (n,) of a learning-rate sweep in nats against the exponent `lre` (n,) of the rate, 10**lre.
 
-    `raw` (n,) is drawn faintly behind it, `band` = (lowest, highest), each (n,), as an area, and the rate `suggestion`
-    as a line. `against="rate"` puts the rate itself on a linear axis. Called again on the same Axes with another
-    `label`, `color` and `dash`, it adds a curve. Raises ValueError for another `against`.
+    `raw` (n,) is drawn faintly behind it, `band` = (lowest, highest), each (n,), as a shaded area, and the rate
+    `suggestion` as a line. `against="rate"` puts the rate itself on a linear axis. To add a curve, call it again on the
+    same Axes with a different `label`, `color` and `dash`. Raises ValueError for any other `against`.
     """
     if against not in ("exponent", "rate"):
         raise ValueError(f"against must be 'exponent' or 'rate', got {against!r}")
@@ -370,7 +370,7 @@ def plot_lr_sweep(
 
 # ---- letters of any alphabet -----------------------------------------------------------------------------------------
 
-_VOWEL_NAMES = {  # the last word of a vowel's Unicode name, where a script has names of its own
+_VOWEL_NAMES = {  # the last word of a vowel's Unicode name, in scripts that name their letters
     "ARABIC": "ALEF WAW YEH MAKSURA FATHA DAMMA KASRA",
     "ARMENIAN": "AYB ECH EH ET INI VO OH",
     "CYRILLIC": "A E I O U IE IO YI YERU YU YA",
@@ -383,7 +383,7 @@ _OTHER_VOWEL_NAMES = "A AA AE AI AU E EE I II O OE OO U UU"
 def vowels_of(symbols: Iterable[str]) -> list[str]:
     """The symbols that stand for a vowel, by their Unicode names; none for scripts without vowels, such as Chinese.
 
-    >>> vowels_of(".aby\u00e9\u0434\u0438\u0439\u306e\u3042\u4e2d")  # of four scripts
+    >>> vowels_of(".aby\u00e9\u0434\u0438\u0439\u306e\u3042\u4e2d")  # four scripts
     ['a', '\u00e9', '\u0438', '\u3042']
     """
     found = []
@@ -397,11 +397,11 @@ def vowels_of(symbols: Iterable[str]) -> list[str]:
 
 
 def legible(drawn: Figure | Axes) -> Figure | Axes:
-    """Show every letter of a figure or Axes: in another font of this machine where the present one lacks it.
+    """Make every letter of a figure or Axes visible, using other fonts of this machine for letters the font lacks.
 
-    A letter that no font has becomes its code point, such as 4E2D. Standing alone, a space becomes an open box, a
-    combining mark gets a circle to stand on, and an invisible joiner its code point. All other texts stay as they are.
-    The functions above call it; call it before `plt.show()` where you draw letters yourself.
+    A letter that no font has is shown as its code point, such as 4E2D. On its own, a space is shown as an open box, a
+    combining mark on a dotted circle, and an invisible joiner as its code point. All other text stays as it is.
+    The functions above call it; if you draw letters yourself, call it before `plt.show()`.
     """
     for ax in drawn.axes if isinstance(drawn, Figure) else [drawn]:
         for axis in (ax.xaxis, ax.yaxis):
@@ -441,7 +441,7 @@ def _code(c: str) -> str:
 
 
 def _families(said: str, text: Text) -> list[str]:
-    """The text's own font, then those of the letters that it lacks: matplotlib takes each letter from the first."""
+    """The text's own font, then fonts with the letters it lacks: matplotlib uses the first that has a letter."""
     own = _charmap(font_manager.findfont(text.get_fontproperties()))
     others = [_font_with(c) for c in said if ord(c) not in own and not c.isspace()]
     return list(dict.fromkeys([*text.get_fontfamily(), *filter(None, others)]))
@@ -449,7 +449,7 @@ def _families(said: str, text: Text) -> list[str]:
 
 @cache
 def _font_with(c: str) -> str | None:
-    """The first other font of this machine that has the letter, one without serifs if there is one."""
+    """Another font of this machine that has the letter, sans serif if possible."""
     return next((name for name, path in _other_fonts() if ord(c) in _charmap(path)), None)
 
 
@@ -457,10 +457,10 @@ def _font_with(c: str) -> str | None:
 def _other_fonts() -> list[tuple[str, str]]:
     manager = font_manager.fontManager
     for path in set(font_manager.findSystemFonts()) - {font.fname for font in manager.ttflist}:
-        with contextlib.suppress(Exception):  # installed since matplotlib made its list; some cannot be read
+        with contextlib.suppress(Exception):  # installed after matplotlib built its list; some are unreadable
             manager.addfont(path)
     plain = {f.name: f.fname for f in manager.ttflist if f.style == "normal" and f.weight == 400}
-    # no letters but boxes, mathematics in an order of its own, pictures that matplotlib cannot draw
+    # boxes instead of letters, mathematics in a private encoding, colour pictures that matplotlib cannot draw
     unfit = ("Last Resort", "cm", "STIX", "Noto Color")
     return sorted((f for f in plain.items() if not f[0].startswith(unfit)), key=lambda f: ("Sans" not in f[0], f[0]))
 
@@ -471,5 +471,5 @@ def _charmap(path: str) -> frozenset[int]:
 
 
 def _spread(n: int, most: int) -> list[int]:
-    """The numbers from 0 to n - 1, or `most` of them at equal distances."""
+    """The numbers from 0 to n - 1, or `most` of them, evenly spaced."""
     return sorted({round(k * (n - 1) / (most - 1)) for k in range(most)}) if n > most else list(range(n))

@@ -30,14 +30,14 @@ _BUNDLED = (_PACKAGE / "names.txt", _PACKAGE.parent / "data" / "names.txt")
 def load_words(source: str | Path | None = None) -> list[str]:
     """The words of a list, one per line, in the list's order; duplicates are kept.
 
-    `"lecture"` is the lecture's own file, any other `source` the path of your list ("~" is your home folder). `None`
+    `"lecture"` is the lecture's own file; any other `source` is the path of your list ("~" is your home folder). `None`
     is the bundled list, or what the environment variable `MLP_LIB_WORDS` names: "lecture" or a path.
 
-    Words become lower case and Unicode NFC; characters that cannot be seen are dropped; a space inside a line is a
-    symbol like any other; a table is read by its first column. One UserWarning says what was changed.
+    Words become lower case and Unicode NFC; invisible characters are dropped; a space inside a line is a symbol like
+    any other; of a table, the first column is read. One UserWarning lists what was changed.
 
     Raises FileNotFoundError or IsADirectoryError for a wrong path, ValueError for a file that is not a list of words
-    or not the lecture's file, and ConnectionError if the download fails. Source: lecture 00:09:03.
+    or, for "lecture", not the lecture's file, and ConnectionError if the download fails. Source: lecture 00:09:03.
 
     >>> load_words()[:5]
     ['emma', 'olivia', 'ava', 'isabella', 'sophia']
@@ -60,7 +60,7 @@ def load_words(source: str | Path | None = None) -> list[str]:
         raise IsADirectoryError(f"{path}{named} is a directory: give the path of a text file with one word per line")
     if not path.exists():
         raise FileNotFoundError(
-            f"no file at {path}{named} (looked from {Path.cwd()}): give a path that exists, None for the bundled "
+            f"no file at {path}{named} (working directory {Path.cwd()}): give a path that exists, None for the bundled "
             'names, or "lecture" for the lecture\'s own list'
         )
     return _parse(path.read_bytes(), str(path))
@@ -75,11 +75,11 @@ def chosen_list(source: str | Path | None = None) -> str | Path | None:
 
 _NOT_TEXT = re.compile(r"[\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufffd]")
 _INVISIBLE = re.compile(r"[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
-# A joiner or non-joiner changes letters of Arabic and Indian scripts, but none of Latin, Greek, Cyrillic or Armenian.
+# Joiners and non-joiners change letters in Arabic and Indian scripts, but not in Latin, Greek, Cyrillic or Armenian.
 _JOINER_WITHOUT_USE = re.compile(r"(?<![^\0-\u058f\u1e00-\u1fff])[\u200c\u200d]+")
 _NUMBER = re.compile(r"[\d.,%+-]+")
 
-# What stands in place of a word; how it is recognised, and what to do. Matched against the lines between "\n".
+# Lines that are not words: how to recognise them, and what to say. Matched against the lines joined by "\n".
 _NOT_WORDS = (
     (r"^[\[{<]", "which looks like JSON, code or a web page: save the list as plain text with one word per line"),
     (r"^([-+*–—]\s|[•·‣▪◦●○])", "which begins with a bullet: remove the bullets"),
@@ -87,14 +87,14 @@ _NOT_WORDS = (
     (r"^[\"“”„«»「『]|[\"“”«»」』]$|^(['‘`]).*['’`]$", "which has quotation marks around it: remove them"),
     (
         r"[,;\t|،、，；]",
-        "which holds a separator of columns: write one word per line, or give every line the same columns",
+        "which contains a column separator: write one word per line, or give every line the same columns",
     ),
     (
         re.escape(BOUNDARY),
         f"but {BOUNDARY!r} marks the start and end of a word here: leave it out, as in 'st john' for 'st. john'",
     ),
 )
-_COUNTED = re.compile(r"^\d+\s+\D|\D\s+\d[\d ]*$", re.M)  # "1 emma" or "emma 17102"; wrong if most lines are so
+_COUNTED = re.compile(r"^\d+\s+\D|\D\s+\d[\d ]*$", re.M)  # "1 emma" or "emma 17102"; refused if most lines match
 
 
 def _parse(content: bytes, name: str) -> list[str]:
@@ -106,10 +106,10 @@ def _parse(content: bytes, name: str) -> list[str]:
     text, n_joiners = _JOINER_WITHOUT_USE.subn("", composed)
     if n_invisible + n_joiners:
         changes.append(f"dropped invisible characters ({n_invisible + n_joiners:,})")
-    if "İ" in text or "ı" in text:  # Turkish or Azeri, where lower() would give i with a second dot, and i for ı
+    if "İ" in text or "ı" in text:  # Turkish or Azeri: lower() turns İ into i with a second dot, and I into i, not ı
         dotted = text.replace("İ", "i").replace("I", "ı")
         if dotted != text:
-            changes.append("took İ and I for i and ı, as in Turkish")
+            changes.append("lower-cased İ and I to i and ı, as in Turkish")
             text = dotted
 
     lines = {number: line.strip() for number, line in enumerate(text.splitlines(), start=1) if line.strip()}
@@ -149,7 +149,7 @@ def _decoded(content: bytes, name: str) -> str:
         byte = f"byte {error.start} is 0x{content[error.start]:02x}"
         raise ValueError(f"{name} is not {encoding} text ({byte}): {remedy}") from None
     if found := _NOT_TEXT.search(text):
-        raise ValueError(f"{name} holds the character U+{ord(found[0]):04X}, which no text has: {remedy}")
+        raise ValueError(f"{name} contains the character U+{ord(found[0]):04X}, which is not text: {remedy}")
     return text
 
 
@@ -193,14 +193,14 @@ def _refuse_what_is_not_a_word(lines: dict[int, str], name: str) -> None:
             refuse(found, why)
     counted = list(_COUNTED.finditer(text))
     if len(counted) > len(lines) / 2:
-        refuse(counted[0], "and most lines hold a number beside the word: remove the numbers")
+        refuse(counted[0], "and most lines have a number beside the word: remove the numbers")
 
 
 # ---- the lecture's own file ------------------------------------------------------------------------------------------
 
 
 def _lecture_bytes() -> bytes:
-    """The lecture's file from a named copy, from the cache, or downloaded; its checksum is right in every case."""
+    """The lecture's file from a named copy, from the cache, or downloaded; the checksum is verified in every case."""
     if copy := os.environ.get("MLP_LECTURE_NAMES"):
         if not Path(copy).is_file():
             raise FileNotFoundError(
@@ -208,14 +208,14 @@ def _lecture_bytes() -> bytes:
             )
         return _checked(Path(copy).read_bytes(), copy, "point MLP_LECTURE_NAMES at the right file or unset it")
 
-    import pooch  # a quarter of a second, which only this file needs
+    import pooch  # here, because it takes a quarter of a second and only the lecture's file needs it
 
     try:
         folder = Path(os.environ.get("MLP_LIB_CACHE") or pooch.os_cache("mlp_lib")).expanduser()
     except RuntimeError:  # there is no home directory
         raise FileNotFoundError(
-            "no home folder was found to keep the lecture's list in: name a folder in the environment variable "
-            "MLP_LIB_CACHE, or a copy of the file in MLP_LECTURE_NAMES"
+            "there is no home folder to keep the lecture's list in: set the environment variable MLP_LIB_CACHE to a "
+            "folder, or MLP_LECTURE_NAMES to a copy of the file"
         ) from None
     try:
         path = pooch.retrieve(LECTURE_URL, LECTURE_SHA256, "lecture_names.txt", folder, downloader=_download)
@@ -227,7 +227,7 @@ def _lecture_bytes() -> bytes:
         content = io.BytesIO()
         _download(LECTURE_URL, content)
         return _checked(content.getvalue(), LECTURE_URL, "try again")
-    except ValueError:  # pooch removed it already
+    except ValueError:  # a wrong checksum; pooch has already deleted the file
         raise ValueError(
             f"{LECTURE_URL} gave a file that is not the lecture's names.txt: try again, or set MLP_LECTURE_NAMES to "
             "a copy of the file"
@@ -235,7 +235,7 @@ def _lecture_bytes() -> bytes:
 
 
 def _download(url: str, output_file: object, pooch: object = None) -> None:
-    """As pooch's own downloader, with one sentence for all that can go wrong on the way."""
+    """Like pooch's own downloader, but any failure becomes a ConnectionError of one sentence."""
     from pooch import HTTPDownloader
     from requests import RequestException
 
@@ -249,7 +249,7 @@ def _download(url: str, output_file: object, pooch: object = None) -> None:
 
 
 def _checked(content: bytes, name: str, remedy: str) -> bytes:
-    found = hashlib.sha256(b"\n".join(content.splitlines())).hexdigest()  # whatever the line ends are
+    found = hashlib.sha256(b"\n".join(content.splitlines())).hexdigest()  # line endings do not matter
     if found != LECTURE_SHA256:
         raise ValueError(
             f"{name} is not the lecture's names.txt (sha256 {found[:12]}..., "

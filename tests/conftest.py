@@ -1,4 +1,4 @@
-"""What files of tests share: a Python that has imported torch already, which takes seconds."""
+"""Shared by test files: a Python process that has already imported torch, which takes seconds."""
 
 import json
 import os
@@ -10,12 +10,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Runs each piece of code in a fork of itself: a fresh process that knows torch and nothing of mlp_lib.
+# Runs each piece of code in a fork of itself: a fresh process that has imported torch but not mlp_lib.
 FORKS = """
 import json, os, select, sys
 import torch
 
-sys.modules["rfc3987_syntax"] = None  # nbformat imports it where it is installed, for two seconds, and needs none of it
+sys.modules["rfc3987_syntax"] = None  # if installed, nbformat would import it for two seconds without needing it
 for line in sys.stdin:
     code, arguments, folder, variables = json.loads(line)
     reader, writer = os.pipe()
@@ -32,7 +32,7 @@ for line in sys.stdin:
         exec(code, {"__name__": "__main__"})
         sys.exit()
     os.close(writer)
-    # To the end of what it says, or of itself: what it has started may live on and hold the pipe.
+    # Read until its output or the child itself ends: a process that it started may live on and keep the pipe open.
     said = b""
     while True:
         if select.select([reader], [], [], 0.05)[0]:
@@ -50,11 +50,11 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="session")
 def run_with_torch():
-    """`run_with_torch(code, *arguments)` is `python -c code ...` with torch imported; its stdout has its stderr, too.
+    """`run_with_torch(code, *arguments)` is `python -c code ...` with torch imported; stdout includes stderr.
 
-    Variables that Python or torch read at their start have no effect: those are set already.
+    Environment variables that Python or torch read at startup have no effect.
     """
-    if sys.platform != "linux":  # elsewhere a fork is not safe once torch is loaded
+    if sys.platform != "linux":  # on other systems it is not safe to fork after torch is loaded
 
         def run(code, *arguments, cwd=ROOT, env=os.environ):
             call = [sys.executable, "-c", code, *map(str, arguments)]

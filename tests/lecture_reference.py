@@ -1,7 +1,6 @@
-"""The lecture's arithmetic as plain functions: the oracle that the library is compared with, bit for bit.
+"""The lecture's arithmetic as plain functions: the reference that the library is compared with, bit for bit.
 
-Each function follows the steps of the video in their order, with the sizes as arguments. The library never imports
-this file.
+Each function follows the steps of the video in order, with the sizes as arguments. The library never imports this file.
 """
 
 import random

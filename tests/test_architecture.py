@@ -1,4 +1,4 @@
-"""Which ring may import what, and what importing costs."""
+"""Which ring may import what, and what an import loads and changes."""
 
 import ast
 import inspect
@@ -10,7 +10,7 @@ import mlp_lib
 
 PACKAGE = Path(mlp_lib.__file__).parent
 
-# The rule. A name stands for the module and all below it.
+# What each ring must not import. A name stands for the module and everything below it.
 NOT_IN = {
     "lecture": {"mlp_lib.lab", "mlp_lib.course", "numba", "llvmlite", "ipywidgets", "traitlets", "IPython", "optuna"},
     "lab": {"mlp_lib.course", "matplotlib", "ipywidgets", "traitlets", "IPython"},
@@ -24,7 +24,7 @@ def ring(path):
 
 
 def imports(path):
-    """Every module that a file imports, at the top or inside a function."""
+    """Every module that a file imports, at the top level or inside a function."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -44,7 +44,7 @@ def test_imports_follow_the_rings():
             assert not any(f"{name}.".startswith(f"{b}.") for b in banned), f"{path.relative_to(PACKAGE)}: {name}"
 
 
-def test_importing_the_library_draws_in_no_plotting_and_no_widgets(run_with_torch):
+def test_import_loads_no_plotting_and_no_widgets(run_with_torch):
     code = (
         "import sys, mlp_lib; mlp_lib.MLP; mlp_lib.train; "
         "print([m for m in ('matplotlib', 'ipywidgets', 'IPython', 'numba', 'optuna') if m in sys.modules])"
@@ -52,7 +52,7 @@ def test_importing_the_library_draws_in_no_plotting_and_no_widgets(run_with_torc
     assert run_with_torch(code).stdout == "[]\n"
 
 
-def test_importing_changes_no_setting(run_with_torch):
+def test_import_changes_no_setting(run_with_torch):
     code = (
         "import torch; a = (torch.get_num_threads(), torch.get_rng_state().tolist(), torch.get_default_dtype()); "
         "import mlp_lib, mlp_lib.plots; mlp_lib.MLP; "
@@ -61,7 +61,7 @@ def test_importing_changes_no_setting(run_with_torch):
     assert run_with_torch(code).stdout == "True\n"
 
 
-def test_all_names_of_the_package_exist():
+def test_all_exported_names_exist():
     assert all(hasattr(mlp_lib, name) for name in mlp_lib.__all__)
 
 
@@ -69,7 +69,7 @@ def test_all_names_of_the_package_exist():
     "name", ["build_dataset", "split_words", "make_splits", "load_words", "train_steps", "train", "eval_loss",
              "sample_words", "next_char_probs", "MLP", "MLPConfig", "Vocab"],
 )  # fmt: skip
-def test_the_core_shows_an_example_that_runs(name):
+def test_core_docstring_has_an_example(name):
     assert ">>> " in getattr(mlp_lib, name).__doc__
 
 

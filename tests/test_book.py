@@ -1,4 +1,4 @@
-"""The reading edition builds without a warning or a kernel, leads nowhere in vain, and needs no network."""
+"""The reading edition builds without a warning or a kernel, has no dead links, and needs no network."""
 
 import gc
 import importlib.util
@@ -22,7 +22,7 @@ from mlp_lib.course.exercises import all_exercises
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-# Whom the pages point to outside: where papers, data and tools are at home. A new one is entered here, by intent.
+# The hosts that pages may link to, such as those of papers and data. Add a new one here only on purpose.
 OUTSIDE = {"www.youtube.com", "jmlr.org", "www.jmlr.org", "www.ssa.gov"}
 
 
@@ -31,7 +31,7 @@ class Book:
 
     def __init__(self, folder):
         self.folder = folder
-        gc.disable()  # all of it is kept, and to look for garbage takes longer than the rest
+        gc.disable()  # everything is kept, and garbage collection would take longer than the parsing
         self.pages = {
             path.relative_to(folder).as_posix(): BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
             for path in sorted(folder.rglob("*.html"))
@@ -44,7 +44,7 @@ class Book:
 
     @cached_property
     def links(self):
-        """(page, address) of all that a page points to or loads."""
+        """(page, address) of everything that a page links to or loads."""
         return [
             (name, tag[attribute])
             for name, page in self.pages.items()
@@ -56,7 +56,7 @@ class Book:
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory, run_with_torch):
-    """The folder that was built into, and what the build said."""
+    """The folder of the built site, and the result of the build."""
     folder = tmp_path_factory.mktemp("book")
     sphinx = "import sys; from sphinx.cmd.build import main; sys.exit(main(sys.argv[1:]))"
     options = ["-W", "--keep-going", "-n", "-q", "-c", "book", "-d", folder / "doctrees"]
@@ -66,11 +66,11 @@ def build(tmp_path_factory, run_with_torch):
 @pytest.fixture(scope="module")
 def book(build):
     folder, _ = build
-    assert (folder / "search.html").exists(), "nothing was built: see the first test"  # the last page to be written
+    assert (folder / "search.html").exists(), "nothing was built: see the first test"  # the last page written
     return Book(folder)
 
 
-def test_builds_without_a_warning(build):
+def test_book_builds_without_a_warning(build):
     _, run = build
     assert run.stdout == ""
     assert run.returncode == 0
@@ -83,7 +83,7 @@ def said(tag):
 # ---- links -----------------------------------------------------------------------------------------------------------
 
 
-def test_every_link_inside_leads_somewhere(book):
+def test_internal_links_have_a_target(book):
     anchors = {name: {tag["id"] for tag in page.find_all(id=True)} for name, page in book.pages.items()}
     dead = set()
     for name, link in book.links:
@@ -100,13 +100,13 @@ def test_every_link_inside_leads_somewhere(book):
     assert not dead
 
 
-def test_links_outside_go_to_known_places(book):
+def test_external_links_go_to_known_hosts(book):
     found = {urlsplit(link).netloc for _, link in book.links if urlsplit(link).scheme in ("http", "https")}
-    assert found <= OUTSIDE, f"{sorted(found - OUTSIDE)}: enter it in OUTSIDE, or drop the link"
+    assert found <= OUTSIDE, f"{sorted(found - OUTSIDE)}: add it to OUTSIDE, or remove the link"
     assert all(urlsplit(link).scheme in ("", "http", "https", "data", "mailto") for _, link in book.links)
 
 
-def test_nothing_is_loaded_from_outside(book):
+def test_pages_load_nothing_from_other_hosts(book):
     for name, page in book.pages.items():
         for tag in page.find_all(["script", "link", "img", "iframe", "source", "object", "embed"]):
             loaded = tag.get("src") or tag.get("data") or (tag.get("href") if tag.name == "link" else "") or ""
@@ -120,7 +120,7 @@ def test_nothing_is_loaded_from_outside(book):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_a_page_shows_all_that_is_stored(path, book):
+def test_page_of_the_book_shows_every_stored_output(path, book):
     notebook = nbformat.read(path, as_version=4)
     page = book.notebook(path)
     assert said(page.h1).startswith(notebook.cells[0].source.splitlines()[0][2:])
@@ -153,9 +153,9 @@ def test_sections_beyond_the_video_are_folded(path, book):
     assert not any(fold.has_attr("open") for fold in folds)
 
 
-def test_the_navigation_has_the_lecture_times(book):
+def test_navigation_has_the_lecture_times(book):
     for name, page in book.pages.items():
-        if name == "index.html":  # leads to book/index.html
+        if name == "index.html":  # redirects to book/index.html
             continue
         entries = [said(a) for a in page.select("nav.bd-links a")]
         assert "00:00 · 00 · Start here" in entries, name
@@ -165,7 +165,7 @@ def test_the_navigation_has_the_lecture_times(book):
 
 
 @pytest.mark.parametrize(("seconds", "number"), CHAPTERS.items())
-def test_every_chapter_leads_to_the_video_and_to_its_section(seconds, number, book):
+def test_chapter_links_to_the_video_and_to_its_sections(seconds, number, book):
     [row] = [tr for tr in book.pages["book/by_time.html"].select("tbody tr") if tr.a["href"] == f"{VIDEO}&t={seconds}s"]
     video, chapter, taught = row.find_all("td")
     assert said(chapter)
@@ -174,7 +174,7 @@ def test_every_chapter_leads_to_the_video_and_to_its_section(seconds, number, bo
     for link in links:
         file, _, anchor = link.partition("#")
         page = book.pages[file.removeprefix("../")]
-        # the section's own heading, or that of a whole page, says this second
+        # the heading of the section, or of the whole page, links to this second
         place = page.find(id=anchor).find_next(["h2", "h3"]) if anchor else page.h1.find_next("p")
         assert place.find("a", href=f"{VIDEO}&t={seconds}s"), link
     assert re.fullmatch(r"▶ (\d:)?\d\d:\d\d", said(video))
@@ -195,11 +195,11 @@ def test_hints_and_solutions_are_folded_below_their_exercises(path, book):
     assert sorted(found) == sorted(expected)
     for cell in book.notebook(path).select("div.cell.tag_exercise"):
         assert said(cell.find_next_sibling()) == said(cell.find_next("details", class_="fold")), (
-            "the first hint follows the cell"
+            "the first hint must follow the cell"
         )
 
 
-def test_panels_say_that_they_move_elsewhere(book):
+def test_panel_pictures_have_a_note_about_jupyterlab(book):
     panels = sum(
         bool(re.fullmatch(r"\w+_panel: .*", output.get("data", {}).get("text/plain", "")))
         for path in NOTEBOOKS
@@ -211,7 +211,7 @@ def test_panels_say_that_they_move_elsewhere(book):
     assert "A picture of a panel. In JupyterLab it moves: prefix, temperature, seed, another seed." in notes
 
 
-def test_formulas_are_drawn_by_the_browser_itself(book):
+def test_formulas_are_mathml(book):
     page = book.notebook(next(p for p in NOTEBOOKS if p.stem.startswith("04")))
     assert page.select("div.formula > math[display=block]")
     assert not any("$" in said(p) for p in page.select("article p"))
@@ -220,7 +220,7 @@ def test_formulas_are_drawn_by_the_browser_itself(book):
 # ---- what edition.py raises ------------------------------------------------------------------------------------------
 
 
-def test_an_exercise_cell_that_checks_nothing_stops_the_build():
+def test_exercise_cell_without_a_known_check_stops_the_build():
     spec = importlib.util.spec_from_file_location("edition", ROOT / "book" / "edition.py")
     edition = importlib.util.module_from_spec(spec)
     sys.modules["edition"] = edition
@@ -235,9 +235,10 @@ def test_an_exercise_cell_that_checks_nothing_stops_the_build():
 
 
 def look(folder, pages):
-    """What a Chromium sees: pages wider than a phone, addresses it asked for, what a click opens, what a search finds.
+    """Open the pages in Chromium: which are too wide, which addresses are requested, whether a hint starts folded.
 
-    With BOOK_SCREENSHOTS=folder, each page is kept for eyes.
+    Fails if a click does not open a hint or the search finds nothing. With BOOK_SCREENSHOTS=folder, each page is saved
+    as a picture.
     """
     from playwright.sync_api import sync_playwright
 
@@ -250,11 +251,11 @@ def look(folder, pages):
         page.goto((folder / "index.html").as_uri())
         page.wait_for_url("**/book/index.html")
         shots = os.environ.get("BOOK_SCREENSHOTS")
-        # What is too wide for a desk is too wide for a phone, or it is the frame, which a page of each folder shows.
+        # At desktop width only the frame can be too wide where a phone shows no problem: one page per folder is enough.
         at_desk = pages if shots else {Path(name).parent: name for name in pages}.values()
         looks = [(390, "dark", name) for name in pages] + [(1280, "light", name) for name in at_desk]
         for width, scheme, name in looks:
-            # Screens that nobody looks at are low: what is not shown need not be painted.
+            # Without screenshots the viewport is low, so that less is painted.
             page.set_viewport_size({"width": width, "height": 900 if shots else 300})
             page.emulate_media(color_scheme=scheme)
             page.goto((folder / name).as_uri())
@@ -262,7 +263,7 @@ def look(folder, pages):
             if over > 0:
                 seen["wide"].append((name, width, over))
             if shots:
-                page.wait_for_timeout(400)  # the sidebar slides away
+                page.wait_for_timeout(400)  # until the sidebar has slid away
                 page.screenshot(path=f"{shots}/{name.replace('/', '_')}_{width}.png")
         for width in (390, 1280):
             page.set_viewport_size({"width": width, "height": 900})
@@ -277,14 +278,14 @@ def look(folder, pages):
     return seen
 
 
-def test_reads_well_on_a_phone_and_at_a_desk_and_asks_nobody(book):
+def test_pages_fit_phone_and_desktop_and_request_no_other_host(book):
     try:
         import playwright  # noqa: F401
     except ImportError:
         missing("playwright is not installed")
     if not os.environ.get("CHROMIUM") and not any(map(shutil.which, BROWSERS)):
         missing("no Chromium found: apt-get install -y chromium, or name one in the variable CHROMIUM")
-    # In a thread of its own: the tests of the panels may have a browser running in this one.
+    # In a separate thread, because the panel tests may have a browser running in this one.
     with ThreadPoolExecutor(1) as thread:
         seen = thread.submit(look, book.folder, [name for name in book.pages if name != "index.html"]).result()
     assert seen["wide"] == []

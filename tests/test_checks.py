@@ -1,4 +1,4 @@
-"""The learner's mistakes, each with its sentence, and when the arguments are looked at."""
+"""The message for each likely mistake of a learner, and when arguments are checked."""
 
 import sys
 
@@ -31,7 +31,7 @@ MODEL = MLP(MLPConfig(len(VOCAB), 3, 2, 4), g=G)
 
 
 class Own(nn.Module):
-    """A model of one's own: `columns` logits per example, changed by `last`, with these attributes besides."""
+    """A learner's own model with `columns` logits per example, which `last` transforms, and extra attributes."""
 
     def __init__(self, last=lambda logits: logits, columns=4, **attributes):
         super().__init__()
@@ -190,7 +190,7 @@ MISTAKES = [
      "use the vocabulary that the model was trained with"),
     (lambda: save_model(MODEL, "never.written", vocab=Vocab("ab")), ValueError, "the vocabulary has 3 symbols, but "
      "the model gives logits for 4: use the vocabulary that the model was trained with"),
-    # ---- what else goes with a call
+    # ---- other arguments
     (sample(prefix="a."), ValueError, "prefix 'a.' holds '.', which ends a word: leave it out"),
     (sample(prefix="abc", max_len=3), ValueError, "prefix has 3 characters and max_len is 3: nothing is left to draw"),
     (run(eval_on=(X, Y)), TypeError, "eval_on must be a dict, got tuple: write eval_on={'dev': (Xdev, Ydev)}"),
@@ -205,22 +205,22 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("call", "error", "sentence"), MISTAKES, ids=[sentence[:50] for *_, sentence in MISTAKES])
-def test_a_mistake_gets_its_sentence(call, error, sentence):
+def test_mistake_gives_its_message_and_changes_nothing(call, error, sentence):
     before, state = [p.clone() for p in MODEL.tensors()], G.get_state()
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == sentence
     assert all(map(torch.equal, before, MODEL.tensors()))
-    assert torch.equal(G.get_state(), state) or "lr(" in sentence  # a step drew its batch before it asked for its rate
+    assert torch.equal(G.get_state(), state) or "lr(" in sentence  # a step draws its batch before it calls lr
 
 
-def test_what_is_not_a_mistake():
+def test_valid_arguments_are_accepted():
     tied = Own(numbers=[1, 2, 3], act=[nn.Tanh()], f=lambda x: x, norm=nn.BatchNorm1d(4), fixed=torch.ones(3))
     tied.register_buffer("seen", torch.zeros(()))
     tied.head = nn.Linear(2, 2)
     tied.head.weight = tied.tail = nn.Parameter(torch.zeros(2, 2))
     tied.all_layers, tied.by_name = [tied.C, tied.out], {"W": tied.out.weight}
-    tied.h = tied(X)  # kept to be looked at: it requires a gradient, and nothing is to be trained in it
+    tied.h = tied(X)  # kept for a plot: it requires a gradient, but is not a parameter
     sequential = nn.Sequential(nn.Embedding(4, 2), nn.Flatten(), nn.Linear(6, 5), nn.BatchNorm1d(5), nn.LSTM(5, 4))
     for model in (tied, sequential):
         checks.check_trainable(model, X, G)
@@ -234,7 +234,7 @@ def test_what_is_not_a_mistake():
 
 
 def calls(function, during):
-    """How often a function was called during a call."""
+    """How often `function` is called during a call of `during`."""
     count = 0
 
     def look(frame, event, _):
@@ -249,7 +249,7 @@ def calls(function, during):
     return count
 
 
-def test_arguments_are_checked_at_the_outermost_call_only():
+def test_arguments_are_checked_only_at_the_outermost_call():
     model = MLP(MODEL.config, g=G)
     watched = {"eval_on": {"all": (X, Y)}, "eval_every": 1}
 
@@ -264,12 +264,12 @@ def test_arguments_are_checked_at_the_outermost_call_only():
     assert calls(checks.check_examples, short) == 2, "an error must not switch the checks off"
 
 
-def test_a_generator_function_is_checked_at_the_call():
+def test_generator_function_is_checked_at_the_call():
     with pytest.raises(ValueError, match="steps must be at least 0"):
         train_steps(MODEL, X, Y, steps=-1, g=G)
 
 
-def test_another_thread_is_checked_too():
+def test_calls_in_another_thread_are_checked():
     import threading
 
     told = []
@@ -280,7 +280,7 @@ def test_another_thread_is_checked_too():
         except ValueError as error:
             told.append(str(error))
 
-    def stepper(model, X, Y, **settings):  # called while the arguments of `train` count as checked
+    def stepper(model, X, Y, **settings):  # runs inside `train`, where this thread skips further checks
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
@@ -290,7 +290,7 @@ def test_another_thread_is_checked_too():
     assert told == ["steps must be at least 0, got -1"]
 
 
-def test_the_trial_of_a_model_leaves_it_as_it_was():
+def test_check_logits_does_not_change_the_model():
     model = Own(lambda logits: logits + 0 * torch.rand(logits.shape), norm=nn.BatchNorm1d(4))
     model.last = lambda logits: model.norm(logits) + torch.rand(())
     model.C.eval()

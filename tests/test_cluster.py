@@ -1,4 +1,4 @@
-"""run_grid on a real Dask cluster of two worker processes: a worker is killed in mid-run, and the grid is resumed."""
+"""run_grid on a real Dask cluster of two worker processes: a worker is killed during a run, and the grid resumes."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def client(tmp_path):
 
 
 def stepper_noting(folder, stuck=None):
-    """A stepper that leaves a file for each run it starts; the run `stuck` = (n_hidden, seed) never gets on."""
+    """A stepper that creates a file for each run it starts; the run `stuck` = (n_hidden, seed) hangs."""
     folder.mkdir()
 
     def noted(model, X, Y, *, g, **settings):
@@ -51,7 +51,7 @@ def stepper_noting(folder, stuck=None):
 
 
 def started(folder):
-    """(n_hidden, seed), process of each run that was started."""
+    """(n_hidden, seed) and process id of each run that was started."""
     for path in folder.iterdir():
         n_hidden, seed, pid, _ = map(int, path.name.split("-"))
         yield (n_hidden, seed), pid
@@ -61,21 +61,21 @@ def on_the_ladder(ladder):
     return [(entry.config["n_hidden"], entry.seed) for entry in ladder.entries]
 
 
-def test_a_worker_is_killed_and_the_grid_is_resumed(client, tmp_path):
+def test_grid_resumes_after_a_worker_was_killed(client, tmp_path):
     ladder = Ladder(tmp_path / "ladder.sqlite")
     settings = {"X": SPLITS.Xtr, "Y": SPLITS.Ytr, "eval_on": {"dev": SPLITS[2:4]}, "steps": 30}
     settings["lr"] = lambda i: 0.1 if i < 20 else 0.01
     entered_before = []
 
     def kill():
-        """Kill the worker whose run is stuck, when some others are finished."""
+        """Kill the worker whose run is stuck, once four others have finished."""
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             victim = [pid for run, pid in started(tmp_path / "first") if run == STUCK]
             if victim and len(ladder) >= 4:
                 entered_before.extend(on_the_ladder(ladder))
                 time.sleep(1)
-                os.kill(victim[0], getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows both are the end
+                os.kill(victim[0], getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows SIGTERM kills too
                 return
             time.sleep(0.05)
 
@@ -88,7 +88,7 @@ def test_a_worker_is_killed_and_the_grid_is_resumed(client, tmp_path):
     finished = on_the_ladder(ladder)
     assert len(set(finished)) == len(finished) >= 4
     runs = [run for run, _ in started(tmp_path / "first")]
-    assert [runs.count(run) for run in entered_before] == [1] * len(entered_before)  # not even by Dask itself
+    assert [runs.count(run) for run in entered_before] == [1] * len(entered_before)  # Dask did not repeat them
 
     stepper = stepper_noting(tmp_path / "second")
     results = run_grid(CONFIGS, range(4), **settings, executor=client.get_executor(), ladder=ladder, stepper=stepper)

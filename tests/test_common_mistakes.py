@@ -1,13 +1,13 @@
-"""The twenty mistakes that learners of this lecture make most often: each has an exercise that names it.
+"""The twenty most common mistakes of learners of this lecture: each is named by an exercise.
 
-`tests/test_exercises.py` gives each wrong answer to its exercise and looks for its sentence; here stands which of the
-twenty is in which table, so that none can fall out unnoticed.
+`tests/test_exercises.py` gives each wrong answer to its exercise and expects its message. This file says which exercise
+covers which of the twenty mistakes, so that none can be removed unnoticed.
 """
 
 import pytest
 from test_exercises import EXERCISES, WRONG
 
-# What goes wrong: the exercise that catches it, and words of the message it gets.
+# The mistake: the exercises that catch it, and words of their messages.
 COMMON = {
     "the rate is swept, the update still uses 0.1": [("6.2", "the rate is swept, but the update does not use it")],
     "rand for randn": [("3.3", "W1, b1, W2, b2 came from `rand`")],
@@ -61,22 +61,22 @@ COMMON = {
 }
 
 
-def test_there_are_twenty():
+def test_twenty_common_mistakes_are_listed():
     assert len(COMMON) == 20
 
 
 @pytest.mark.parametrize(("number", "words"), [place for places in COMMON.values() for place in places])
-def test_it_stands_in_the_table(number, words):
+def test_common_mistake_is_in_the_table_of_its_exercise(number, words):
     said = [(q.number, wrong.says) for q, wrong in WRONG]
     assert any(number == n and words in phrase for n, phrase in said), f"{number}: {words}"
 
 
-def test_each_is_told_in_words_of_its_own():
+def test_common_mistakes_have_different_messages():
     told = [place for places in COMMON.values() for place in places]
     assert len(set(told)) == len(told)
 
 
-def test_thirty_exercises_in_the_lectures_twelve_notebooks():
+def test_lecture_notebooks_have_at_least_thirty_exercises():
     lecture = [q for q in EXERCISES if 1 <= int(q.number.split(".")[0]) <= 12]
     assert len(lecture) >= 30
     for notebook in range(1, 13):

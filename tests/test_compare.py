@@ -1,4 +1,4 @@
-"""What pages print beside their numbers."""
+"""The lines that pages print beside their numbers."""
 
 import pytest
 
@@ -17,18 +17,18 @@ from mlp_lib.course.compare import best_seconds, guessed, same_as_video
         (float("nan"), 2.17, "x: nan (video: 2.17)"),
     ],
 )
-def test_the_value_is_printed_and_compared_in_the_digits_of_the_figure(value, figure, line, capsys):
+def test_same_as_video_compares_in_the_digits_of_the_figure(value, figure, line, capsys):
     same_as_video("x", value, figure)
     assert capsys.readouterr().out == f"{line}\n"
 
 
-def test_guesses_of_any_kind(capsys):
+def test_guessed_accepts_text_numbers_and_no_guess(capsys):
     guessed(..., 12_345)
     guessed("higher", "lower")
     assert capsys.readouterr().out == "No guess noted. It is 12,345.\nYou guessed higher. It is lower.\n"
 
 
-def test_best_seconds_takes_the_shortest_and_sets_up_each_time():
+def test_best_seconds_calls_setup_before_each_run():
     calls = []
     best_seconds(lambda: calls.append("run"), repeats=2, setup=lambda: calls.append("setup"))
     assert calls == ["setup", "run", "setup", "run"]

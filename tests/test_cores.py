@@ -1,4 +1,4 @@
-"""How many cores a process may use: what the system allows it, and what a container was given of them."""
+"""How many cores a process may use: those that the system allows, or the share of its container."""
 
 import os
 
@@ -10,7 +10,7 @@ from mlp_lib.lab.cores import usable_cores
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """A machine of sixteen cores; `allowed` to this process; with Linux's file on a container's share, if any."""
+    """A machine with 16 cores, of which this process may use `allowed`; `share` is the content of Linux's cpu.max."""
 
     def made(allowed=16, share=None):
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(allowed)), raising=False)
@@ -33,23 +33,23 @@ def machine(monkeypatch, tmp_path):
         ("6400000 100000\n", 16),
     ],
 )
-def test_a_container_uses_its_share(machine, share, expected):
+def test_usable_cores_respects_the_share_of_a_container(machine, share, expected):
     machine(share=share)
     assert usable_cores() == expected
 
 
-def test_the_cores_of_the_process_count_not_those_of_the_machine(machine):
+def test_usable_cores_respects_the_affinity_of_the_process(machine):
     machine(allowed=3, share="800000 100000\n")
     assert usable_cores() == 3
 
 
-def test_without_sched_getaffinity_all_cores_count(machine, monkeypatch):
+def test_all_cores_count_without_sched_getaffinity(machine, monkeypatch):
     machine()
     monkeypatch.delattr(os, "sched_getaffinity")
     assert usable_cores() == 16
 
 
-def test_grading_and_the_report_use_that_number(machine, monkeypatch, tmp_path):
+def test_grading_and_the_report_use_usable_cores(machine, monkeypatch, tmp_path):
     import nbformat
 
     from mlp_lib.course import environment

@@ -1,4 +1,4 @@
-"""Count models against plain counting and known figures; the floor; mixtures; any model that gives probabilities."""
+"""Count models against plain counting and known losses; the entropy floor; mixtures; models that give probabilities."""
 
 import math
 import os
@@ -55,7 +55,7 @@ FLOORS = {"lecture": {3: 1.8691, 4: 1.5808, 8: 1.4123}, None: {3: 1.8690, 4: 1.5
 
 @pytest.mark.parametrize("split", ["clean", "de-duplicated"])
 @pytest.mark.parametrize("source", LISTS)
-def test_figures(source, split):
+def test_count_models_reach_the_known_losses(source, split):
     words = load_words(source)
     words = list(dict.fromkeys(words)) if split == "de-duplicated" else words
     s = make_splits(words, Vocab.from_words(words), block_size=8)
@@ -84,7 +84,7 @@ def by_hand(context, strength, x, c):
 
 
 @pytest.mark.parametrize("context", [0, 1, 2, 8])
-def test_ngram_is_plain_counting(context):
+def test_ngram_equals_plain_counting(context):
     model = NGram(context, add=0.3).fit(DEV_X, DEV_Y, V).fit(X, Y, V)  # a second fit starts from zero
     n = counts(context)
     of_each = [[n[tuple(x[8 - context :]), c] for c in range(V)] for x in DEV_X.tolist()]
@@ -94,7 +94,7 @@ def test_ngram_is_plain_counting(context):
 
 
 @pytest.mark.parametrize(("context", "strength"), [(0, 1), (2, 2), (5, 4), (8, 0.5)])
-def test_interpolated_is_its_formula(context, strength):
+def test_interpolated_equals_its_formula(context, strength):
     model = Interpolated(context, strength).fit(X, Y, V)
     expected = [[by_hand(context, strength, x, c) for c in range(V)] for x in DEV_X.tolist()]
     assert torch.allclose(model.next_char_probs(DEV_X), torch.tensor(expected, dtype=torch.float64), atol=1e-12)
@@ -102,7 +102,7 @@ def test_interpolated_is_its_formula(context, strength):
 
 
 @pytest.mark.parametrize("make", [lambda: NGram(3), lambda: Interpolated(8)])
-def test_a_count_model_is_a_model(make):
+def test_count_model_works_where_a_network_does(make):
     model = make().fit(X, Y, V)
     of_targets = char_probs(model, DEV_X)[torch.arange(len(DEV_Y)), DEV_Y]
     assert torch.equal(target_probs(model, DEV_X, DEV_Y), of_targets)
@@ -113,12 +113,12 @@ def test_a_count_model_is_a_model(make):
     assert len(sample_words(model, VOCAB, 3, g=torch.Generator().manual_seed(1))) == 3
 
 
-def test_rows_without_a_probability_are_told_when_targets_are_looked_up():
+def test_target_probs_raises_for_rows_that_are_not_probabilities():
     with pytest.raises(ValueError, match="NGram must give probabilities"):
         target_probs(NGram(5, add=0).fit(X, Y, V), DEV_X, DEV_Y)
 
 
-def test_two_thousand_symbols_and_long_contexts():
+def test_counts_work_with_2000_symbols_and_contexts_of_20():
     """More combinations than a 64-bit number can hold."""
     words = ["".join(chr(0x4E00 + 40 * k + j) for j in range(40)) for k in range(50)]
     vocab = Vocab.from_words(words)
@@ -129,7 +129,7 @@ def test_two_thousand_symbols_and_long_contexts():
 
 
 @pytest.mark.parametrize("context", [1, 3, 8])
-def test_entropy_floor(context):
+def test_entropy_floor_equals_its_formula(context):
     n = counts(context)
     pairs = [(tuple(x[8 - context :]), y) for x, y in zip(X.tolist(), Y.tolist(), strict=True)]
     floor = -sum(math.log(n[h, y] / sum(n[h, c] for c in range(V))) for h, y in pairs) / len(pairs)
@@ -139,7 +139,7 @@ def test_entropy_floor(context):
 # ---- mixtures --------------------------------------------------------------------------------------------------------
 
 
-def test_mixture_of_a_network_and_counts():
+def test_mixture_of_a_network_and_counts_equals_its_formula():
     p, q = network(3), Interpolated(5).fit(X, Y, V)
     p_probs, q_probs = F.softmax(p(DEV_X[:, 5:]).detach().double(), dim=1), q.next_char_probs(DEV_X)
     p_y, q_y = (probs[torch.arange(len(DEV_Y)), DEV_Y] for probs in (p_probs, q_probs))
@@ -152,13 +152,13 @@ def test_mixture_of_a_network_and_counts():
     assert not model(X).requires_grad
 
 
-def test_best_weight_is_what_em_finds():
+def test_best_weight_equals_the_result_of_em():
     words = load_words()[:800]
     s = make_splits(words, Vocab.from_words(load_words()), block_size=8)
     p, q = NGram(8, 0.01).fit(s.Xtr, s.Ytr, 27), NGram(1, 0.1).fit(s.Xtr, s.Ytr, 27)
     p_y, q_y = target_probs(p, s.Xdev, s.Ydev), target_probs(q, s.Xdev, s.Ydev)
     weight = 0.5
-    for _ in range(500):  # EM: the mean share that p has in the mixture
+    for _ in range(500):  # EM: the new weight is the mean share of p in the mixture
         weight = (weight * p_y / (weight * p_y + (1 - weight) * q_y)).mean().item()
     assert 0.05 < weight < 0.95
     assert best_weight(p, q, s.Xdev, s.Ydev) == pytest.approx(weight, abs=1e-6)
@@ -177,7 +177,7 @@ class Dropping(nn.Module):
         return self.out(self.drop(X.float()))
 
 
-def test_a_module_is_asked_in_evaluation_mode_and_left_as_it_was():
+def test_char_probs_uses_evaluation_mode_and_restores_the_mode():
     model, before = Dropping().train(), torch.get_rng_state()
     assert torch.equal(char_probs(model, DEV_X), char_probs(model, DEV_X))
     assert torch.equal(torch.get_rng_state(), before)
@@ -185,7 +185,7 @@ def test_a_module_is_asked_in_evaluation_mode_and_left_as_it_was():
     assert model.drop.training
 
 
-def test_a_function_is_a_model_and_may_say_what_it_reads():
+def test_function_with_block_size_gets_that_many_characters():
     def even(X):
         assert X.shape[1] == 2
         return torch.full((len(X), V), 1 / V)
@@ -217,9 +217,9 @@ MISTAKES = {
     "other symbols": (lambda: char_probs(FITTED, X[:3], vocab_size=27), "NGram gave shape (3, 5) for 3 contexts, exp"),
     "nan": (lambda: char_probs(module(lambda X: torch.full((len(X), V), math.nan)), X),
             "Given gave logits that are nan or infinite: its training blew up, train it again"),
-    "logits": (lambda: char_probs(lambda X: torch.ones(len(X), V), X), "in each row, but row 0 goes from 1 to 1 and "
+    "logits": (lambda: char_probs(lambda X: torch.ones(len(X), V), X), "in each row, but row 0 ranges from 1 to 1 and "
                "sums to 5: divide each row by its sum"),
-    "negative": (lambda: char_probs(lambda X: torch.tensor([[2.0, -1.0]]), X[:1]), "but row 0 goes from -1 to 2"),
+    "negative": (lambda: char_probs(lambda X: torch.tensor([[2.0, -1.0]]), X[:1]), "but row 0 ranges from -1 to 2"),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Words to tensors, on small examples; `test_properties.py` compares any with the lecture's loop."""
+"""Words to tensors, on small examples; `test_properties.py` compares random ones with the lecture's loop."""
 
 import numpy as np
 import pytest
@@ -18,19 +18,19 @@ def test_encode_and_decode_are_inverse():
     assert repr(vocab) == "Vocab('.aemozë')"
 
 
-def test_one_word_worked_out():
+def test_dataset_of_one_word():
     X, Y = build_dataset(["emma"], Vocab("aem"))
     assert X.tolist() == [[0, 0, 0], [0, 0, 2], [0, 2, 3], [2, 3, 3], [3, 3, 1]]
     assert Y.tolist() == [2, 3, 3, 1, 0]
 
 
-def test_an_empty_word_gives_the_row_that_the_lectures_loop_gives():
+def test_empty_word_gives_one_row():
     X, Y = build_dataset(["", "a"], Vocab("a"), block_size=2)
     assert X.tolist() == [[0, 0], [0, 0], [0, 1]]
     assert Y.tolist() == [0, 1, 0]
 
 
-def test_characters_beyond_ascii():
+def test_non_ascii_characters_are_encoded():
     words = ["αβ", "β𝄞", "é"]
     vocab = Vocab.from_words(words)
     X, Y = build_dataset(words, vocab, block_size=1)

@@ -1,4 +1,4 @@
-"""`python -m mlp_lib` tells a healthy installation from a broken one, and says what to do, without a traceback."""
+"""`python -m mlp_lib` reports whether an installation is healthy, and what to do if not, without a traceback."""
 
 import json
 import os
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def run(*options, **variables):
-    """`python -m mlp_lib` in a process of its own."""
+    """`python -m mlp_lib` in a separate process."""
     return subprocess.run(
         [sys.executable, *options, "-m", "mlp_lib"],
         cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, timeout=300,
@@ -35,13 +35,13 @@ def line_of(name, text):
 
 @pytest.fixture
 def installed(monkeypatch):
-    """Makes it look as if a version of every package were installed."""
+    """A function that makes every package look installed with the given version."""
     return lambda version: monkeypatch.setattr(metadata, "version", lambda name: version)
 
 
 @pytest.fixture
 def with_pip(monkeypatch, tmp_path):
-    """An environment that pip made, wherever the tests run."""
+    """Makes the environment look as if pip had made it."""
     monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: "found")
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
 
@@ -49,7 +49,7 @@ def with_pip(monkeypatch, tmp_path):
 # --- a healthy machine
 
 
-def test_here_all_is_well():
+def test_this_environment_is_healthy():
     items = check_environment()
     assert [item.line() for item in items if not item.ok] == []
     assert items[0].name == "Python"
@@ -58,15 +58,15 @@ def test_here_all_is_well():
     ]  # fmt: skip
     assert {"torch", "numba", "jupyterlab"} < {item.name for item in items[1:-6]}
     brief = "\n".join(item.line(brief=True) for item in items)
-    assert not re.search(r"\d", brief), "nothing of this machine"
+    assert not re.search(r"\d", brief), "a brief line must not depend on the machine"
     assert str(ROOT) not in brief
 
 
 # --- packages
 
 
-def test_a_python_without_packages_gets_remedies_and_no_traceback():
-    done = run("-S")  # without the folder that packages are installed into
+def test_python_without_packages_gets_remedies_and_no_traceback():
+    done = run("-S")  # without the folder of installed packages
     assert done.returncode == 1
     assert done.stderr == ""
     assert line_of("torch", done.stdout).startswith("[no] torch: not installed; run ")
@@ -75,9 +75,9 @@ def test_a_python_without_packages_gets_remedies_and_no_traceback():
     assert " lines say [no]. " in done.stdout
 
 
-def test_a_torch_that_cannot_be_loaded(tmp_path):
+def test_torch_that_cannot_be_imported_is_reported_in_one_line(tmp_path):
     (tmp_path / "torch.py").write_text("raise OSError('libtorch_cpu.so: cannot open\\nmore')\n")
-    for name in ("jupyterlab", "ipywidgets", "matplotlib", "optuna"):  # take seconds
+    for name in ("jupyterlab", "ipywidgets", "matplotlib", "optuna"):  # the real ones take seconds to import
         (tmp_path / f"{name}.py").write_text("")
     done = run(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert done.returncode == 1
@@ -88,7 +88,7 @@ def test_a_torch_that_cannot_be_loaded(tmp_path):
     assert line_of("numba", done.stdout).startswith("[ok]")
 
 
-def test_a_missing_package(monkeypatch):
+def test_missing_package_is_the_only_item_that_fails(monkeypatch):
     real = metadata.version
 
     def version(asked):
@@ -101,7 +101,7 @@ def test_a_missing_package(monkeypatch):
 
 
 @pytest.mark.parametrize("version", ["0.60", "0.60.1", "0.61.0rc1", "0.100+cpu", "1.0"])
-def test_a_version_at_or_above_the_bound_will_do(version, installed):
+def test_version_at_or_above_the_bound_is_accepted(version, installed):
     installed(version)
     assert environment._package("numba", ">=0.60") == Item("numba", True, version)
 
@@ -110,7 +110,7 @@ def test_a_version_at_or_above_the_bound_will_do(version, installed):
     ("name", "bounds", "version"),
     [("numba", ">=0.60", "0.9"), ("numba", ">=0.60", "0.59.99"), ("ipykernel", ">=6.29,<7", "7.0")],
 )
-def test_a_version_outside_the_bounds(name, bounds, version, installed, with_pip):
+def test_version_outside_the_bounds_is_reported(name, bounds, version, installed, with_pip):
     installed(version)
     assert environment._package(name, bounds).line() == (
         f"[no] {name}: {version} is installed, the course needs {bounds}; "
@@ -118,19 +118,19 @@ def test_a_version_outside_the_bounds(name, bounds, version, installed, with_pip
     )
 
 
-def test_an_installation_that_was_cut_off(installed):
+def test_interrupted_installation_is_reported(installed):
     installed(None)
-    assert "its installation was cut off half way; run" in environment._package("tqdm", ">=4.66").line()
+    assert "its installation was interrupted; run" in environment._package("tqdm", ">=4.66").line()
 
 
-def test_an_old_python_is_the_only_item(monkeypatch):
+def test_old_python_is_the_only_item(monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 10, 4, "final", 0))
     (item,) = check_environment()
     assert "is older than 3.11; install Python 3.11 or newer" in item.line()
 
 
-def test_a_python_without_assertions(tmp_path):
-    (tmp_path / "torch.py").write_text("")  # an empty one is found first: it takes seconds, and nobody looks at it
+def test_python_without_assertions_is_reported(tmp_path):
+    (tmp_path / "torch.py").write_text("")  # an empty module, because the real one takes seconds and is not needed
     done = run(PYTHONOPTIMIZE="2", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert done.stdout.startswith("[no] Python: ")
     assert "runs without assertions; unset the variable PYTHONOPTIMIZE\n" in done.stdout
@@ -140,15 +140,15 @@ def test_a_python_without_assertions(tmp_path):
 # --- which ring needs what
 
 
-def test_rings_are_read_from_pyproject_or_from_the_installed_package(monkeypatch, tmp_path):
+def test_requirements_come_from_pyproject_or_the_installed_package(monkeypatch, tmp_path):
     rings = {name: ring for name, _, ring in environment._requirements()}
     assert (rings["torch"], rings["numba"], rings["jupyterlab"]) == ("", "lab", "course")
     assert "pytest" not in rings
     monkeypatch.setattr(environment, "_ROOT", tmp_path)
-    (tmp_path / "pyproject.toml").write_text("[project.urls]\nRepository = https://example.org\n")  # a slip
+    (tmp_path / "pyproject.toml").write_text("[project.urls]\nRepository = https://example.org\n")  # not valid TOML
     listed = [
         "torch>=2.4.1",
-        "numba>=0.60; extra == 'course'",  # of a self-reference, each extra lists all of it
+        "numba>=0.60; extra == 'course'",  # an extra that includes another lists its packages, too
         'numba>=0.60; extra == "lab"',
         "numba>=0.60; extra == 'test'",
         "x[y]; extra == 'course'",
@@ -157,7 +157,7 @@ def test_rings_are_read_from_pyproject_or_from_the_installed_package(monkeypatch
     assert environment._requirements() == [("torch", ">=2.4.1", ""), ("numba", ">=0.60", "lab")]
 
 
-def test_the_library_alone_is_not_asked_for_the_pages_packages(monkeypatch, tmp_path):
+def test_library_alone_does_not_need_the_packages_of_the_pages(monkeypatch, tmp_path):
     needs = [("torch", ">=2.4.1", ""), ("numba", ">=0.60", "lab")]
     monkeypatch.setattr(environment, "_ROOT", tmp_path)
     monkeypatch.setattr(environment, "_requirements", lambda: needs)
@@ -181,7 +181,7 @@ def test_torch_is_installed_without_cuda(with_pip):
     )
 
 
-def test_uv_is_named_where_it_made_the_environment_or_pip_is_missing(with_pip, monkeypatch, tmp_path):
+def test_uv_is_suggested_if_it_made_the_environment_or_pip_is_missing(with_pip, monkeypatch, tmp_path):
     assert environment._pip("tqdm") == f"{sys.executable} -m pip install tqdm"
     by_uv = f"uv pip install --python {sys.executable} tqdm"
     (tmp_path / "pyvenv.cfg").write_text("home = /usr/bin\nuv = 0.9.0\n")
@@ -194,7 +194,7 @@ def test_uv_is_named_where_it_made_the_environment_or_pip_is_missing(with_pip, m
 # --- the word list
 
 
-def test_the_recorded_checksum_and_places_are_those_of_the_project():
+def test_recorded_checksum_and_paths_match_the_project():
     assert f"`{environment.WORDS_SHA256}`" in (ROOT / "data" / "README.md").read_text(encoding="utf-8")
     assert environment._WORD_LISTS == words._BUNDLED
 
@@ -210,7 +210,7 @@ def test_the_recorded_checksum_and_places_are_those_of_the_project():
         (lambda c: c.replace(b"\n", b"\r\n"), ", sha256 as recorded"),
     ],
 )
-def test_the_word_list(damage, said, tmp_path, monkeypatch):
+def test_missing_or_changed_word_list_is_reported(damage, said, tmp_path, monkeypatch):
     path = tmp_path / "names.txt"
     if damage:
         path.write_bytes(damage((ROOT / "data" / "names.txt").read_bytes()))
@@ -222,7 +222,7 @@ def test_the_word_list(damage, said, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("editable", [True, False])
-def test_the_copy_that_is_installed_must_be_this_one(editable, tmp_path, monkeypatch):
+def test_installed_copy_must_be_this_one(editable, tmp_path, monkeypatch):
     def install(folder):
         origin = json.dumps({"url": folder.as_uri(), "dir_info": {"editable": True}}) if editable else None
         there = SimpleNamespace(version="0.1.0", read_text=lambda name: origin, locate_file=lambda name: folder)
@@ -236,21 +236,21 @@ def test_the_copy_that_is_installed_must_be_this_one(editable, tmp_path, monkeyp
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows knows the home folder without HOME")
-def test_without_a_home_folder_the_remedy_is_a_home_folder(monkeypatch, tmp_path):
+def test_missing_home_folder_is_reported(monkeypatch, tmp_path):
     def unknown(uid):
         raise KeyError(uid)
 
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", unknown)
     assert environment._home().line() == (
-        "[no] home folder: this user has none; set the variable HOME to a folder that you may write to"
+        "[no] home folder: this user has none; set the variable HOME to a folder that you can write to"
     )
-    assert environment._kernel().remedy == "see the line of the home folder"
+    assert environment._kernel().remedy == "see the line about the home folder"
     monkeypatch.setenv("HOME", str(tmp_path / "gone"))
-    assert "gone does not exist, or you may not write to it; set the variable HOME" in environment._home().line()
+    assert "gone does not exist, or you cannot write to it; set the variable HOME" in environment._home().line()
 
 
-def test_jupyter_without_a_kernel(monkeypatch):
+def test_missing_jupyter_kernel_is_reported(monkeypatch):
     from jupyter_client.kernelspec import KernelSpecManager
 
     monkeypatch.setattr(KernelSpecManager, "find_kernel_specs", lambda self: {})
@@ -260,7 +260,7 @@ def test_jupyter_without_a_kernel(monkeypatch):
 @pytest.mark.parametrize(
     ("command", "ok"), [(sys.executable, True), ("python", True), ("/elsewhere/bin/python", False)]
 )
-def test_the_kernel_must_run_this_python(command, ok, monkeypatch):
+def test_kernel_must_run_this_python(command, ok, monkeypatch):
     from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 
     monkeypatch.setattr(KernelSpecManager, "find_kernel_specs", lambda self: {"python3": "/somewhere"})
@@ -279,7 +279,7 @@ def test_the_kernel_must_run_this_python(command, ok, monkeypatch):
         (None, "[no] Numba cache: {file} cannot be read (IsADirectoryError: "),  # permissions do not stop root
     ],
 )
-def test_a_damaged_numba_cache(content, said, tmp_path, monkeypatch):
+def test_damaged_numba_cache_is_reported(content, said, tmp_path, monkeypatch):
     compiled = SimpleNamespace(stats=SimpleNamespace(cache_path=str(tmp_path)))
     monkeypatch.setitem(sys.modules, "mlp_lib.lab.fast", SimpleNamespace(_step=compiled, train=print))
     file = tmp_path / "fast._step-9.py311.nbi"
@@ -287,12 +287,12 @@ def test_a_damaged_numba_cache(content, said, tmp_path, monkeypatch):
     assert environment._numba_cache().line().startswith(said.format(file=file, folder=tmp_path))
 
 
-def test_the_numba_cache_is_looked_for_where_numba_keeps_it(tmp_path, run_with_torch):
+def test_numba_cache_is_found_where_numba_keeps_it(tmp_path, run_with_torch):
     look = "from mlp_lib.course.environment import _numba_cache; print(_numba_cache().detail)"
     assert run_with_torch(look, env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}).stdout.startswith(str(tmp_path))
 
 
-def test_more_threads_than_cores_is_only_a_hint(monkeypatch):
+def test_more_threads_than_cores_give_only_a_hint(monkeypatch):
     monkeypatch.setattr("torch.get_num_threads", lambda: 10_000)
     item = environment._cores()
     assert item.ok
@@ -302,7 +302,7 @@ def test_more_threads_than_cores_is_only_a_hint(monkeypatch):
 # --- the report as a whole
 
 
-def test_the_exit_status_follows_the_items(monkeypatch, capsys):
+def test_exit_status_follows_the_items(monkeypatch, capsys):
     items = [Item("a", True, "1", "2 is better"), Item("b", False, "gone", "fetch it")]
     monkeypatch.setattr("mlp_lib.__main__.check_environment", lambda: items)
     assert main([]) == 1
@@ -312,30 +312,30 @@ def test_the_exit_status_follows_the_items(monkeypatch, capsys):
     assert main([]) == 0
 
 
-def test_advice_names_the_environment_that_the_reader_did_not_use(monkeypatch, tmp_path):
+def test_advice_names_the_unused_environment_of_the_course(monkeypatch, tmp_path):
     wrong = [Item("torch", False, "not installed")]
     monkeypatch.setattr(environment, "_ROOT", tmp_path)
     own = tmp_path / ".venv" / "bin" / "python"
     own.parent.mkdir(parents=True)
     own.touch()
-    assert advice(wrong).endswith(f"ask again from there: {own} -m mlp_lib")
-    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))  # used it, and it is the one that is broken
+    assert advice(wrong).endswith(f"check that one instead: {own} -m mlp_lib")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))  # it is the one in use, and it is broken
     assert "make setup" in advice(wrong)
 
 
-def test_a_python_of_the_system_is_not_told_to_install(monkeypatch, tmp_path):
+def test_advice_does_not_install_into_the_systems_python(monkeypatch, tmp_path):
     monkeypatch.setattr(environment, "_ROOT", tmp_path)
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
     monkeypatch.setattr(environment.sysconfig, "get_path", lambda name: str(tmp_path))
     (tmp_path / "EXTERNALLY-MANAGED").touch()
     wrong = [Item("torch", False, "not installed")]
-    assert "This Python belongs to the system, and pip may install nothing into it: let `make setup`" in advice(wrong)
+    assert "This Python belongs to the system, and pip must not install into it: run `make setup`" in advice(wrong)
 
 
 # --- the library without torch
 
 
-def test_the_library_says_what_it_misses_when_a_name_is_used(run_with_torch):
+def test_using_a_name_without_its_package_raises_ImportError(run_with_torch):
     code = (
         "import sys; sys.modules['tqdm'] = None\n"
         "import mlp_lib\n"
@@ -351,7 +351,7 @@ def test_the_library_says_what_it_misses_when_a_name_is_used(run_with_torch):
     ]
 
 
-def test_train_is_the_function_whichever_way_it_is_reached(run_with_torch):
+def test_mlp_lib_train_is_the_function_not_the_module(run_with_torch):
     code = (
         "from mlp_lib.train import train_steps\n"
         "import mlp_lib, types\n"

@@ -1,4 +1,4 @@
-"""The compiled loop is the plain loop: parity, early stops, learning rates, losses that blow up, cache, refusals."""
+"""The compiled loop against the plain loop: parity, early stops, learning rates, losses that blow up, cache, errors."""
 
 import math
 import os
@@ -35,7 +35,7 @@ from mlp_lib.lab.fast import fast_gradients, fast_steps
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """For the plain loop, which two threads do not make faster and a busy machine makes much slower."""
+    """Two threads do not make the plain loop faster, and on a busy machine they make it much slower."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -52,7 +52,7 @@ def generator(seed=2147483647):
 
 
 def fresh(config=None, seed=2147483647, calm=False):
-    """A new model and its generator; `calm` starts it at the scale that does not blow rounding errors up."""
+    """A new model and its generator; `calm` scales the weights down so that rounding errors do not grow."""
     g = generator(seed)
     model = MLP(config or MLPConfig(), g=g)
     if calm:
@@ -71,7 +71,7 @@ def same(model, other):
 
 
 def data(config, n=3000):
-    """Names where the vocabulary is theirs, else noise."""
+    """Names if the vocabulary has their size, else random indices."""
     if config.vocab_size == len(VOCAB):
         return build_dataset(WORDS[:2000], VOCAB, config.block_size)
     g = generator(1)
@@ -97,12 +97,12 @@ SHAPES = [
 
 
 @pytest.mark.parametrize(("sizes", "batch_size"), SHAPES)
-def test_a_thousand_steps_are_those_of_the_plain_loop(sizes, batch_size):
+def test_1000_steps_match_the_plain_loop(sizes, batch_size):
     config = MLPConfig(*sizes)
     x, y = data(config)
     plain, g = fresh(config, calm=True)
     fast, fast_g = fresh(config, calm=True)
-    high = 0.1 if batch_size > 1 else 0.01  # at 0.1, steps on single examples blow rounding errors up
+    high = 0.1 if batch_size > 1 else 0.01  # at 0.1, steps on single examples amplify rounding errors
     arguments = {"steps": 1000, "lr": lambda i: high if i < 700 else high / 10, "batch_size": batch_size}
     expected = [step.loss for step in train_steps(plain, x, y, g=g, **arguments)]
     got = [step.loss for step in fast_steps(fast, x, y, g=fast_g, **arguments)]
@@ -113,7 +113,7 @@ def test_a_thousand_steps_are_those_of_the_plain_loop(sizes, batch_size):
 
 
 @pytest.mark.parametrize("rows", [1, 47, 48, 49, 500])
-def test_the_whole_dataset_as_one_batch(rows):
+def test_full_batch_steps_match_the_plain_loop_and_draw_nothing(rows):
     plain, g = fresh(calm=True)
     fast, fast_g = fresh(calm=True)
     before = fast_g.get_state()
@@ -124,10 +124,10 @@ def test_the_whole_dataset_as_one_batch(rows):
     assert torch.equal(fast_g.get_state(), before)
 
 
-def test_from_the_lectures_start_it_stays_as_close_as_rounding_allows():
-    # From there, at lr 0.1, a rounding error doubles every few steps: even autograd in float32 leaves its own run in
-    # float64 by 1e-4 after 50 steps and by 6 % after 1,000. Compiled and plain run agree before that, and after it are
-    # as far from the exact run as each other.
+def test_error_from_the_lectures_initialisation_is_that_of_the_plain_loop():
+    # From there, at lr 0.1, a rounding error doubles every few steps: even autograd in float32 differs from its own
+    # float64 run by 1e-4 after 50 steps and by 6 % after 1,000. The compiled and the plain run agree until then;
+    # afterwards both are about equally far from the exact run.
     x, y = data(MLPConfig())
     runs = {}
     for name, stepper in (("exact", train_steps), ("plain", train_steps), ("fast", fast_steps)):
@@ -143,7 +143,7 @@ def test_from_the_lectures_start_it_stays_as_close_as_rounding_allows():
 
 
 @pytest.mark.parametrize(("sizes", "batch_size"), SHAPES)
-def test_gradients_are_autograds(sizes, batch_size):
+def test_gradients_match_autograd(sizes, batch_size):
     config = MLPConfig(*sizes)
     x, y = (t[:batch_size] for t in data(config))
     model, _ = fresh(config, calm=True)
@@ -155,7 +155,7 @@ def test_gradients_are_autograds(sizes, batch_size):
         torch.testing.assert_close(got.double(), right, rtol=1e-5, atol=1e-6)
 
 
-def test_gradients_change_nothing():
+def test_fast_gradients_changes_nothing():
     model, _ = small()
     before = [p.detach().clone() for p in model.tensors()]
     fast_gradients(model, X, Y)
@@ -163,7 +163,7 @@ def test_gradients_change_nothing():
     assert all(p.grad is None for p in model.tensors())
 
 
-def test_logits_of_any_size_give_the_right_loss():
+def test_loss_is_right_for_logits_of_any_size():
     for scale in (0.0, 1e-20, 1.0, 30.0, 1e4):
         model, _ = small()
         with torch.no_grad():
@@ -173,7 +173,7 @@ def test_logits_of_any_size_give_the_right_loss():
         assert loss == pytest.approx(F.cross_entropy(model(X[:100]), Y[:100]).item(), rel=1e-5)
 
 
-def test_strided_data_is_the_same_data():
+def test_strided_data_gives_the_same_losses():
     losses = []
     for x, y in ((X, Y), (X.repeat(1, 2)[:, :3], Y.repeat_interleave(2)[::2]), (X.t().contiguous().t(), Y)):
         for batch_size in (32, None):
@@ -184,17 +184,17 @@ def test_strided_data_is_the_same_data():
     assert losses[1::2] == [losses[1]] * 3
 
 
-# ---- weights in place of next characters -----------------------------------------------------------------------------
+# ---- weights instead of next characters ------------------------------------------------------------------------------
 
 
 def weights(n, vocab_size):
-    """Weights as a table of counts gives them: many zeros, sums that differ."""
+    """Weights like those of a table of counts: many zeros, and rows with different sums."""
     W = torch.rand(n, vocab_size, generator=generator(2))
     return W * (W > 0.6) * torch.randint(1, 4, (n, 1), generator=generator(3))
 
 
 @pytest.mark.parametrize(("sizes", "batch_size"), SHAPES)
-def test_gradients_of_weights_are_autograds(sizes, batch_size):
+def test_gradients_for_weights_match_autograd(sizes, batch_size):
     config = MLPConfig(*sizes)
     x, W = data(config)[0][:batch_size], weights(batch_size, sizes[0])
     model, _ = fresh(config, calm=True)
@@ -207,7 +207,7 @@ def test_gradients_of_weights_are_autograds(sizes, batch_size):
 
 
 @pytest.mark.parametrize("batch_size", [32, None])
-def test_weight_one_for_the_next_character_is_the_next_character(batch_size):
+def test_one_hot_weights_match_indices(batch_size):
     runs = []
     for y in (Y[:100], F.one_hot(Y[:100], 27).float()):
         model, g = small()
@@ -219,7 +219,7 @@ def test_weight_one_for_the_next_character_is_the_next_character(batch_size):
     assert torch.equal(runs[0][2], runs[1][2])
 
 
-def test_an_early_stop_with_weights_leaves_what_a_shorter_run_leaves():
+def test_early_stop_with_weights_equals_a_shorter_run():
     W = weights(len(X), 27)
     asked, asked_g = small()
     stopped, stopped_g = small()
@@ -236,7 +236,7 @@ def test_an_early_stop_with_weights_leaves_what_a_shorter_run_leaves():
 
 @pytest.mark.parametrize("batch_size", [32, None])
 @pytest.mark.parametrize("taken", [0, 1, 7, 8, 30, 299])
-def test_an_early_stop_leaves_what_a_shorter_run_leaves(batch_size, taken):
+def test_early_stop_equals_a_shorter_run(batch_size, taken):
     asked, asked_g = small()
     stopped, stopped_g = small()
     x, y = (X, Y) if batch_size else (X[:50], Y[:50])
@@ -248,7 +248,7 @@ def test_an_early_stop_leaves_what_a_shorter_run_leaves(batch_size, taken):
     assert torch.equal(asked_g.get_state(), stopped_g.get_state())
 
 
-def test_a_break_and_an_error_in_the_loop_stop_it_too():
+def test_break_or_error_in_the_loop_equals_a_shorter_run():
     asked, asked_g = small()
     for _ in fast_steps(asked, X, Y, steps=21, g=asked_g):
         pass
@@ -271,7 +271,7 @@ def test_a_break_and_an_error_in_the_loop_stop_it_too():
 
 
 @pytest.mark.parametrize("parts", [(1,) * 20, (33, 67), (9, 0, 391)])
-def test_a_run_in_parts_is_the_whole_run_bit_for_bit(parts):
+def test_run_in_parts_equals_the_whole_run_exactly(parts):
     whole, g = small()
     expected = list(fast_steps(whole, X, Y, steps=sum(parts), g=g))
     model, part_g = small()
@@ -283,7 +283,7 @@ def test_a_run_in_parts_is_the_whole_run_bit_for_bit(parts):
     assert torch.equal(g.get_state(), part_g.get_state())
 
 
-def test_the_model_is_up_to_date_at_the_last_yield():
+def test_model_is_up_to_date_at_the_last_yield():
     model, g = small()
     for step in fast_steps(model, X, Y, steps=20, g=g):
         if step.i == 19:
@@ -291,11 +291,11 @@ def test_the_model_is_up_to_date_at_the_last_yield():
     assert all(torch.equal(p, q) for p, q in zip(model.tensors(), at_the_yield, strict=True))
 
 
-def test_the_notebooks_own_tensors_are_trained():
+def test_tensors_passed_to_from_tensors_are_trained():
     g = generator()
     C, W1, b1 = torch.randn(27, 2, generator=g), torch.randn(6, 20, generator=g), torch.randn(20, generator=g)
     W2, b2 = torch.randn(20, 27, generator=g), torch.randn(27, generator=g)
-    sliced, turned = torch.cat([W1, W1], 1)[:, ::2], W2.t().contiguous().t()  # neither lies in memory in one piece
+    sliced, turned = torch.cat([W1, W1], 1)[:, ::2], W2.t().contiguous().t()  # neither is contiguous
     sliced.copy_(W1)
     tensors = C, sliced, b1, turned, b2
     before = [t.clone() for t in tensors]
@@ -308,7 +308,7 @@ def test_the_notebooks_own_tensors_are_trained():
         assert torch.equal(t, p)
 
 
-def test_tensors_without_gradients_stay_as_they_are():
+def test_tensors_that_require_no_gradient_do_not_change():
     plain, g = fresh(calm=True)
     fast, fast_g = fresh(calm=True)
     for model in (plain, fast):
@@ -322,7 +322,7 @@ def test_tensors_without_gradients_stay_as_they_are():
         assert torch.equal(q, s) == (not q.requires_grad)
 
 
-def test_gradients_of_earlier_steps_do_not_linger():
+def test_earlier_gradients_are_removed():
     model, g = small()
     next(train_steps(model, X, Y, steps=1, g=g))
     assert model.C.grad is not None
@@ -333,7 +333,7 @@ def test_gradients_of_earlier_steps_do_not_linger():
 # ---- learning rates, losses that are not finite ----------------------------------------------------------------------
 
 
-def test_lr_is_asked_for_once_a_step_in_order():
+def test_lr_is_called_once_per_step_in_order():
     asked = []
 
     def lr(i):
@@ -354,7 +354,7 @@ def test_lr_is_asked_for_once_a_step_in_order():
         (lambda: 1 / 0, ZeroDivisionError, "division by zero"),
     ],
 )
-def test_an_lr_that_fails_at_a_step_fails_at_that_step(late, error, message):
+def test_error_in_lr_surfaces_at_its_step(late, error, message):
     asked, asked_g = small()
     expected = list(fast_steps(asked, X, Y, steps=20, g=asked_g))
     model, g = small()
@@ -366,7 +366,7 @@ def test_an_lr_that_fails_at_a_step_fails_at_that_step(late, error, message):
     assert torch.equal(asked_g.get_state(), g.get_state())
 
 
-def test_a_loss_that_blows_up_is_seen_at_its_step():
+def test_infinite_loss_is_yielded_at_its_step():
     ends = []
     for stepper in (train_steps, fast_steps):
         model, g = small()
@@ -381,21 +381,21 @@ def test_a_loss_that_blows_up_is_seen_at_its_step():
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["C", "W1", "b1", "W2", "b2"])
-def test_one_bad_number_anywhere_does_to_the_loss_what_it_does_in_torch(name, value):
+def test_nan_or_inf_in_any_tensor_gives_the_same_loss_as_torch(name, value):
     model, _ = small()
     with torch.no_grad():
         getattr(model, name).view(-1)[5 if name == "C" else 0] = value
     got, _ = fast_gradients(model, X[:200], Y[:200])
     expected = F.cross_entropy(model(X[:200]), Y[:200]).item()
     if name == "C" and math.isinf(value):
-        pytest.skip("0 * inf in the spare columns: nan, where tanh of inf would hide it")
+        pytest.skip("0 * inf in the padding gives nan; in torch, tanh turns inf into 1")
     assert got == pytest.approx(expected, rel=1e-5, nan_ok=True)
 
 
 # ---- with train, threads, memory -------------------------------------------------------------------------------------
 
 
-def test_train_takes_it_as_its_stepper():
+def test_train_accepts_fast_steps_as_stepper():
     dev = build_dataset(WORDS[2000:2100], VOCAB)
     runs = []
     for stepper in (train_steps, fast_steps):
@@ -405,7 +405,7 @@ def test_train_takes_it_as_its_stepper():
     assert runs[1].evals["dev"] == pytest.approx(runs[0].evals["dev"], rel=1e-5)
 
 
-def test_torchs_thread_settings_stay():
+def test_thread_settings_of_torch_do_not_change():
     before = torch.get_num_threads(), torch.get_num_interop_threads()
     model, g = small()
     for _ in fast_steps(model, X, Y, steps=50, g=g):
@@ -414,7 +414,7 @@ def test_torchs_thread_settings_stay():
     assert (torch.get_num_threads(), torch.get_num_interop_threads()) == before
 
 
-def test_the_global_generator_is_left_alone():
+def test_global_generator_is_not_used():
     before = torch.get_rng_state()
     model, g = small()
     list(fast_steps(model, X, Y, steps=50, g=g))
@@ -436,7 +436,7 @@ def run_python(code, **environment):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
-def test_an_interrupt_ends_a_long_run_at_once_and_keeps_the_history():
+def test_interrupt_ends_a_long_run_at_once_and_keeps_the_history():
     process = python(
         """
         import sys, time
@@ -494,7 +494,7 @@ def test_memory_stays_flat():
         """.replace("from tests_setup import *", SETUP)
     )
     scale = 1024**2 if sys.platform == "darwin" else 1024
-    assert int(out.split()[-1]) / scale < 10  # MB; h alone of all rows at once would be 13
+    assert int(out.split()[-1]) / scale < 10  # MB; h for all rows at once would already take 13
 
 
 COLD = """
@@ -509,7 +509,7 @@ COLD = """
 
 
 @pytest.mark.torture
-def test_the_first_call_ever_says_that_it_compiles_and_changes_no_digit(tmp_path):
+def test_cold_cache_prints_one_line_and_gives_the_same_losses(tmp_path):
     cold, said = run_python(COLD, NUMBA_CACHE_DIR=str(tmp_path))
     warm, silent = run_python(COLD, NUMBA_CACHE_DIR=str(tmp_path))
     assert said.splitlines() == ["mlp_lib: compiling the training loop, about 10 s ..."]
@@ -519,33 +519,30 @@ def test_the_first_call_ever_says_that_it_compiles_and_changes_no_digit(tmp_path
 
 @pytest.mark.torture
 @pytest.mark.skipif(sys.platform == "win32", reason="needs /dev/null")
-def test_without_a_place_for_the_cache_it_compiles_in_memory_and_says_what_would_help(tmp_path):
+def test_unwritable_cache_compiles_in_memory_and_names_a_remedy(tmp_path):
     package = tmp_path / "mlp_lib"
     shutil.copytree(Path(mlp_lib.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "exercises"))
-    (package / "lab" / "__pycache__").write_text(
-        "a file where the cache's folder would be, for root may write anywhere"
-    )
+    (package / "lab" / "__pycache__").write_text("a file in place of the cache folder, because root may write anywhere")
     nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/cache", "NUMBA_CACHE_DIR": ""}
     code = f"        import sys; sys.path.insert(0, {str(tmp_path)!r})" + COLD + "        print(fast_steps.__code__)\n"
     out, said = run_python(code, PYTHONDONTWRITEBYTECODE="1", **nowhere)
     assert str(tmp_path) in out
     assert said.splitlines() == [
-        "mlp_lib: compiling the training loop, about 10 s, and done once if NUMBA_CACHE_DIR names a folder that can be "
-        "written ..."
+        "mlp_lib: compiling the training loop, about 10 s (only once if NUMBA_CACHE_DIR names a writable folder) ..."
     ]
 
 
 @pytest.mark.torture
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "unreadable"])
-def test_a_damaged_cache_is_rebuilt_with_one_line(tmp_path, damage):
+def test_damaged_cache_is_rebuilt_and_reported_in_one_line(tmp_path, damage):
     package = tmp_path / "mlp_lib"
-    shutil.copytree(Path(mlp_lib.__file__).parent, package)  # with its cache, if it is kept there
+    shutil.copytree(Path(mlp_lib.__file__).parent, package)  # includes the cache if it is in the package
     code, here = f"        import sys; sys.path.insert(0, {str(tmp_path)!r})" + COLD, {"NUMBA_CACHE_DIR": ""}
     before, _ = run_python(code, **here)
     for file in (package / "lab" / "__pycache__").glob("*.nbi" if damage == "unreadable" else "*.nb[ic]"):
         content = file.read_bytes()
         file.unlink()
-        if damage == "unreadable":  # a folder can be neither read nor deleted as a file, even by root
+        if damage == "unreadable":  # even root can neither read nor unlink a folder as if it were a file
             file.mkdir()
         else:
             file.write_bytes({"empty": b"", "truncated": content[:-50], "garbage": b"\x00" * 100}[damage])
@@ -562,7 +559,7 @@ PLAIN_DEV = {2147483647: 2.1761, 1: 2.1616, 2: 2.1721}
 
 
 @pytest.mark.torture
-def test_the_whole_training_ends_where_the_plain_loop_ends():
+def test_full_training_reaches_the_dev_loss_of_the_plain_loop():
     splits: Splits = make_splits(WORDS, VOCAB)
     model, g = fresh()
     train(
@@ -582,7 +579,7 @@ def take(model=None, x=X, y=Y, **arguments):
 
 
 class Half(MLP):
-    """A subclass, whose forward pass may be any."""
+    """A subclass, which may have any forward pass."""
 
 
 def own():
@@ -608,18 +605,18 @@ def frozen():
         (lambda: take(lr=-0.1), ValueError, "lr must be a finite number"),
     ],
 )
-def test_what_it_does_not_do_is_refused_at_once_with_a_sentence(make, error, message):
+def test_unsupported_arguments_raise_at_the_call(make, error, message):
     with pytest.raises(error, match=message):
         make()
 
 
 @pytest.mark.parametrize("bad", [27, -1, 10**12])
 @pytest.mark.parametrize("where", ["X", "Y"])
-def test_data_that_goes_bad_during_the_run_overruns_nothing(bad, where):
+def test_index_that_becomes_invalid_during_a_run_raises_ValueError(bad, where):
     x, y = X[:40].clone(), Y[:40].clone()
     model, g = small()
     run = fast_steps(model, x, y, steps=100, g=g)
-    for _ in range(8):  # the steps taken ahead at first
+    for _ in range(8):  # the first chunk of steps taken ahead
         next(run)
     before = [p.detach().clone() for p in model.tensors()]
     state = g.get_state()
@@ -630,6 +627,6 @@ def test_data_that_goes_bad_during_the_run_overruns_nothing(bad, where):
     assert torch.equal(g.get_state(), state)
 
 
-def test_gradients_refuse_the_same():
+def test_fast_gradients_refuses_other_models():
     with pytest.raises(TypeError, match="fast_gradients works for mlp_lib's MLP only, got Sequential"):
         fast_gradients(own(), X, Y)

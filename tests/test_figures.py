@@ -1,4 +1,4 @@
-"""Figures on a page: sharp, small, with alternative text; from the notebook to the stored file and the edition."""
+"""Figures on a page: sharp, small, with alternative text; in the notebook, the stored file and the reading edition."""
 
 import importlib.util
 import io
@@ -29,7 +29,7 @@ def load(path):
     return module
 
 
-def test_a_page_shows_stores_and_prints_the_alternative_text(tmp_path):
+def test_alternative_text_is_in_the_page_and_in_the_reading_edition(tmp_path):
     path = tmp_path / "01_figures.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS]), path)
     load(ROOT / "tools" / "refresh_notebooks.py").refresh(path)
@@ -47,7 +47,7 @@ def test_a_page_shows_stores_and_prints_the_alternative_text(tmp_path):
     assert "height" not in up.metadata["image/png"]
 
 
-def test_alternative_text_of_several_axes():
+def test_alternative_text_joins_titles_and_labels_of_all_axes():
     figure, (left, right) = plt.subplots(1, 2)
     figure.suptitle("Both\nruns")
     left.set(title="first", xlabel="step", ylabel="loss (nats)")
@@ -58,7 +58,7 @@ def test_alternative_text_of_several_axes():
 
 
 @pytest.mark.parametrize("transparent", [False, True])
-def test_a_picture_is_sharp_and_not_larger_than_a_plain_one(transparent):
+def test_picture_has_twice_the_pixels_in_fewer_bytes(transparent):
     figure = Figure(figsize=(4, 3), dpi=100)
     figure.subplots().imshow([[k * j for k in range(20)] for j in range(20)])
     if transparent:

@@ -1,7 +1,7 @@
-"""A full disk and a home that cannot be written: one clear sentence each, nothing half-written, and answers are judged.
+"""A full disk or a home that cannot be written: one clear sentence, nothing half-written, answers are still judged.
 
-The disk is full for a child process only: the system refuses to let any of its files grow beyond a limit. What it has
-to say then ("File too large") differs from a disk's own words, the place where it says so does not.
+The disk is full for a child process only: the system lets none of its files grow beyond a limit. The error ("File too
+large") has a different text from that of a full disk, but it is raised in the same places.
 """
 
 import os
@@ -15,7 +15,7 @@ START = """
 import ctypes, hashlib, os, resource, sqlite3, sys, warnings
 from pathlib import Path
 warnings.simplefilter("error")
-sys.dont_write_bytecode = True  # a late import on a full disk would leave the real cache a file cut short
+sys.dont_write_bytecode = True  # an import under the limit would leave a truncated file in the real cache
 import torch
 from mlp_lib import MLP, MLPConfig, Vocab, load_model, load_words, save_model, words
 from mlp_lib.course.exercises import nb00
@@ -28,7 +28,7 @@ model = MLP(MLPConfig(4, 2, 3, 50), g=torch.Generator().manual_seed(1))
 
 
 def full(size):
-    "From now on no file can grow beyond so many bytes."
+    "From now on no file can grow beyond `size` bytes."
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
@@ -37,7 +37,7 @@ def room():
 
 
 def sentence(error, call):
-    "What the error says, which has to be one sentence."
+    "The message of the error, which must be one short line."
     try:
         call()
     except error as caught:
@@ -54,7 +54,7 @@ def content(of):
 
 @pytest.fixture
 def child(run_with_torch):
-    """Runs code with this folder as its home, and nothing else named; what the code asserts is the test."""
+    """Runs code with this folder as its home and no other folder configured; the assertions are in the code."""
 
     def run(code, home):
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MLP_")) and k != "CI"}
@@ -68,7 +68,7 @@ def child(run_with_torch):
 # ---- a full disk -----------------------------------------------------------------------------------------------------
 
 
-def test_a_model_is_saved_whole_or_not_at_all(child, tmp_path):
+def test_full_disk_leaves_a_saved_model_complete_or_absent(child, tmp_path):
     child(
         """
 path = save_model(model, folder / "model", vocab=vocab)
@@ -88,7 +88,7 @@ assert not load_model(path)[0].C.any()
     )
 
 
-def test_the_ladder_keeps_what_it_has(child, tmp_path):
+def test_full_disk_leaves_the_ladder_readable(child, tmp_path):
     child(
         """
 path = folder / "ladder.sqlite"
@@ -107,7 +107,7 @@ for k in range(5):
 vault.open(reason="before")
 full(path.stat().st_size)
 failed = 0
-for k in range(200):  # what still fits into the file is written, the rest is refused
+for k in range(200):  # as many as fit into the file are written, the rest are refused
     try:
         board.add("while", seed=k, config={"x": "x" * 500}, losses={"dev": 2.0})
     except OSError as error:
@@ -127,7 +127,7 @@ assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchall() == [("
     )
 
 
-def test_a_solved_exercise_is_judged_and_the_record_stays(child, tmp_path):
+def test_full_disk_does_not_stop_the_judging_of_exercises(child, tmp_path):
     said = child(
         """
 record = folder / ".local" / "share" / "mlp_lib" / "exercises.json"
@@ -148,7 +148,7 @@ assert set(solved()) == {"3.1", "0.1"}
     assert "could not write" in said[1]
 
 
-# The lecture's file without the net: what a download would bring is put in its place.
+# The lecture's file without a network: a fake download writes the content.
 DOWNLOAD = """
 content_there = b"\\n".join([b"emma", b"olivia"] * 1000)
 words.LECTURE_SHA256 = hashlib.sha256(content_there).hexdigest()
@@ -170,7 +170,7 @@ def fetched():
 """
 
 
-def test_a_download_that_cannot_be_kept_is_used(child, tmp_path):
+def test_download_that_cannot_be_stored_is_used(child, tmp_path):
     child(
         DOWNLOAD
         + """
@@ -223,21 +223,21 @@ def told_once(said):
     assert len(said[1]) < 400
 
 
-def test_a_home_below_a_file(child, tmp_path):
+def test_home_below_a_file_gives_one_sentence_per_error(child, tmp_path):
     (tmp_path / "file").write_text("")
     told_once(child(HOMELESS, tmp_path / "file" / "home"))
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-# No permission stops root, unless it gives up its right to ignore them, here with all its others.
+# Root ignores permissions unless it drops its capabilities.
 AS_ANYONE = """
 header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
 assert ctypes.CDLL(None).capset(header, none) == 0
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="root gives up a right of Linux")
-def test_a_home_without_the_right_to_write(child, tmp_path):
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="drops Linux capabilities")
+def test_home_without_write_permission_gives_one_sentence_per_error(child, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     (home / "there").write_text("")

@@ -1,4 +1,4 @@
-"""Many runs at once are the runs one after another: same results, in the order asked for, however many workers."""
+"""Parallel runs give the same results as single runs, in the order requested, for any number of workers."""
 
 import functools
 import math
@@ -58,28 +58,28 @@ def check_against_by_hand(results, stepper=fast_steps):
 
 @pytest.mark.parametrize("cores", [1, 2, 5])
 @pytest.mark.parametrize("stepper", [fast_steps, train_steps])
-def test_a_grid_is_its_runs_by_hand(monkeypatch, cores, stepper):
+def test_grid_results_equal_single_runs(monkeypatch, cores, stepper):
     monkeypatch.setattr(module, "usable_cores", lambda: cores)
     before = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in the grid: two threads add up in another order
+    torch.set_num_threads(1)  # as in the grid: two threads would sum in a different order
     try:
         check_against_by_hand(grid(stepper=stepper), stepper)
     finally:
         torch.set_num_threads(before)
 
 
-def test_processes_give_the_same():
+def test_processes_give_the_same_results():
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         results = grid(executor=executor)
     assert pickle.loads(pickle.dumps(results[0])).losses == results[0].losses
     check_against_by_hand(results)
 
 
-def test_runs_go_on_side_by_side():
+def test_runs_are_concurrent():
     together = threading.Barrier(3, timeout=60)
 
     def meeting(model, X, Y, **settings):
-        together.wait()  # passes only when three runs are here at once
+        together.wait()  # passes only when three runs wait here at the same time
         return fast_steps(model, X, Y, **settings)
 
     with ThreadPoolExecutor(3) as executor:
@@ -87,12 +87,12 @@ def test_runs_go_on_side_by_side():
         assert executor.submit(len, "open").result() == 4
 
 
-def test_eval_every_is_passed_on():
+def test_eval_every_is_passed_to_train():
     [result] = grid(CONFIGS[:1], [1], eval_every=10)
     assert result.history.eval_stepi == [0, 10, 20]
 
 
-def test_a_run_that_blows_up_says_so_and_has_no_loss():
+def test_diverged_run_is_stopped_and_has_nan_losses():
     [result] = grid(CONFIGS[:1], [1], lr=3.4e38)
     assert result.history.stopped.startswith("the loss was ")
     assert all(math.isnan(loss) for loss in result.losses.values())
@@ -104,7 +104,7 @@ def failing(model, X, Y, **settings):
     return fast_steps(model, X, Y, **settings)
 
 
-def test_an_error_ends_the_other_runs_and_is_raised(monkeypatch):
+def test_error_in_one_run_ends_the_others_and_is_raised(monkeypatch):
     def endless(model, X, Y, **settings):
         return failing(model, X, Y, **settings | {"steps": 10**9})
 
@@ -117,7 +117,7 @@ def test_an_error_ends_the_other_runs_and_is_raised(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
-def test_an_interrupt_returns_what_is_complete():
+def test_interrupt_returns_the_complete_runs():
     code = """
         import threading, torch, warnings
         from mlp_lib import MLPConfig, Vocab, build_dataset, load_words
@@ -160,7 +160,7 @@ def ladder(tmp_path):
 
 
 def noting(trained):
-    """A stepper that notes each run it is asked for."""
+    """A stepper that records each run in `trained`."""
 
     def noted(model, X, Y, *, g, **settings):
         trained.append((model.config, g.initial_seed()))
@@ -169,7 +169,7 @@ def noting(trained):
     return noted
 
 
-def test_runs_are_put_on_the_ladder_and_not_repeated(ladder):
+def test_runs_on_the_ladder_are_not_repeated(ladder):
     trained = []
     first = grid(ladder=ladder, name="mine", stepper=noting(trained))
     assert sorted(trained, key=RUNS.index) == RUNS
@@ -206,33 +206,33 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_another_run_is_not_found(ladder, what):
+def test_different_run_is_not_found(ladder, what):
     grid(CONFIGS[:1], [7], ladder=ladder)
     [result] = grid(**{"configs": CONFIGS[:1], "seeds": [7], "ladder": ladder} | OTHERS[what])
     assert not result.found
     assert len(ladder) == 2
 
 
-def test_the_same_rates_written_in_another_way_are_the_same_run(ladder):
+def test_run_with_equal_rates_is_found(ladder):
     grid(CONFIGS[:1], [7], lr=0.1, ladder=ladder)
     assert grid(CONFIGS[:1], [7], lr=lambda i: 0.1, ladder=ladder)[0].found
 
 
-def test_a_run_that_blew_up_is_not_repeated(ladder):
+def test_diverged_run_is_not_repeated(ladder):
     first, again = (grid(CONFIGS[:1], [1], lr=3.4e38, ladder=ladder)[0] for _ in range(2))
     assert (first.found, again.found) == (False, True)
     assert all(math.isnan(loss) for loss in again.losses.values())
     assert ladder.entries[0].stopped == first.history.stopped
 
 
-def test_after_an_error_the_finished_runs_are_there(ladder):
+def test_finished_runs_are_on_the_ladder_after_an_error(ladder):
     with ThreadPoolExecutor(1) as executor, pytest.raises(RuntimeError, match="no room"):
         grid(ladder=ladder, stepper=failing, executor=executor)
     assert [e.config["n_hidden"] for e in ladder.entries] == [10] * 3
 
 
-def test_a_worker_that_was_interrupted_leaves_no_half_run(ladder):
-    """An interrupt goes to every process of a terminal: a worker's run ends early, and is not a result."""
+def test_interrupted_worker_leaves_no_incomplete_run(ladder):
+    """A terminal sends an interrupt to every process, so a run in a worker ends early and is not a result."""
 
     def interrupted(model, X, Y, **settings):
         for step in fast_steps(model, X, Y, **settings):
@@ -264,6 +264,6 @@ class Never(ThreadPoolExecutor):
         ({"ladder": Ladder(os.devnull + "/ladder.sqlite")}, OSError, "could not write to the ladder: "),
     ],
 )
-def test_mistakes_are_told_before_any_run_starts(settings, error, sentence):
+def test_invalid_arguments_raise_before_any_run_starts(settings, error, sentence):
     with pytest.raises(error, match=sentence):
         grid(**{"executor": Never(1)} | settings)

@@ -1,4 +1,4 @@
-"""kill -9 while something is written: what was reported as written is there, and the files are whole."""
+"""kill -9 during a write: everything reported as written is there, and the files are intact."""
 
 import os
 import subprocess
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a disk is safe too, but slow
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a disk works too, but slowly
 
-# Two write at a time. A child reports an entry through a pipe as soon as the call that writes it has returned.
+# Two children write at a time. A child reports an entry through a pipe as soon as the call that writes it has returned.
 KILLING = """
 import os, random, signal, sys, time
 from pathlib import Path
@@ -76,7 +76,7 @@ from mlp_lib.course.exercises.progress import note_solved as write, solved as th
 
 @pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.torture)])
 @pytest.mark.parametrize("files", [LADDER, EXERCISES], ids=["ladder", "exercises"])
-def test_a_kill_loses_nothing_that_was_reported(kills, files, run_with_torch):
+def test_kill_loses_no_reported_write(kills, files, run_with_torch):
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         done = run_with_torch(files + KILLING, folder, kills)
     assert done.returncode == 0, done.stdout
@@ -112,7 +112,7 @@ assert found[0] == old and found[-1] == new
 """
 
 
-def test_a_kill_before_any_line_of_a_write_leaves_the_old_content_or_the_new():
+def test_kill_during_a_write_leaves_the_old_or_the_new_content():
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         call = [sys.executable, "-c", EACH_LINE, folder]
         done = subprocess.run(call, cwd=Path(__file__).parents[1], capture_output=True, text=True)

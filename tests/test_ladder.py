@@ -1,4 +1,4 @@
-"""The leaderboard of runs and the sealed test set: what is kept, how it is shown, what is refused."""
+"""The leaderboard of runs and the sealed test set: what is stored, how it is shown, what is refused."""
 
 import math
 import sqlite3
@@ -27,7 +27,7 @@ def network():
 
 @pytest.fixture(params=["in a file", "in memory"])
 def path(request, tmp_path, monkeypatch):
-    """Where the record is kept: the same is asked of a file and of a record that ends with its object."""
+    """The path of the record: the same tests run with a file and with a record in memory."""
     if request.param == "in a file":
         return tmp_path / "new" / "ladder.sqlite"
     monkeypatch.delenv("MLP_LIB_LADDER", raising=False)
@@ -38,7 +38,7 @@ def path(request, tmp_path, monkeypatch):
 # ---- the test set ----------------------------------------------------------------------------------------------------
 
 
-def test_an_opening_gives_the_data_and_is_written_down(path):
+def test_opening_returns_the_data_and_is_recorded(path):
     vault, model = TestVault(*examples(), path=path), network()
     assert (len(vault), bool(vault), repr(vault)) == (0, True, "TestVault(22 examples, opened 0 times)")
     X, Y = vault.open(reason="  a look ")
@@ -54,7 +54,7 @@ def test_an_opening_gives_the_data_and_is_written_down(path):
     assert math.isnan(vault.openings[-1].loss)
 
 
-def test_what_was_sealed_stays_what_it_was(path):
+def test_sealed_data_cannot_be_changed(path):
     Xte, Yte = examples()
     vault = TestVault(Xte, Yte, path=path)
     Xte.zero_()
@@ -71,7 +71,7 @@ def test_openings_are_counted_per_test_set(tmp_path):
 
 
 @pytest.mark.parametrize(("reason", "error"), [("", ValueError), (" \n", ValueError), (7, TypeError)])
-def test_without_a_reason_it_stays_sealed(path, reason, error):
+def test_vault_stays_sealed_without_a_reason(path, reason, error):
     vault = TestVault(*examples(), path=path)
     for look in (lambda: vault.open(reason=reason), lambda: vault.loss(network(), reason=reason)):
         with pytest.raises(error, match='reason="final loss of the chosen model"'):
@@ -79,7 +79,7 @@ def test_without_a_reason_it_stays_sealed(path, reason, error):
     assert len(vault) == 0
 
 
-def test_a_model_that_does_not_fit_opens_nothing(path):
+def test_model_that_does_not_fit_opens_nothing(path):
     vault = TestVault(*examples(block_size=5), path=path)
     with pytest.raises(ValueError, match="block_size=3"):
         vault.loss(network(), reason=WHY)
@@ -102,7 +102,7 @@ def climb(path):
     return ladder
 
 
-def test_a_run_is_kept_whole(path):
+def test_ladder_keeps_all_fields_of_a_run(path):
     first, _, other, gone = climb(path).entries
     assert (first.name, first.kind, first.seed, first.steps, first.seconds) == ("mine", "mlp", 2**64 - 1, 1000, 2.0)
     assert first.config == {"vocab_size": 27, "block_size": 3, "n_embd": 10, "n_hidden": 300}
@@ -131,14 +131,14 @@ def test_seeds_share_a_row_among_the_known_results(path):
 
 
 @pytest.mark.parametrize("other", [{"steps": 2}, {"config": {"n": 2}}, {"kind": "counts"}, {"losses": {"tenth": 2.0}}])
-def test_runs_that_differ_in_more_than_the_seed_have_their_own_row(path, other):
+def test_runs_that_differ_in_more_than_the_seed_have_separate_rows(path, other):
     ladder = Ladder(path)
     for seed, settings in enumerate([{}, {}, other]):
         ladder.add("x", seed=seed, **({"steps": 1, "config": {"n": 1}, "losses": {"dev": 2.0}} | settings))
     assert sorted(row.runs for row in ladder.rows if row.runs) == [1, 2]
 
 
-def test_the_table_in_a_notebook(path):
+def test_ladder_html_escapes_names_and_lists_every_row(path):
     ladder = Ladder(path, words=load_words())
     ladder.add("<script>", n_parameters=17_697, losses={"dev": 2.06})
     html = ladder._repr_html_()
@@ -148,7 +148,7 @@ def test_the_table_in_a_notebook(path):
     assert html.count("<tr>") == 2 + len(KNOWN)
 
 
-def test_the_lectures_list_is_recognised(monkeypatch, tmp_path):
+def test_row_names_the_lectures_list(monkeypatch, tmp_path):
     words = load_words()
     monkeypatch.setattr(module, "LECTURE_SHA256", Ladder(words=words).words)
     ladder = Ladder(tmp_path / "ladder.sqlite", words=words)
@@ -157,7 +157,7 @@ def test_the_lectures_list_is_recognised(monkeypatch, tmp_path):
     assert len(ladder.words) == len(LECTURE_SHA256)
 
 
-def test_a_run_with_a_key_is_there_once(tmp_path):
+def test_run_with_a_known_key_is_not_added_again(tmp_path):
     ladder = Ladder(tmp_path / "ladder.sqlite")
     for name in ("first", "second"):
         ladder.add(name, key="abc")
@@ -165,7 +165,7 @@ def test_a_run_with_a_key_is_there_once(tmp_path):
 
 
 @pytest.mark.parametrize("dev", sorted(k.dev + e for k in KNOWN if k.split == "clean" for e in (-1e-5, 0, 1e-5)))
-def test_standing(dev):
+def test_standing_is_between_its_two_neighbours(dev):
     known = [k.dev for k in KNOWN if k.split == "clean"]
     place = standing(dev)
     assert (place.beaten and place.beaten.dev) == min((k for k in known if k > dev), default=None)
@@ -180,14 +180,14 @@ def test_standing_in_a_sentence():
 # ---- the file --------------------------------------------------------------------------------------------------------
 
 
-def test_where_the_record_is(tmp_path, monkeypatch):
+def test_ladder_path_comes_from_the_argument_or_MLP_LIB_LADDER(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("MLP_LIB_LADDER", "~/mine.sqlite")
     assert Ladder().path == TestVault(*examples()).path == tmp_path / "mine.sqlite"
     assert Ladder("~/x.sqlite").path == tmp_path / "x.sqlite"
 
 
-def test_looking_writes_nothing(tmp_path):
+def test_reading_creates_no_file(tmp_path):
     path = tmp_path / "new" / "ladder.sqlite"
     assert (len(Ladder(path)), bool(Ladder(path)), len(TestVault(*examples(), path=path))) == (0, True, 0)
     assert list(tmp_path.iterdir()) == []
@@ -214,7 +214,7 @@ def kept_by_another_program(path):
 
 
 @pytest.mark.parametrize("obstacle", [a_folder, another_kind, below_a_file, kept_by_another_program])
-def test_a_file_that_cannot_be_used(tmp_path, monkeypatch, obstacle):
+def test_unusable_file_raises_OSError(tmp_path, monkeypatch, obstacle):
     monkeypatch.setattr(module, "_WAIT_SECONDS", 0.05)
     path = tmp_path / "folder" / "ladder.sqlite"
     path.parent.mkdir()
@@ -233,7 +233,7 @@ def test_a_file_that_cannot_be_used(tmp_path, monkeypatch, obstacle):
         held.close()
 
 
-def test_threads_lose_nothing(tmp_path):
+def test_concurrent_threads_lose_no_run(tmp_path):
     ladder = Ladder(tmp_path / "ladder.sqlite")
     threads = [threading.Thread(target=lambda: [ladder.add("x") for _ in range(10)]) for _ in range(4)]
     for t in threads:

@@ -1,11 +1,11 @@
-"""summed_rows is the product it stands for, gradients included."""
+"""summed_rows equals the matrix product that it replaces, and so do its gradients."""
 
 import torch
 
 from mlp_lib.lab.lookup import summed_rows
 
 
-def test_the_same_product_and_gradients_as_the_long_way():
+def test_summed_rows_and_its_gradients_equal_the_matrix_product():
     g = torch.Generator().manual_seed(1)
     C = torch.randn(7, 3, generator=g, dtype=torch.float64, requires_grad=True)
     W = torch.randn(4, 3, 5, generator=g, dtype=torch.float64, requires_grad=True)

@@ -18,7 +18,7 @@ def drawn(seed=1):
     return MLP(SMALL, g=torch.Generator().manual_seed(seed))
 
 
-def test_config():
+def test_config_counts_parameters_and_is_frozen():
     assert SMALL.n_parameters == 5 * 3 + 6 * 4 + 4 + 4 * 5 + 5
     with pytest.raises(dataclasses.FrozenInstanceError):
         SMALL.n_embd = 7
@@ -35,7 +35,7 @@ def test_state_dict_has_the_lectures_five_names():
     assert repr(model) == "MLP(vocab_size=5, block_size=2, n_embd=3, n_hidden=4, parameters=68)"
 
 
-def test_trace_is_the_forward_pass_and_its_stages():
+def test_trace_returns_the_stages_of_the_forward_pass():
     model = drawn()
     X = torch.tensor([[0, 1], [4, 2], [3, 3]])
     emb, h, logits = model.trace(X)
@@ -64,7 +64,7 @@ def test_initialisation_draws_from_g_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_eval_mode_restores_the_mode_of_every_part_after_an_error_too():
+def test_eval_mode_restores_every_mode_even_after_an_error():
     model = nn.Sequential(nn.Dropout(), nn.Linear(2, 2), nn.Dropout())
     model[2].eval()
 
@@ -80,5 +80,5 @@ def test_eval_mode_restores_the_mode_of_every_part_after_an_error_too():
     assert torch.is_grad_enabled()
 
 
-def test_device_of_a_model_without_parameters():
+def test_model_without_parameters_is_on_the_cpu():
     assert device_of(nn.Tanh()) == torch.device("cpu")

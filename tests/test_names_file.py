@@ -1,4 +1,4 @@
-"""The bundled list is what data/README.md says it is, and travels wherever the library goes."""
+"""The bundled list matches data/README.md and is part of the wheel."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ CONTENT = (ROOT / "data" / "names.txt").read_bytes()
 README = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
 
 
-def test_counts_and_checksum_are_those_of_the_readme():
+def test_counts_and_checksum_match_the_readme():
     lines = CONTENT.decode("ascii").splitlines()
     assert f"{len(lines):,} lines" in README
     assert f"{len(set(lines)):,} distinct" in README
@@ -23,17 +23,17 @@ def test_counts_and_checksum_are_those_of_the_readme():
     assert hashlib.sha256(CONTENT).hexdigest() == re.search(r"`(a3[0-9a-f]{62})`", README).group(1)
 
 
-def test_form():
+def test_bundled_list_has_one_lower_case_word_per_line():
     assert re.fullmatch(rb"([a-z]{2,15}\n)+", CONTENT)
     assert load_words() == CONTENT.decode().split()
 
 
-def test_found_from_any_folder(tmp_path, run_with_torch):
+def test_bundled_list_is_found_from_any_folder(tmp_path, run_with_torch):
     found = run_with_torch("import mlp_lib; print(len(mlp_lib.load_words()))", cwd=tmp_path)
     assert found.stdout == "32178\n"
 
 
-def test_travels_in_the_wheel(tmp_path, run_with_torch):
+def test_wheel_contains_the_bundled_list(tmp_path, run_with_torch):
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT, check=True, capture_output=True,
@@ -46,8 +46,8 @@ def test_travels_in_the_wheel(tmp_path, run_with_torch):
         "import mlp_lib; print(mlp_lib.__file__); print(len(mlp_lib.load_words()))"
     )
     where, count = run_with_torch(code, tmp_path / "site", cwd=tmp_path).stdout.split()
-    assert where.startswith(str(tmp_path)), "the installed copy must be the one that is tried"
+    assert where.startswith(str(tmp_path)), "the import must use the installed copy"
     assert count == "32178"
-    # nothing that is not part of the library travels along
+    # nothing else is in the wheel
     top = {p.name for p in (tmp_path / "site").iterdir()}
     assert {name for name in top if not name.endswith((".dist-info", ".data"))} == {"mlp_lib", "nbval_tolerance.py"}

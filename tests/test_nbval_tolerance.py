@@ -15,7 +15,7 @@ from nbval_tolerance import differences, tolerances_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# tag, stored, new: near enough
+# tag, stored, new: close enough
 NEAR = [
     ("within-0.02", "loss 2.17", "loss 2.17"),
     ("within-0.02", "loss 2.17", "loss 2.18"),
@@ -38,7 +38,7 @@ NEAR = [
     ("within-3", "26 dead units", "28 dead units"),
     ("within-1%", "a 0.7-0.9 range", "a 0.701-0.899 range"),
     ("within-0.02", "10000", "10,000"),
-    # another width: only the padding of columns changes
+    # a number of another width changes only the padding of columns
     ("within-1%", "step   loss\n  10  9.996\n 100  2.400", "step    loss\n  10  10.002\n 100   2.400"),
     ("within-1%", "9.996  | a\n2.4    | b", "10.002 | a\n2.4    | b"),
 ]
@@ -59,7 +59,7 @@ FAR = [
     ("within-3", "26 units", "30 units", "30 differs from the stored 26 by 4"),
     ("within-0.5", "33 %", "34 %", "34 differs from the stored 33 by 1"),
     ("within-0.02", "train 2.17", "dev 2.17", "text between the numbers differs: 'dev ' where 'train ' is stored"),
-    ("within-0.02", "a 1.5", "a  1.5", "'a  ' where 'a ' is stored"),  # no other width, so no padding
+    ("within-0.02", "a 1.5", "a  1.5", "'a  ' where 'a ' is stored"),  # the same width, so it is not padding
     ("within-1%", "9.996\n2.4", "10.002 2.4", "text between the numbers"),
     ("within-0.02", "1.5 2.5", "1.5 2.5 3.5", "text between the numbers differs"),
     ("within-50%", "1.50", "1.5 1.5", "text between the numbers differs|there are 2 numbers where 1 are stored"),
@@ -69,17 +69,17 @@ FAR = [
 
 
 @pytest.mark.parametrize(("tag", "stored", "new"), NEAR)
-def test_near(tag, stored, new):
+def test_numbers_within_the_tolerance_are_accepted(tag, stored, new):
     assert differences(stored, new, tolerances_of([tag])) == []
 
 
 @pytest.mark.parametrize(("tag", "stored", "new", "sentence"), FAR)
-def test_far(tag, stored, new, sentence):
+def test_numbers_beyond_the_tolerance_are_reported(tag, stored, new, sentence):
     [said] = differences(stored, new, tolerances_of([tag]))
     assert any(part in said for part in sentence.split("|"))
 
 
-def test_two_tags_and_either_is_enough():
+def test_one_of_two_tolerances_is_enough():
     tolerances = tolerances_of(["parameters", "within-0.02", "within-10%"])
     assert differences("0.01 and 100.0", "0.02 and 109.0", tolerances) == []
     [said] = differences("0.01 and 100.0", "0.04 and 109.0", tolerances)
@@ -87,7 +87,7 @@ def test_two_tags_and_either_is_enough():
 
 
 @pytest.mark.parametrize("tag", ["within", "within-", "within-a-bit", "within-0,02", "within--1", "within-5 %"])
-def test_other_tags_are_not_understood(tag):
+def test_invalid_within_tag_raises_ValueError(tag):
     with pytest.raises(ValueError, match=r"is not understood: write within-0\.02"):
         tolerances_of([tag])
 
@@ -103,10 +103,10 @@ def result(text, **data):
 
 
 def run(folder, *arguments, **pages):
-    """What pytest, started in `folder` as a stranger would, says of each cell of each page; and all that it prints."""
+    """Run pytest in `folder`, outside this project: its message for each cell of each page, and its stdout."""
     for name, cells in pages.items():
         nbformat.write(new_notebook(cells=[new_markdown_cell("# A page"), *cells]), folder / f"{name}.ipynb")
-    # nbformat imports it where it is installed, which takes longer than all else here, and needs none of it.
+    # nbformat imports it if it is installed, which takes longer than everything else here, and does not need it.
     (folder / "rfc3987_syntax.py").write_text("raise ImportError")
     plugins = ["-p", "nbval_tolerance", "-p", "nbval", "-p", "xdist", "-p", "no:cacheprovider"]
     call = [sys.executable, "-m", "pytest", *plugins]
@@ -127,7 +127,7 @@ SHOW = "class Table:\n    def __init__(self, html, text):\n        self.html, se
 SHOW += "    def __repr__(self):\n        return self.text\n    def _repr_html_(self):\n        return self.html"
 
 
-def test_pages_in_any_folder(tmp_path):
+def test_plugin_works_outside_this_project(tmp_path):
     (tmp_path / "clean.cfg").write_text("[t]\nregex: took \\d+ s\nreplace: took N s\n")
     passing = [
         cell(SHOW),
@@ -166,25 +166,25 @@ def test_pages_in_any_folder(tmp_path):
 CHAIN = [cell("x = 0"), *[cell("x += 1; x", result(str(k))) for k in range(1, 5)]]
 
 
-def test_cells_stay_on_one_worker(tmp_path):
+def test_cells_of_a_notebook_stay_on_one_worker(tmp_path):
     said, output = run(tmp_path, "-n", "2", page=CHAIN)
-    assert "nbval: --dist loadfile in place of load" in output
+    assert "nbval: --dist loadfile instead of load" in output
     assert said["page"] == [""] * 5
 
 
-def test_cells_asked_to_be_spread_say_so(tmp_path):
+def test_cells_fail_if_dist_spreads_them(tmp_path):
     said, _ = run(tmp_path, "-n", "1", "--dist", "worksteal", page=CHAIN[:2])
     assert all("--dist worksteal spreads the cells" in failure for failure in said["page"])
 
 
-def test_loads_quickly():
-    """Into every pytest of the environment, so neither torch nor what imports it."""
+def test_plugin_imports_nothing_slow():
+    """Every pytest in the environment imports it, so it must not import torch."""
     code = "import sys, nbval_tolerance; print([m for m in ('torch', 'numpy', 'nbval', 'mlp_lib') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
 
-def test_measured_with_another_seed(tmp_path, monkeypatch, capsys):
+def test_measure_tolerances_reports_shifted_seeds(tmp_path, monkeypatch, capsys):
     page = new_notebook(
         cells=[
             cell("seed = 2147483647", None, "parameters"),
@@ -199,5 +199,5 @@ def test_measured_with_another_seed(tmp_path, monkeypatch, capsys):
     importlib.import_module("measure_tolerances").main()
     said = capsys.readouterr().out
     assert "0.01     0.466 %   2.157 for 2.147" in said
-    assert "! 2157483647 for 2147483647" in said  # a whole number: no tolerance is for it
+    assert "! 2157483647 for 2147483647" in said  # a whole number, to which the tolerance does not apply
     assert 'loss = { tag = "within-0.03", machines = 0, seeds = 0.01, tried = "seeds+10000000" }' in said

@@ -1,15 +1,14 @@
-"""The library needs no network: with every way out refused it works, and it never even asks for one.
+"""The library needs no network: it works, and tries no connection, when every connection is refused.
 
-The whole suite under the same rule, notebooks included, where the system lets a user have a network of his own with
-nothing in it but this machine (CONTRIBUTING.md has the line).
+CONTRIBUTING.md has a command that runs the whole suite, notebooks included, in a network namespace with only loopback.
 """
 
 import os
 
 import pytest
 
-# Python itself reports each connection and each question for an address before it is made. Kernels and panels talk over
-# loopback, which stays open; so do sockets of the file system.
+# An audit hook of Python sees each connection and each DNS lookup before it is made. Loopback stays open, because
+# kernels and panels use it; so do Unix sockets.
 GUARD = """
 import ipaddress, sys
 
@@ -85,8 +84,8 @@ try:
 except ConnectionError as error:
     assert "check the connection, or set MLP_LECTURE_NAMES to a copy" in str(error), error
 else:
-    raise AssertionError("the lecture's file came from nowhere")
-assert asked, "the guard sees what it is there for"
+    raise AssertionError("the lecture's file was loaded without a network")
+assert asked, "the guard must have seen the attempt"
 print("whole")
 """
 
@@ -98,13 +97,13 @@ def run(run_with_torch, tmp_path):
     return lambda code: run_with_torch(GUARD + code, tmp_path, env=kept | own)
 
 
-def test_the_library_asks_for_no_network(run):
+def test_library_tries_no_connection(run):
     done = run(QUICK_PART)
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-1] == "whole"
 
 
-def test_the_guard_lets_loopback_through_and_nothing_else(run):
+def test_guard_allows_only_loopback(run):
     code = """
 import socket
 with socket.create_server(("127.0.0.1", 0)) as here:
@@ -119,7 +118,7 @@ for way in (
     except OSError as error:
         assert "no network in this test" in str(error), error
     else:
-        raise AssertionError("it went out")
+        raise AssertionError("the guard let it through")
 """
     done = run(code)
     assert done.returncode == 0, done.stdout

@@ -1,4 +1,4 @@
-"""The form of the notebooks: nothing skipped, nothing stale, everything linked, numbers in sight."""
+"""The form of the notebooks: nothing skipped, nothing stale, no broken links, no number only in prose."""
 
 import json
 import re
@@ -38,7 +38,7 @@ each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
 
 
 @each_notebook
-def test_is_valid_and_small(path):
+def test_notebook_is_valid_and_small(path):
     notebook = load(path)
     nbformat.validate(notebook)
     assert (notebook.nbformat, notebook.nbformat_minor) >= (4, 5)
@@ -49,13 +49,13 @@ def test_is_valid_and_small(path):
 
 
 @each_notebook
-def test_was_run_from_a_clean_kernel_from_top_to_bottom(path):
+def test_notebook_was_run_from_top_to_bottom_in_a_new_kernel(path):
     counts = [c.execution_count for c in code_cells(load(path))]
     assert counts == list(range(1, len(counts) + 1)), "run `make refresh`"
 
 
 @each_notebook
-def test_no_cell_escapes_the_comparison(path):
+def test_cells_have_only_known_tags_and_no_way_around_nbval(path):
     cells = code_cells(load(path))
     tags = [set(c.metadata.get("tags", [])) for c in cells]
     assert {tag for tag in set().union(*tags) if not tag.startswith("within-")} <= KNOWN_TAGS
@@ -66,8 +66,8 @@ def test_no_cell_escapes_the_comparison(path):
 
 
 @each_notebook
-def test_a_time_that_is_shown_is_marked_as_measured(path):
-    """`make refresh` keeps what such a cell shows as long as its code is the same, so that twice is the same file."""
+def test_cells_that_show_a_time_are_tagged_measured(path):
+    """`make refresh` keeps the output of such a cell until its code changes, so that a second run changes nothing."""
     for cell in code_cells(load(path)):
         said = "".join(o.get("text", "") for o in cell.outputs)
         measured = "measured" in cell.metadata.get("tags", [])
@@ -76,8 +76,8 @@ def test_a_time_that_is_shown_is_marked_as_measured(path):
 
 
 @each_notebook
-def test_each_tolerance_was_measured_and_allows_twice_what_machines_do(path):
-    """`tools/measure_tolerances.py` prints the line."""
+def test_tolerances_are_measured_and_allow_twice_the_machine_difference(path):
+    """`tools/measure_tolerances.py` prints the lines of tolerances.toml."""
     lines = tomllib.loads((ROOT / "tests" / "tolerances.toml").read_text(encoding="utf-8")).get(path.stem, {})
     tags = {c.id: t for c in code_cells(load(path)) if (t := tolerances_of(c.metadata.get("tags", [])))}
     assert {cell: [line["tag"]] for cell, line in lines.items()} == {cell: [t.tag for t in tags[cell]] for cell in tags}
@@ -109,14 +109,14 @@ LECTURE = [p for p in PATHS if "01" <= p.stem[:2] <= "12"]
 
 
 def kind_of(heading):
-    """Which part of a page a `##` heading begins: head, route (the lecture's), beyond (the video), end."""
+    """The part of a page that a `##` heading begins: head, route (the lecture's), beyond (the video) or end."""
     if "[▶ " in heading:
         return "route"
     return "beyond" if heading.startswith("Beyond the video: ") else STANDARD.get(heading)
 
 
 def parts(notebook):
-    """Each cell with the part of the page in which it stands. A markdown cell may begin the next part half-way."""
+    """Each cell with the part of the page that it belongs to, for a markdown cell the part of its last heading."""
     kind = "head"
     for cell in notebook.cells:
         headings = re.findall(r"^## (.*)$", cell.source, re.M) if cell.cell_type == "markdown" else []
@@ -126,24 +126,26 @@ def parts(notebook):
 
 
 @pytest.mark.parametrize("path", LECTURE, ids=lambda p: p.stem)
-def test_sections_are_the_lectures_or_beyond_the_video(path):
+def test_sections_follow_the_lecture_or_are_beyond_the_video(path):
     notebook = load(path)
     first = notebook.cells[0].source
     assert re.search(r"about \d+ minutes for the lecture's route, \d+ minutes beyond the video", first)
     folded = False
     for cell in notebook.cells:
         headings = re.findall(r"^## (.*)$", cell.source, re.M) if cell.cell_type == "markdown" else []
-        assert not folded or not headings or cell.source.startswith("## "), "it would be hidden with the section above"
+        assert not folded or not headings or cell.source.startswith("## "), "the section above would hide it"
         folded = kind_of(headings[-1]) == "beyond" if headings else folded
         assert None not in [kind_of(h) for h in headings], f"a ▶, or 'Beyond the video: ... (N minutes)': {headings}"
         beyond = [h for h in headings if kind_of(h) == "beyond"]
         assert all(re.search(r"\(\d+ minutes\)$", h) for h in beyond)
-        assert not beyond or (len(headings) == 1 and cell.source.startswith("## ")), "it begins a cell, to be folded"
+        assert not beyond or (len(headings) == 1 and cell.source.startswith("## ")), (
+            "start it in a new cell, to fold it"
+        )
         assert bool(beyond) == bool(cell.metadata.get("jp-MarkdownHeadingCollapsed")), f"folded: {headings}"
 
 
 @each_notebook
-def test_has_the_standard_sections(path):
+def test_notebook_has_the_standard_sections(path):
     notebook = load(path)
     first, text = notebook.cells[0].source, prose(notebook)
     assert re.match(rf"# {path.stem[:2]} · \S", first)
@@ -153,22 +155,22 @@ def test_has_the_standard_sections(path):
     assert "before this:" in first
     assert all(f"## {heading}\n" in f"{text}\n" for heading in STANDARD)
     tagged = [c for c in code_cells(notebook) if "parameters" in c.metadata.get("tags", [])]
-    assert len(tagged) == 1, "one cell holds the numbers to play with"
+    assert len(tagged) == 1, "one cell must have the numbers to play with"
     exercises = [c for c in code_cells(notebook) if "exercise" in c.metadata.get("tags", [])]
     numbers = re.findall(r"^### Exercise \d+\.(\d+) ", text, re.M)
-    assert numbers == [str(k + 1) for k in range(len(exercises))], "numbered in reading order"
+    assert numbers == [str(k + 1) for k in range(len(exercises))], "number the exercises in reading order"
     assert all("not attempted yet" in "".join(o.get("text", "") for o in c.outputs) for c in exercises)
 
 
 @each_notebook
-def test_numbers_are_shown_and_not_ranges(path):
+def test_outputs_show_numbers_not_ranges(path):
     for cell in code_cells(load(path)):
         said = "".join(o.get("text", "") for o in cell.outputs)
         assert not re.search(r": between [\d.-]+ and [\d.-]+", said), f"print the number itself: {said[:80]}"
 
 
 @each_notebook
-def test_links_lead_somewhere(path):
+def test_relative_links_have_a_target(path):
     text = prose(load(path))
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if target.startswith(("http://", "https://")):
@@ -178,7 +180,7 @@ def test_links_lead_somewhere(path):
 
 
 @each_notebook
-def test_links_into_the_video_name_their_second(path):
+def test_labels_of_video_links_match_their_seconds(path):
     for label, url in re.findall(rf"\[▶ ([\d:]+)\]\(({re.escape(VIDEO)}[^)]*)\)", prose(load(path))):
         seconds = 0
         for part in label.split(":"):
@@ -186,21 +188,21 @@ def test_links_into_the_video_name_their_second(path):
         assert url == f"{VIDEO}&t={seconds}s", f"{label} leads to {url}"
 
 
-def test_links_between_pages_carry_the_title_of_the_page():
+def test_links_between_pages_use_the_title_of_the_page():
     titles = {p.name: load(p).cells[0].source.splitlines()[0][2:] for p in PATHS}
-    for path in PATHS[1:]:  # the map of page 00 has shorter names
+    for path in PATHS[1:]:  # the overview on page 00 has shorter titles
         for label, file in re.findall(r"\[(\d\d · [^\]]*)\]\((\d\d_\w+\.ipynb)\)", prose(load(path))):
             assert file == PATHS[0].name or label == titles[file], f"{path.name}: {label!r} is called {titles[file]!r}"
 
 
 @pytest.mark.parametrize(("seconds", "number"), CHAPTERS.items())
-def test_every_chapter_of_the_video_has_its_section(seconds, number):
+def test_every_chapter_of_the_video_has_a_section(seconds, number):
     [path] = [p for p in PATHS if p.stem.startswith(number)]
     headings = "\n".join(re.findall(r"^#+ .*$", prose(load(path)), re.M)) + load(path).cells[0].source
     assert f"{VIDEO}&t={seconds}s)" in headings, f"{path.name} has no section with a link to second {seconds}"
 
 
-# Numbers of three digits and more that prose may name without measuring them: years, and what sources report.
+# Numbers of three or more digits that prose may name although no cell prints them: years, and figures from sources.
 REPORTED = {
     "": {"145"},
     "00": {"200,000"},
@@ -226,8 +228,8 @@ def shown_numbers(notebook):
 
 
 @each_notebook
-def test_every_number_in_the_prose_stands_in_a_cell(path):
-    """A figure that prose names is near a number in a cell, within its tolerance, or it drifts from it unnoticed."""
+def test_numbers_in_prose_are_in_a_cell(path):
+    """A figure in prose must be close to a number in a cell, within its tolerance, so that it cannot go stale."""
     notebook = load(path)
     shown = list(shown_numbers(notebook))
     reported = REPORTED[""] | REPORTED.get(path.stem[:2], set())
@@ -240,14 +242,14 @@ def test_every_number_in_the_prose_stands_in_a_cell(path):
             if len(digits.replace(".", "").lstrip("0")) < 3 or number in reported:
                 continue
             unit = 10.0 ** -len(digits.partition(".")[2])
-            as_said = (float(digits), float(digits) / 100)  # a share may be shown as such and read as per cent
+            as_said = (float(digits), float(digits) / 100)  # a cell may print 0.33 where the prose says 33 %
             if not any(abs(n - said) <= allowed + 0.501 * unit for n, allowed in shown for said in as_said):
                 missing.append(f"{number} in {cell.source[:60]!r}")
     assert missing == []
 
 
-def test_page_00_and_the_readme_give_each_page_the_minutes_of_its_head():
-    """The route is shown in three places."""
+def test_page_00_and_the_readme_agree_on_the_minutes_of_each_page():
+    """The minutes of a page are in three places."""
     for path in PATHS[1:13]:
         minutes = re.search(r"about (\d+) minutes for the lecture's route", load(path).cells[0].source)[1]
         for text in (prose(load(PATHS[0])), (ROOT / "README.md").read_text("utf-8")):

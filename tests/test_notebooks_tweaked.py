@@ -1,6 +1,6 @@
-"""Notebooks as readers treat them: numbers changed, another list of words, every cell run twice.
+"""Notebooks as readers use them: with changed numbers, another word list, cells run twice.
 
-The whole of it is `make torture`; `make test` takes a sample.
+`make torture` runs all of these tests; `make test` runs a sample.
 """
 
 import ast
@@ -19,9 +19,9 @@ from nbval_tolerance import differences, tolerances_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("[01][0-9]_*.ipynb"))
-SANITIZE = re.compile(r"\d[\d,]*(\.\d+)? (s|ms|us)\b")  # as tests/nbval_sanitize.cfg
+SANITIZE = re.compile(r"\d[\d,]*(\.\d+)? (s|ms|us)\b")  # as in tests/nbval_sanitize.cfg
 
-# Lists in other alphabets, put together here. Of Greek stems and endings sixty words, a few of them twice.
+# Lists in other alphabets. The Greek one has sixty words made of stems and endings, a few of them twice.
 STEMS = (
     "αγρ", "βασ", "γλωσσ", "δεντρ", "ελπιδ", "ζω", "ηλι", "θαλασσ", "ιστορ", "καρδ",
     "λογ", "μερ", "νησ", "ουραν", "ποταμ", "ροδ", "σελην", "τριαντ", "φιλ", "χαρ",
@@ -30,7 +30,7 @@ GREEK = [stem + ending for stem in STEMS for ending in ("ος", "α", "ι")] + [
 
 
 def invented(first, n_letters, n_words, longest):
-    """So many words of the letters from `first` on."""
+    """`n_words` random words over `n_letters` letters, starting at the letter `first`."""
     letters, chance = [chr(ord(first) + k) for k in range(n_letters)], random.Random(n_words)
     return ["".join(chance.choices(letters, k=chance.randint(1, longest))) for _ in range(n_words)]
 
@@ -50,7 +50,7 @@ LISTS = {
 
 SETTINGS = {
     "small": {"n_embd": 2, "n_hidden": 10, "block_size": 1, "batch_size": 1, "steps": 300},
-    # With few words: on the whole list networks of this size take up to six minutes a page.
+    # With few words, because networks of this size take up to six minutes per page on the whole list.
     "large": {"n_embd": 24, "n_hidden": 500, "block_size": 8, "batch_size": 1024, "steps": 60, "words": "Greek"},
     "odd": {"n_embd": 7, "n_hidden": 33, "block_size": 4, "batch_size": 100, "steps": 500},
     "Greek, odd": {"words": "Greek", "n_embd": 5, "block_size": 2, "n_hidden": 17, "steps": 300},
@@ -98,7 +98,7 @@ CHANGED = [
 
 
 @pytest.mark.parametrize(("path", "name"), CHANGED)
-def test_runs_to_its_end_with_changed_numbers_or_another_list(path, name, tmp_path, monkeypatch):
+def test_page_runs_with_changed_parameters_or_another_list(path, name, tmp_path, monkeypatch):
     notebook = nbformat.read(path, as_version=4)
     at = tagged(notebook, "parameters")
     before = parameters_of(notebook.cells[at])
@@ -119,19 +119,19 @@ def test_runs_to_its_end_with_changed_numbers_or_another_list(path, name, tmp_pa
 @pytest.mark.torture
 @pytest.mark.skipif(not os.environ.get("MLP_LECTURE_NAMES"), reason="MLP_LECTURE_NAMES names no copy of the file")
 @pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem[:2])
-def test_runs_to_its_end_with_the_lectures_own_file(path, monkeypatch):
+def test_page_runs_with_the_lectures_own_file(path, monkeypatch):
     notebook = nbformat.read(path, as_version=4)
     monkeypatch.setenv("MLP_LIB_WORDS", "lecture")
     run(notebook, path.parent)
     assert "(video:" not in said(notebook), "a number of the video that this page does not reproduce"
 
 
-FEW_STEPS = 300  # in place of more than 1,000
-BY_THE_CLOCK = ("# 05", "# 16")  # who is ahead there depends on times; the bands for it are for the pages' own numbers
+FEW_STEPS = 300  # instead of more than 1,000
+BY_THE_CLOCK = ("# 05", "# 16")  # these compare times, with tolerances for the pages' own number of steps
 
 
 def shortened(notebook):
-    """Whether the page trains long: if so, its parameters cell is made to say so few steps."""
+    """Reduce the steps in the parameters cell of a page that trains long; returns whether it did."""
     at = tagged(notebook, "parameters")
     if at is None or notebook.cells[0].source.startswith(BY_THE_CLOCK):
         return False
@@ -149,8 +149,8 @@ TWICE = [pytest.param(p, id=p.stem[:2], marks=marked(p.stem[:2] in TWICE_IN_EVER
 
 
 def seen(cell, measured=False):
-    """What a reader sees as a cell's result: text, without the numbers of measured times; of figures, that they are."""
-    numbers = re.compile(r" *\d[\d,.]*") if measured else SANITIZE  # with the blanks that align them
+    """The text of a cell's outputs, without measured times and stderr; a figure counts only by its text."""
+    numbers = re.compile(r" *\d[\d,.]*") if measured else SANITIZE  # including the blanks that align them
     text = []
     for output in cell.outputs:
         if output.output_type == "stream" and output.name == "stderr":
@@ -171,14 +171,14 @@ def differs(cell, stored):
 
 
 @pytest.mark.parametrize("path", TWICE)
-def test_cells_run_again_change_nothing_twice_each_and_then_in_any_order(path):
-    """Each cell twice, then all of them once more, shuffled: what a reader does who goes back and forth on a page.
+def test_cells_give_the_same_results_when_run_again_in_any_order(path):
+    """Run each cell twice, then all of them once more in random order, like a reader who goes back and forth.
 
-    Out of order a cell may raise, which a reader notices. It may not show something else than it should.
+    Out of order a cell may raise, because a reader notices that. It must not show a wrong result.
     """
     notebook = nbformat.read(path, as_version=4)
     if shortened(notebook):
-        run(notebook, path.parent)  # once, for what a reader sees with so few steps
+        run(notebook, path.parent)  # once, for the expected outputs with so few steps
     stored = code_of(notebook)
     twins = [twin(cell, copy) for cell in stored for copy in "ab"]
     again = [twin(cell, "c") for cell in random.Random(path.name).sample(stored, len(stored))]
@@ -198,13 +198,13 @@ def test_cells_run_again_change_nothing_twice_each_and_then_in_any_order(path):
 
 
 @pytest.mark.parametrize("path", PATHS[1:13], ids=lambda p: p.stem[:2])
-def test_the_lectures_route_needs_nothing_from_the_sections_beyond_it(path, tmp_path, monkeypatch):
-    """The head and the sections with a ▶, in a fresh kernel, with few words and steps: a learner who skips the rest."""
+def test_lecture_route_runs_without_the_sections_beyond_it(path, tmp_path, monkeypatch):
+    """Only the head, the end and the ▶ sections run, with few words and steps, as for a learner who skips the rest."""
     (tmp_path / "words.txt").write_text("\n".join(load_words()[:1000]), encoding="ascii")
     monkeypatch.setenv("MLP_LIB_WORDS", str(tmp_path / "words.txt"))
     notebook = nbformat.read(path, as_version=4)
     kept = [cell for kind, cell in parts(notebook) if kind != "beyond"]
-    assert len(kept) < len(notebook.cells), "this page has sections beyond the video"
+    assert len(kept) < len(notebook.cells), "this page must have sections beyond the video"
     notebook.cells = kept
     parameters = kept[tagged(notebook, "parameters")]
     if parameters_of(parameters).get("steps", 0) > 150:
@@ -213,7 +213,7 @@ def test_the_lectures_route_needs_nothing_from_the_sections_beyond_it(path, tmp_
 
 
 def twin(cell, copy):
-    """The same cell under another name, not yet run."""
+    """A copy of the cell with a different id, not run yet."""
     new = nbformat.v4.new_code_cell(cell.source)
     new.id = f"{cell.id}-{copy}"
     return new

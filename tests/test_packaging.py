@@ -1,4 +1,4 @@
-"""What is installed, where, and by which command: pyproject.toml, environment.yml, the Makefile."""
+"""Installation: pyproject.toml, environment.yml and the Makefile agree and do what the README says."""
 
 import ast
 import http.server
@@ -22,7 +22,7 @@ CONDA_NAMES = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base", "playwri
 
 
 def wanted(requirements):
-    """Packages and bounds, those of the extras named among them included."""
+    """Packages with their bounds, including those of the extras among the requirements."""
     for requirement in requirements:
         if extras := re.fullmatch(r"mlp-lib\[(.*)\]", requirement):
             for extra in extras[1].split(","):
@@ -31,7 +31,7 @@ def wanted(requirements):
             yield requirement
 
 
-def test_conda_gets_everything_with_the_bounds_of_pyproject():
+def test_environment_yml_has_the_bounds_of_pyproject():
     asked = set()
     for requirement in wanted(PYPROJECT["project"]["dependencies"] + EXTRAS["test"]):
         name, bounds = re.fullmatch(r"([a-z0-9-]+)(.*)", requirement).groups()
@@ -42,7 +42,7 @@ def test_conda_gets_everything_with_the_bounds_of_pyproject():
     assert from_conda | from_pip == asked | {"python=3.11", "pip", "-e ."}
 
 
-def test_the_readmes_example_runs_with_the_base_packages_alone(run_with_torch):
+def test_readme_example_runs_with_only_the_base_packages(run_with_torch):
     [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     others = {re.match(r"[\w-]+", r)[0].replace("-", "_") for r in wanted(EXTRAS["test"])} | {"IPython", "traitlets"}
     block = f"import sys\nsys.modules.update(dict.fromkeys({others}))\n"
@@ -72,7 +72,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_the_small_torch_is_taken_where_its_index_answers(monkeypatch, capsys):
+def test_cpu_wheels_prints_the_option_only_if_the_index_answers(monkeypatch, capsys):
     module = cpu_wheels()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -96,13 +96,13 @@ def test_the_small_torch_is_taken_where_its_index_answers(monkeypatch, capsys):
 
 
 def make(*arguments):
-    """Run make as if no other make had called it."""
+    """Run make without the variables of an outer make."""
     outer = {"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "TORCH", "WORDS", "PYTHON", "MLP_LIB_WORDS"}
     kept = {name: value for name, value in os.environ.items() if name not in outer}
     return subprocess.run(["make", *arguments], cwd=ROOT, env=kept, capture_output=True, text=True)
 
 
-def test_torch_decides_which_torch_is_installed(tmp_path):
+def test_TORCH_chooses_the_torch_that_is_installed(tmp_path):
     venv = f"VENV={tmp_path / 'venv'}"
     assert "--no-compile torch==2.4.1+cu118\n" in make("-n", "setup", venv, "TORCH=torch==2.4.1+cu118").stdout
     assert re.search(r"torch==[\d.]+ \$\(.* tools/cpu_wheels.py\)\n", make("-n", "setup", venv).stdout)
@@ -112,13 +112,13 @@ def test_torch_decides_which_torch_is_installed(tmp_path):
     ("words", "said"),
     [("lecture", "lecture"), ("/my words.txt", "/my words.txt"), ("my words.txt", f"{ROOT}/my words.txt"), ("", "")],
 )
-def test_words_are_chosen_for_every_page(words, said, tmp_path):
+def test_WORDS_sets_MLP_LIB_WORDS(words, said, tmp_path):
     (tmp_path / "more.mk").write_text("say:\n\t@echo $$MLP_LIB_WORDS\n")
     run = make("-s", "-f", "Makefile", "-f", str(tmp_path / "more.mk"), "say", f"WORDS={words}")
     assert run.stdout == f"{said}\n"
 
 
-def test_the_readmes_speeds_are_those_that_were_measured():
+def test_readme_speeds_match_the_measured_results():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     results = (ROOT / "benchmarks" / "results.md").read_text(encoding="utf-8")
     rows = re.findall(r"\| ([\d.]+ \| [\d.]+ ×) \|", readme)
@@ -126,14 +126,14 @@ def test_the_readmes_speeds_are_those_that_were_measured():
     assert all(f"| {row} |" in results for row in rows)
 
 
-def test_a_python_that_is_not_there_is_not_called_old(tmp_path):
+def test_missing_python_is_reported_as_missing(tmp_path):
     run = make("setup", f"PYTHON={tmp_path / 'python3.99'}", f"VENV={tmp_path / 'venv'}")
     assert run.returncode != 0
     assert "python3.99 cannot be run here: make setup PYTHON=/path/to/python3.11" in run.stdout
     assert not (tmp_path / "venv").exists()
 
 
-def test_an_old_python_is_told_what_to_do(tmp_path):
+def test_old_python_is_reported(tmp_path):
     old = tmp_path / "python3.9"
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
@@ -142,8 +142,8 @@ def test_an_old_python_is_told_what_to_do(tmp_path):
     assert "Python 3.11 or newer is needed" in run.stdout
 
 
-def test_the_project_names_no_workplace():
-    """Files that travel with the project speak of the project alone."""
+def test_files_contain_no_path_of_this_machine():
+    """No file of the project contains a path of the machine it was written on."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     names = listed.stdout.split("\n") if listed.returncode == 0 else []
     words = re.compile(r"/work/|/root/|site-packages|\.library|/tmp/")

@@ -1,6 +1,6 @@
-"""The panels without a kernel: controls are moved, and what was drawn and said is read back.
+"""The panels without a kernel: tests move controls, then check the picture and the readout.
 
-For a new panel: enter it in PANELS, and add a test on the data drawn.
+For a new panel: add it to PANELS, and add a test of the data drawn.
 """
 
 import _thread
@@ -48,7 +48,7 @@ def new_model(n_embd=2, n_hidden=20):
 
 
 def trained(n_embd):
-    """A model, and copies of C on the way."""
+    """A trained model, and copies of C from its training."""
     model, g = new_model(n_embd)
     maps = {0: model.C.detach().clone()}
     for start, stop in itertools.pairwise((0, 10, 100, 400, 1000)):
@@ -97,11 +97,11 @@ each_stepper = pytest.mark.parametrize("stepper", [train_steps, fast_steps], ids
 
 @pytest.fixture(autouse=True)
 def record(tmp_path, monkeypatch):
-    """An empty record of solved exercises; and no thread stays behind."""
+    """An empty record of solved exercises; afterwards checks that no thread is left."""
     monkeypatch.setenv("MLP_LIB_EXERCISES", str(tmp_path / "exercises.json"))
     yield tmp_path / "exercises.json"
     for name in ("train_panel", "sweep_panel", "sizes_panel", "worker"):
-        Worker(name, on_end=print).bar.close()  # closes the one before
+        Worker(name, on_end=print).bar.close()  # a new worker closes the previous one
     assert threads() == []
 
 
@@ -112,7 +112,7 @@ def threads():
 def until(condition, seconds=20.0):
     end = time.perf_counter() + seconds
     while not condition():
-        assert time.perf_counter() < end, "waited in vain"
+        assert time.perf_counter() < end, f"not true after {seconds} s"
         time.sleep(0.002)
 
 
@@ -123,7 +123,7 @@ def click(panel, *says):
 
 @contextmanager
 def one_picture(panel):
-    """However many controls are moved inside, one picture is drawn, as when a button moves them."""
+    """Draw one picture after several controls were moved, as when a button moves them."""
     panel._acting = True
     yield
     panel._acting = False
@@ -131,7 +131,7 @@ def one_picture(panel):
 
 
 def choose(panel, **values):
-    """Set controls, and wait for what they begin."""
+    """Set controls, and wait for the job that they start."""
     with one_picture(panel) if len(values) > 1 else nullcontext():
         for name, value in values.items():
             panel.controls[name].value = value
@@ -141,7 +141,7 @@ def choose(panel, **values):
 
 
 def move(control, chance, text="ma"):
-    """To another value, if there is one."""
+    """Set a control to a random different value, if there is one."""
     before = control.value
     for _ in range(20):
         if hasattr(control, "options"):
@@ -160,11 +160,11 @@ def heights(ax):
     return [bar.get_height() for bar in ax.patches if bar.get_width() < 1]
 
 
-# ---- what holds for every panel --------------------------------------------------------------------------------------
+# ---- every panel -----------------------------------------------------------------------------------------------------
 
 
 @each_panel
-def test_every_control_has_a_label_and_moves_the_picture(name):
+def test_every_control_has_a_label_and_changes_the_picture(name):
     panel = PANELS[name]()
     assert repr(panel).startswith(f"{name}: ")
     for widget in [panel.image, panel.status, *panel.controls.values(), *panel.buttons.values()]:
@@ -179,7 +179,7 @@ def test_every_control_has_a_label_and_moves_the_picture(name):
 
 
 @each_panel
-def test_the_page_keeps_the_same_picture_with_alternative_text(name):
+def test_stored_picture_is_reproducible_and_has_alternative_text(name):
     panel = PANELS[name]()
     data, metadata = panel._repr_mimebundle_()
     again, _ = PANELS[name]()._repr_mimebundle_()
@@ -195,10 +195,10 @@ def test_the_page_keeps_the_same_picture_with_alternative_text(name):
 
 @pytest.mark.parametrize("redraws", [3, pytest.param(200, marks=pytest.mark.torture)])
 @each_panel
-def test_redrawing_and_closing_leave_nothing(name, redraws):
+def test_redraw_and_close_leave_no_objects(name, redraws):
     there = set(ipywidgets.widgets.widget._instances)
     panel = PANELS[name]()
-    gc.freeze()  # what is there already is neither looked through nor counted
+    gc.freeze()  # existing objects are neither searched nor counted
     for _ in range(2):
         panel.redraw()
     gc.collect()
@@ -206,7 +206,7 @@ def test_redrawing_and_closing_leave_nothing(name, redraws):
     for _ in range(redraws):
         panel.redraw()
     gc.collect()
-    assert len(gc.get_objects()) - before < max(20, redraws // 5)  # 0 as a rule; a figure is some thousand
+    assert len(gc.get_objects()) - before < max(20, redraws // 5)  # usually 0; a figure would be thousands
     gc.unfreeze()
     panel.close()
     assert set(ipywidgets.widgets.widget._instances) - there == set()
@@ -215,7 +215,7 @@ def test_redrawing_and_closing_leave_nothing(name, redraws):
 
 @pytest.mark.parametrize("seconds", [0.5, pytest.param(30, marks=pytest.mark.torture)])
 @pytest.mark.parametrize("name", ["train_panel", "sweep_panel", "sizes_panel"])
-def test_everything_moved_fast_and_at_random(name, seconds):
+def test_panel_survives_fast_random_moves(name, seconds):
     panel, chance = PANELS[name](), random.Random(2)
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -230,7 +230,7 @@ def test_everything_moved_fast_and_at_random(name, seconds):
         assert panel.readout.startswith("paused: 1 steps, loss ")
     elif name == "sweep_panel":
         choose(panel, lo=-3.0, hi=0.0, steps=200, window=11, seeds=5)
-        assert " of 4 sweeps alone" in choose(panel, seeds=4).readout
+        assert "; 4 single sweeps give " in choose(panel, seeds=4).readout
     else:
         assert choose(panel, n_embd=3, n_hidden=31, steps=500).readout.startswith("n_embd 3, n_hidden 31, ")
     assert panel.worker.bar.layout.visibility == "hidden"
@@ -247,7 +247,7 @@ def waves(draw=lambda figure, frequency: f"frequency {frequency:.1f}", **how):
     return PlotPanel("waves", draw_wave, {"frequency": slider("frequency", 2.0, 1, 9)}, alt="A wave.", **how)
 
 
-def test_the_readout_is_set_last_and_keeps_the_numbers_while_a_slow_picture_is_drawn():
+def test_readout_is_set_after_the_picture_and_keeps_its_numbers_meanwhile():
     panel, order = waves(), []
     panel.image.observe(lambda change: order.append("picture"), names="value")
     panel.status.observe(lambda change: order.append(re.sub("<style.*", "", change["new"], flags=re.S)), names="value")
@@ -267,7 +267,7 @@ def test_the_readout_is_set_last_and_keeps_the_numbers_while_a_slow_picture_is_d
         (RuntimeError(), "[error] RuntimeError: no reason given"),
     ],
 )
-def test_errors_are_one_sentence_and_the_last_picture_stays(error, readout):
+def test_error_is_shown_in_one_line_and_the_last_picture_stays(error, readout):
     def draw(figure, frequency):
         if frequency > 4:
             raise error
@@ -279,11 +279,11 @@ def test_errors_are_one_sentence_and_the_last_picture_stays(error, readout):
     assert (panel.readout, panel.error, panel.image.value) == (readout, error, picture)
     choose(panel, frequency=3.0)
     assert (panel.readout, panel.error) == ("fine", None)
-    with pytest.raises(ZeroDivisionError):  # in the first picture it is raised where the panel is made
+    with pytest.raises(ZeroDivisionError):  # an error in the first picture is raised by the constructor
         waves(lambda figure, frequency: 1 / 0)
 
 
-def test_what_a_buttons_action_moves_is_drawn_once_and_its_error_is_shown():
+def test_button_causes_one_redraw_and_shows_its_error():
     drawn = []
 
     def move_twice():
@@ -299,7 +299,7 @@ def test_what_a_buttons_action_moves_is_drawn_once_and_its_error_is_shown():
     assert drawn == [2.0, 7.0, 3.0]
 
 
-def test_a_symbol_that_the_font_lacks_is_silent_in_a_panel_and_nowhere_else():
+def test_missing_glyph_gives_no_warning_inside_a_panel_only():
     seen = []
 
     def draw(figure, frequency):
@@ -307,7 +307,7 @@ def test_a_symbol_that_the_font_lacks_is_silent_in_a_panel_and_nowhere_else():
         return str(figure.axes[0].set_title("\N{CJK UNIFIED IDEOGRAPH-4E2D}"))
 
     assert waves(draw).error is None
-    assert seen == [warnings.filters], "filters of their own would be mixed up by another thread"
+    assert seen == [warnings.filters], "a panel must use the global filters: local ones are not thread-safe"
     figure = Figure()
     figure.text(0.5, 0.5, "\N{CJK UNIFIED IDEOGRAPH-4E2D}")
     with pytest.warns(UserWarning, match="missing from"):
@@ -315,7 +315,7 @@ def test_a_symbol_that_the_font_lacks_is_silent_in_a_panel_and_nowhere_else():
 
 
 @pytest.mark.parametrize("text", ["<img src=x onerror=alert(1)>", "$x^2$ & more", "'\"", "a\nb " * 1000])
-def test_markup_is_shown_as_text_in_one_line(text):
+def test_markup_is_shown_as_plain_text_in_one_line(text):
     panel = waves(lambda figure, frequency: text)
     assert panel.readout == " ".join(text.split())[:296] + (" ..." if len(text) > 300 else "")
     shown = panel.status.value.partition("<style")[0]
@@ -326,7 +326,7 @@ def test_markup_is_shown_as_text_in_one_line(text):
 # ---- the worker ------------------------------------------------------------------------------------------------------
 
 
-def test_worker_ends_one_job_for_another_and_keeps_an_error():
+def test_worker_start_ends_the_job_under_way_and_keeps_errors():
     said = []
     worker = Worker("worker", on_end=lambda: said.append(worker.running))
 
@@ -339,7 +339,7 @@ def test_worker_ends_one_job_for_another_and_keeps_an_error():
     worker.start(lambda: 1 / 0)
     worker.wait()
     assert isinstance(worker.error, ZeroDivisionError)
-    assert said == [False]  # not called for what was ended
+    assert said == [False]  # on_end was not called for the job that was ended
     worker.start(forever)
     assert worker.error is None
     Worker("another", on_end=print)
@@ -350,7 +350,7 @@ def test_worker_ends_one_job_for_another_and_keeps_an_error():
         worker.start(forever)
 
 
-def test_an_interrupt_ends_the_waiting_and_never_makes_a_second_thread():
+def test_interrupt_ends_the_wait_and_starts_no_second_thread():
     said, go_on = [], threading.Event()
     worker = Worker("worker", on_end=print)
 
@@ -362,7 +362,7 @@ def test_an_interrupt_ends_the_waiting_and_never_makes_a_second_thread():
 
     worker.start(job)
     for command in (worker.stop, lambda: worker.start(lambda: said.append("too soon"))):
-        # What "interrupt the kernel" does, in a moment; it wakes nobody who waits without a timeout.
+        # What "interrupt the kernel" does, after 0.3 s; it does not wake a wait without a timeout.
         threading.Timer(0.3, _thread.interrupt_main).start()
         with pytest.raises(KeyboardInterrupt):
             command()
@@ -381,8 +381,8 @@ def marked(panel):
     return [t.get_text()[5:] for t in panel.figure.axes[0].texts if t.get_text().startswith("[ok] ")]
 
 
-def test_the_board_marks_the_exercises_solved(record, monkeypatch):
-    for number in ("1.2", "13.1", "99.9"):  # the last is unknown: perhaps a newer course's
+def test_board_marks_solved_exercises(record, monkeypatch):
+    for number in ("1.2", "13.1", "99.9"):  # the last is unknown, as if from a newer version of the course
         note_solved(number)
     panel = panels.board_panel()
     assert marked(panel) == ["1.2", "13.1"]
@@ -401,12 +401,12 @@ def test_the_board_marks_the_exercises_solved(record, monkeypatch):
     assert panels.board_panel().readout.endswith("Kept until the kernel ends, since CI is set.")
 
 
-def test_forgetting_takes_a_second_press_that_is_not_a_double_click(record, monkeypatch):
+def test_board_forgets_at_a_second_press_but_not_at_a_double_click(record, monkeypatch):
     note_solved("1.2")
     panel = panels.board_panel()
-    monkeypatch.setattr(panels.board, "_DOUBLE_CLICK", 60.0)  # however busy the machine is, two presses are closer
+    monkeypatch.setattr(panels.board, "_DOUBLE_CLICK", 60.0)  # even on a busy machine two presses take less
     click(panel, "forget all", "forget all")
-    assert panel.readout.startswith("Forget all 1 solved exercises? 'yes, forget all' does it")
+    assert panel.readout.startswith("Forget all 1 solved exercises? Press 'yes, forget all', or")
     assert panel.buttons["forget all"].description == "yes, forget all"
     assert "1.2" in solved()
     monkeypatch.setattr(panels.board, "_DOUBLE_CLICK", 0.0)
@@ -414,7 +414,7 @@ def test_forgetting_takes_a_second_press_that_is_not_a_double_click(record, monk
         keep()
         assert panel.buttons["forget all"].description == "forget all"
         click(panel, "forget all")
-        assert "1.2" in solved(), "the question was taken back: this press asks it again"
+        assert "1.2" in solved(), "after a cancel, the next press must ask again"
     click(panel, "forget all")
     assert not record.exists()
     assert panel.readout.startswith("0 of")
@@ -423,7 +423,7 @@ def test_forgetting_takes_a_second_press_that_is_not_a_double_click(record, monk
 # ---- 00: the network, 12: sampling -----------------------------------------------------------------------------------
 
 
-def test_network_shows_what_the_model_computes():
+def test_network_panel_shows_the_models_tensors():
     panel = choose(PANELS["network_panel"](), word="ava")
     for place, (context, right) in enumerate([("...", "a"), ("..a", "v"), (".av", "a"), ("ava", ".")]):
         choose(panel, place=place)
@@ -437,12 +437,12 @@ def test_network_shows_what_the_model_computes():
         assert panel.readout.startswith(f"'{context}' and then " + ("the end" if right == "." else f"'{right}'"))
         assert f"p = {prob[VOCAB.stoi[right]]:.3g}, loss" in panel.readout
     choose(panel, word="isabella", place=8)
-    choose(panel, word="ava")  # a shorter word brings the slider along
+    choose(panel, word="ava")  # a shorter word limits the slider
     assert (panel.controls["place"].max, panel.controls["place"].value) == (3, 3)
     assert choose(panel, word="").readout == "[no] the word is empty: type one"
 
 
-def test_sampling_draws_the_librarys_names_and_marks_those_of_the_list():
+def test_sampling_panel_shows_the_names_of_sample_words_and_marks_known_ones():
     panel = choose(PANELS["sampling_panel"](), prefix="em", temperature=0.4)
 
     def drawn(seed):
@@ -463,13 +463,13 @@ def test_sampling_draws_the_librarys_names_and_marks_those_of_the_list():
     assert [t.get_text() for t in panel.figure.axes[1].texts] != names
 
 
-def test_names_that_are_cut_are_told_by_the_readout_and_not_by_a_warning(monkeypatch):
+def test_sampling_panel_reports_cut_names_in_the_readout(monkeypatch):
     monkeypatch.setattr(panels.sampling, "_MAX_LEN", 3)
     assert re.search(r"\d+ were cut at 3 characters\.$", PANELS["sampling_panel"]().readout)
 
 
 @pytest.mark.parametrize(("name", "box"), [("sampling_panel", "prefix"), ("network_panel", "word")])
-def test_bad_text_is_answered_by_a_sentence(name, box):
+def test_invalid_text_gives_a_message_and_keeps_the_picture(name, box):
     panel = PANELS[name]()
     picture = panel.image.value
     for text in ("Z9", "<img src=x onerror=alert(1)>", "a\u202eb"):
@@ -480,7 +480,7 @@ def test_bad_text_is_answered_by_a_sentence(name, box):
     assert choose(panel, **{box: "em"}).error is None
 
 
-def test_panels_of_another_alphabet_and_other_sizes():
+def test_panels_work_with_another_alphabet_and_other_sizes():
     words = ["αβγ", "γβ", "$<"]
     vocab = Vocab.from_words(words)
     x, y = build_dataset(words, vocab)
@@ -505,10 +505,10 @@ def test_panels_of_another_alphabet_and_other_sizes():
             assert panel.error is None
 
 
-# ---- 03: softmax, 14: the start --------------------------------------------------------------------------------------
+# ---- 03: softmax, 14: initialisation ---------------------------------------------------------------------------------
 
 
-def test_softmax_bars_are_the_softmax_of_the_sliders():
+def test_softmax_panel_bars_are_the_softmax_of_the_sliders():
     panel = choose(panels.softmax_panel(), a=1.0, b=-2.5, c=3.0, d=0.5, shift=4.0, right=2)
     logits, prob = panel.figure.axes
     expected = F.softmax(torch.tensor([1.0, -2.5, 3.0, 0.5]), 0)
@@ -529,7 +529,7 @@ def test_softmax_bars_are_the_softmax_of_the_sliders():
         ({"d": 88.5, "c": 88.5}, "longhand inf nats, F.cross_entropy 0.6931 nats. The counts fit, but their sum"),
     ],
 )
-def test_softmax_says_why_the_longhand_fails(values, said):
+def test_softmax_panel_explains_why_the_longhand_fails(values, said):
     assert choose(panels.softmax_panel(), **values).readout.startswith(said)
 
 
@@ -542,7 +542,7 @@ def scaled(output, hidden):
 
 
 @pytest.mark.parametrize(("output", "hidden"), [(1, 1), (0.01, 1), (0, 1), (1, 0), (10, 10)])
-def test_the_start_is_that_of_the_scaled_network(output, hidden):
+def test_init_panel_shows_the_scaled_network(output, hidden):
     panel = choose(PANELS["init_panel"](), output=output, hidden=hidden)
     model = scaled(output, hidden)
     h, loss = model.trace(X).h.detach(), eval_loss(model, X, Y)
@@ -566,7 +566,7 @@ def test_the_start_is_that_of_the_scaled_network(output, hidden):
 
 
 @each_stepper
-def test_a_run_under_ones_hands_is_exactly_the_run_of_train(stepper):
+def test_train_panel_gives_exactly_the_run_of_train(stepper):
     calls = []
 
     def noted(*data, **how):
@@ -608,7 +608,7 @@ def test_a_run_under_ones_hands_is_exactly_the_run_of_train(stepper):
     assert torch.equal(training.g.get_state(), g.get_state())
 
 
-def test_train_panel_draws_the_record_and_reset_goes_back_to_the_start():
+def test_train_panel_draws_the_record_and_reset_restores_the_start():
     panel = PANELS["train_panel"]()
     model, g = new_model()
     history = train(model, X, Y, steps=20, g=g)
@@ -626,10 +626,10 @@ def test_train_panel_draws_the_record_and_reset_goes_back_to_the_start():
     click(panel, *["one step"] * 20)
     assert panel.training.history.lossi.tolist() == history.lossi.tolist()
     assert all(torch.equal(p, q) for p, q in zip(panel.training.model.tensors(), model.tensors(), strict=True))
-    assert panel.training.model.C is C, "the page's own tensors are the ones that are trained"
+    assert panel.training.model.C is C, "the panel must train the page's own tensors"
 
 
-def test_a_run_grows_at_its_pace_and_ends_by_itself():
+def test_train_panel_keeps_its_pace_and_ends_after_its_steps():
     panel = new_train(steps=8, pace=10)
     pictures = {panel.image.value}
     click(panel, "start")
@@ -640,14 +640,14 @@ def test_a_run_grows_at_its_pace_and_ends_by_itself():
     click(panel, "start", "one step")
     assert choose(panel).readout.startswith("done: 8 steps")
     panel = new_train(steps=6, pace=10, eval_on=(X[:5], Y[:5]))
-    panel._draw = lambda figure, **values: str(figure.add_subplot())  # takes no time, which would be a pace of its own
+    panel._draw = lambda figure, **values: str(figure.add_subplot())  # so fast that only the pace limits the run
     click(panel, "start")
     clock = time.perf_counter()
     choose(panel)
     assert time.perf_counter() - clock > 0.35
 
 
-def test_a_loss_that_blew_up_and_an_error_are_told_and_mended():
+def test_train_panel_reports_a_diverged_loss_or_an_error_and_recovers():
     panel = new_train(lr=1e40, first=5)  # infinite in float32
     assert re.match(r"\[no\] the loss was \S+ at step \d \(lr 1e\+40\): reset, and try a smaller", panel.readout)
     n = len(panel.training.history)
@@ -677,9 +677,9 @@ def flat_gradient(model, Xb, Yb):
     return torch.cat([d.flatten() for d in torch.autograd.grad(F.cross_entropy(model(Xb), Yb), model.tensors())])
 
 
-def test_noise_dots_are_the_cosines_of_minibatch_gradients():
+def test_gradient_noise_dots_are_the_cosines_of_minibatch_gradients():
     panel = new_noise()
-    assert "per step" not in panel.readout  # a time would make another picture on every machine
+    assert "per step" not in panel.readout  # a time would make the first picture differ between machines
     kept, state = [p.clone() for p in MODEL.tensors()], torch.get_rng_state()
     choose(panel, network="late", batch_size=128.0, seed=5)
     rows = torch.randint(0, len(Y), (32, 128), generator=torch.Generator().manual_seed(5))
@@ -698,7 +698,7 @@ def test_noise_dots_are_the_cosines_of_minibatch_gradients():
     assert torch.equal(torch.get_rng_state(), state)
     before = len(panel.figure.axes[0].lines)
     choose(panel, batch_size=1024.0)
-    assert len(panel.figure.axes[0].lines) > before, "what was seen before stays"
+    assert len(panel.figure.axes[0].lines) > before, "batch sizes seen before must stay in the picture"
     said = panel.readout
     click(panel, "fresh draw")
     assert panel.controls["seed"].value == 6
@@ -708,7 +708,7 @@ def test_noise_dots_are_the_cosines_of_minibatch_gradients():
 # ---- 06: the sweep ---------------------------------------------------------------------------------------------------
 
 
-def test_sweep_curve_band_and_rate_are_those_of_lr_sweep():
+def test_sweep_panel_shows_the_result_of_lr_sweep():
     panel = new_sweep()
     first = panel.readout
     choose(panel, window=31)
@@ -725,10 +725,10 @@ def test_sweep_curve_band_and_rate_are_those_of_lr_sweep():
     edge = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert edge.max() == pytest.approx(wanted.band[1][wanted.band[1].isfinite()].max().item())
     assert panel.readout.startswith(f"lowest at rate {wanted.suggestion:.3g} (smoothed loss ")
-    assert f"of 4 sweeps alone from {wanted.minima.min():.3g} to {wanted.minima.max():.3g}" in panel.readout
+    assert f"; 4 single sweeps give {wanted.minima.min():.3g} to {wanted.minima.max():.3g}" in panel.readout
 
 
-def test_sweep_train_with_it_tells_the_exact_loss_after_the_sweep_under_way():
+def test_sweep_panel_trains_with_the_rate_of_the_requested_sweep():
     model, g = new_model()
     kept, state = [p.clone() for p in model.tensors()], g.get_state()
     result = lr_sweep(model, X, Y, steps=200, runs=3, fresh=True, stepper=fast_steps, g=g)
@@ -749,23 +749,23 @@ def test_sweep_train_with_it_tells_the_exact_loss_after_the_sweep_under_way():
     assert panel.readout.endswith(f". Trained 300 steps at {rate:.3g}: loss {diamond.get_ydata()[0]:.3f}")
 
 
-def test_sweep_says_what_is_wrong_with_a_range():
+def test_sweep_panel_explains_what_is_wrong_with_a_range():
     panel = new_sweep()
     picture = panel.image.value
     assert choose(panel, lo=0.0).readout.startswith("[no] lo and hi must be rates with 0 < lo < hi, got 1")
     assert panel.image.value == picture
-    choose(panel, lo=-6.0, hi=-2.0)  # the library's warning about this would be an error here
-    assert panel.readout.endswith(": an end of the range, so nothing has turned: widen it")
+    choose(panel, lo=-6.0, hi=-2.0)  # pytest would turn the library's warning about this into an error
+    assert panel.readout.endswith(": an end of the range, so the loss has not turned: widen the range")
     model, g = new_model()
     with pytest.warns(UserWarning, match="the smoothed loss is lowest at lr"):
-        lr_sweep(model, X, Y, steps=2, g=g)  # of two points, one is the lowest; elsewhere the warning stands
+        lr_sweep(model, X, Y, steps=2, g=g)  # one of two points is the lowest; outside panels the warning stays
 
 
 # ---- 07, 08, 10: sizes -----------------------------------------------------------------------------------------------
 
 
 def drawn(panel, newest):
-    """(x, loss) of train and of dev, of the newest network or of those before."""
+    """(x, loss) of train and of dev, for the newest network or for the previous ones."""
     found = {"train": [], "dev": []}
     for line in panel.figure.axes[0].lines:
         if line.get_gid() and (line.get_color() == {"train": "#0072B2", "dev": "#D55E00"}[line.get_gid()]) == newest:
@@ -773,7 +773,7 @@ def drawn(panel, newest):
     return found
 
 
-def test_sizes_trains_what_the_controls_say():
+def test_sizes_panel_trains_the_chosen_network():
     panel = choose(new_sizes(scale=0.5), n_embd=5, n_hidden=40, words=200, steps=1000, seed=7)
     g = torch.Generator().manual_seed(7)
     model = MLP(MLPConfig(len(VOCAB), 3, 5, 40), g=g)
@@ -793,12 +793,12 @@ def test_sizes_trains_what_the_controls_say():
     assert [float(n) for n in said.groups()] == pytest.approx([on_train, on_dev, on_dev - on_train], abs=2e-4)
     for against, x in (("parameters", model.config.n_parameters), ("steps", 1000)):
         panel.controls["against"].value = against
-        assert not panel.worker.running, "another axis trains nothing"
+        assert not panel.worker.running, "a change of the axis must not train"
         assert drawn(panel, newest=True)["dev"] == [(x, on_dev)]
 
 
-def test_sizes_before_stay_in_grey_until_reset():
-    earlier = [(3481, 2.4, 2.5, 50, 1000), (500, 2.6, 2.7)]  # the second has no words: it is not on that axis
+def test_sizes_panel_keeps_previous_networks_in_grey_until_reset():
+    earlier = [(3481, 2.4, 2.5, 50, 1000), (500, 2.6, 2.7)]  # the second has no words, so that axis omits it
     panel = new_sizes(earlier=earlier)
     assert panel.readout.startswith("2 networks trained before, in grey")
     assert drawn(panel, newest=False) == {"train": [(50, 2.4)], "dev": [(50, 2.5)]}
@@ -806,7 +806,7 @@ def test_sizes_before_stay_in_grey_until_reset():
     click(panel, "train")
     assert [x for x, _ in drawn(choose(panel), newest=False)["dev"]] == [50, 200]
     panel.controls["steps"].value = 50_000
-    assert panel.readout == f"training n_embd 2, n_hidden 20, 200 words, 50,000 steps ... {said}", "still in view"
+    assert panel.readout == f"training n_embd 2, n_hidden 20, 200 words, 50,000 steps ... {said}"
     click(panel, "reset")
     assert [x for x, _ in drawn(panel, newest=False)["dev"]] == [50]
     assert drawn(panel, newest=True)["dev"] == []
@@ -815,7 +815,7 @@ def test_sizes_before_stay_in_grey_until_reset():
     assert choose(panel).readout.startswith("[no] the loss was ")
 
 
-def test_sizes_the_last_change_counts_and_reset_ends_what_is_under_way():
+def test_sizes_panel_trains_the_last_change_and_reset_ends_the_run():
     panel = new_sizes(n_words=None)
     assert "words" not in panel.controls
     panel.controls["steps"].value = 50_000
@@ -824,7 +824,7 @@ def test_sizes_the_last_change_counts_and_reset_ends_what_is_under_way():
     for hidden in range(126, 130):
         panel.controls["n_hidden"].value = hidden
     assert choose(panel, steps=500).readout.startswith("n_embd 2, n_hidden 129, 500 steps: ")
-    assert len(drawn(panel, newest=False)["dev"]) == 1, "only the first; the others were given up"
+    assert len(drawn(panel, newest=False)["dev"]) == 1, "only the first network was completed before this one"
     panel.controls["steps"].value = 50_000
     click(panel, "reset")
     assert panel.worker.bar.value < 0.9
@@ -833,8 +833,8 @@ def test_sizes_the_last_change_counts_and_reset_ends_what_is_under_way():
 
 
 @pytest.mark.parametrize(("name", "change"), [("sweep_panel", {"hi": 2.0}), ("sizes_panel", {"steps": 1000})])
-def test_the_axis_label_is_never_cut_off(name, change):
-    """The axes keep the place of the first picture; longer numbers beside them must not push the label out."""
+def test_axis_label_is_never_cut_off(name, change):
+    """The axes keep the position of the first picture; longer tick labels must not push the axis label out."""
     panel = choose(PANELS[name](), **change)
     (ax,) = panel.figure.axes
     ax.set_ylim(18, 18.12)  # numbers of five characters
@@ -846,12 +846,12 @@ def test_the_axis_label_is_never_cut_off(name, change):
 
 
 def places(panel):
-    """Where the letters stand, by letter."""
+    """The position of each letter."""
     return {t.get_text(): t.get_position() for t in panel.figure.axes[0].texts}
 
 
 @pytest.mark.parametrize("updates", [0, 100, 400])
-def test_the_map_shows_c_at_the_moment_chosen_and_lines_to_the_nearest(updates):
+def test_embedding_panel_shows_C_and_the_nearest_characters(updates):
     panel = choose(embedding_panel(MAPS[2], VOCAB), updates=updates, pick="m")
     C = MAPS[2][updates]
     for c, i in VOCAB.stoi.items():
@@ -863,10 +863,10 @@ def test_the_map_shows_c_at_the_moment_chosen_and_lines_to_the_nearest(updates):
     assert [tuple(end) for end in lines] == [pytest.approx(C[VOCAB.stoi[c]].tolist()) for _, c in nearest]
 
 
-def test_more_columns_are_shown_by_pca_of_the_last_table_and_one_on_a_line():
+def test_embedding_panel_projects_many_columns_and_draws_one_on_a_line():
     panel = choose(embedding_panel(MAPS[5], VOCAB), updates=100, pick="a")
     C, last = MAPS[5][100].double(), MAPS[5][1000].double()
-    _, directions = torch.linalg.eigh(torch.cov(last.T))  # not by the way the panel takes; ascending
+    _, directions = torch.linalg.eigh(torch.cov(last.T))  # a different method from the panel's; ascending
     view = directions[:, [-1, -2]]
     shown = torch.tensor([places(panel)[c] for c in VOCAB.stoi])
     assert shown.abs() == pytest.approx((C @ view).abs().float(), abs=1e-4)
@@ -876,12 +876,12 @@ def test_more_columns_are_shown_by_pca_of_the_last_table_and_one_on_a_line():
     nearest, on_the_map = (torch.cdist(P, P)[i].argsort()[1:5].tolist() for P in (C, C @ view))
     assert re.findall(r"'(.)' \d", panel.readout) == [VOCAB.itos[j] for j in nearest]
     both = len({*nearest} & {*on_the_map})
-    assert panel.readout.endswith(f"That is in all 5 columns; {both} of 4 are nearest on the map too.")
-    assert torch.allclose(widest_directions(last), widest_directions(-last), atol=1e-4), "the sign is fixed"
+    assert panel.readout.endswith(f"These are nearest in all 5 columns; {both} of 4 are also nearest on the map.")
+    assert torch.allclose(widest_directions(last), widest_directions(-last), atol=1e-4), "the sign must be fixed"
     assert {y for _, y in places(embedding_panel(MAPS[1], VOCAB)).values()} == {0.0}
 
 
-def test_the_frame_is_that_of_the_moment_or_of_the_whole_run():
+def test_embedding_panel_frame_fits_the_moment_or_the_whole_run():
     panel = embedding_panel(MAPS[2], VOCAB)
     for frame in ("this moment", "the whole run"):
         frames = set()

@@ -1,4 +1,4 @@
-"""The panels in a real kernel: what a cell sets, and what a panel's thread finds, reaches the page."""
+"""The panels in a real kernel: values set in a cell and results from a panel's thread reach the page."""
 
 import base64
 import html
@@ -22,7 +22,7 @@ model = MLP(MLPConfig(len(vocab), 3, 2, 20), g=g)
 result = lr_sweep(model, X, Y, steps=200, runs=2, fresh=True, stepper=fast_steps, g=g)
 """
 DATA = "model.config, X, Y, X, Y"
-# A panel, what is set in another cell, and what the panel says then.
+# A panel, what another cell does with it, and the readout after that.
 CELLS = [
     ("softmax_panel()", "controls['d'].value = 100", r"longhand nan nats, F\.cross_entropy 0\.0000 nats\."),
     ("sampling_panel(model, vocab, words=words)", "controls['prefix'].value = '<b>'", r"\[no\] the character '<' "),
@@ -31,7 +31,7 @@ CELLS = [
     ("init_panel(X, Y, model.config, seed=1)", "controls['output'].value = 0", r"first loss 3\.\d{4}, .* C, W1, b1\."),
     ("board_panel()", "buttons['forget all'].click()", r"Forget all \d+ solved exercises\?"),
     ("gradient_noise_panel({'it': model}, X, Y)", "buttons['fresh draw'].click()", r"32 examples, it: mean cosine 0\."),
-    ("sweep_panel(model, X, Y, g=g, result=result)", "controls['seeds'].value = 3", r"lowest .* of 3 sweeps"),
+    ("sweep_panel(model, X, Y, g=g, result=result)", "controls['seeds'].value = 3", r"lowest .*; 3 single sweeps"),
     (f"sizes_panel({DATA}, steps=500)", "controls['n_embd'].value = 5", r"n_embd 5, .* dev"),
     ("train_panel(model, X, Y, g=g, first=10)", "buttons['one step'].click()", r"paused: 11 steps, loss "),
 ]
@@ -39,7 +39,7 @@ CELLS = [
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
-    """`run(cell)` gives the cell's outputs; `page(outputs)` what a page shows of the panel in them."""
+    """`run(cell)` returns the cell's outputs; `page(outputs)` what a page shows of the panel in them."""
     folder = tmp_path_factory.mktemp("kernel")
     notebook = nbformat.v4.new_notebook()
     client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
@@ -68,14 +68,14 @@ def kernel(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("panel", "move", "said"), CELLS, ids=lambda text: text.partition("(")[0])
-def test_a_value_set_in_a_cell_reaches_the_page(kernel, panel, move, said):
+def test_value_set_in_a_cell_reaches_the_page(kernel, panel, move, said):
     run, page = kernel
     outputs = run(f"panel = {panel}\npanel")
     (alt,) = [o.metadata["image/png"]["alt"] for o in outputs if "data" in o]
     assert len(alt) > 30
     before = page(outputs)
     assert run(f"panel.{move}\nif panel.worker: panel.worker.wait()") == []
-    run("1")  # what a thread sent has arrived before this
+    run("1")  # when this returns, messages from the thread have arrived
     after = page(outputs)
     assert re.match(said, after["readout"])
     assert (after["picture"] == before["picture"]) == after["readout"].startswith(("[no]", "Forget"))
@@ -89,7 +89,7 @@ MOVING = [
 
 
 @pytest.mark.parametrize(("panel", "begin", "moves"), MOVING)
-def test_curve_and_bar_move_while_the_kernel_works_on_something_else(kernel, panel, begin, moves):
+def test_curve_and_bar_move_while_the_kernel_runs_another_cell(kernel, panel, begin, moves):
     run, page = kernel
     outputs = run(f"panel = {panel}\npanel")
     run(f"panel.{begin}")

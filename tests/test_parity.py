@@ -54,7 +54,7 @@ def one_batch(words, vocab):
     return build_dataset(words[:5], vocab)
 
 
-def test_vocabulary(words, vocab):
+def test_vocabulary_equals_the_lectures(words, vocab):
     stoi, itos = lecture.vocabulary(words)
     assert vocab.stoi == stoi
     assert list(vocab.stoi) == list(stoi)
@@ -62,7 +62,7 @@ def test_vocabulary(words, vocab):
 
 
 @pytest.mark.parametrize("block_size", [1, 2, 3, 4, 8])
-def test_dataset_rows_in_the_lectures_order(words, vocab, block_size):
+def test_dataset_rows_equal_the_lectures_in_order(words, vocab, block_size):
     some = words if block_size == 3 else words[::10]
     X, Y = build_dataset(some, vocab, block_size)
     Xl, Yl = lecture.dataset(some, vocab.stoi, block_size)
@@ -71,26 +71,26 @@ def test_dataset_rows_in_the_lectures_order(words, vocab, block_size):
     assert X.dtype == Y.dtype == torch.int64
 
 
-def test_splits(words, vocab):
+def test_splits_equal_the_lectures(words, vocab):
     (Xtr, Ytr), (Xdev, Ydev), (Xte, Yte) = lecture.splits(words, vocab.stoi)
     for ours, theirs in zip(make_splits(words, vocab), (Xtr, Ytr, Xdev, Ydev, Xte, Yte), strict=True):
         assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize(("config", "count"), [(FIRST, 3481), (LAST, 11897)])
-def test_initial_tensors_and_their_count(config, count):
+def test_initial_tensors_equal_the_lectures(config, count):
     ours = MLP(config, g=generator()).tensors()
     theirs = lecture.initial(generator(), n_embd=config.n_embd, n_hidden=config.n_hidden)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     assert sum(p.nelement() for p in ours) == count == config.n_parameters
 
 
-def test_defaults_are_the_last_model():
+def test_default_config_is_the_last_model():
     assert MLPConfig() == LAST
 
 
 @pytest.mark.parametrize("config", [FIRST, LAST])
-def test_300_steps_bit_for_bit(whole, config):
+def test_300_steps_equal_the_lectures_exactly(whole, config):
     X, Y = whole
     g = generator()
     parameters = lecture.initial(g, n_embd=config.n_embd, n_hidden=config.n_hidden)
@@ -106,7 +106,7 @@ def test_300_steps_bit_for_bit(whole, config):
     assert torch.equal(ours_g.get_state(), g.get_state())
 
 
-def test_batches_are_the_lectures(whole):
+def test_batches_equal_the_lectures(whole):
     X, Y = whole
     g = generator(7)
     theirs = [ix for _, ix in lecture.training(lecture.initial(generator()), X, Y, steps=5, lr=decayed, g=g)]
@@ -126,24 +126,24 @@ def test_batches_are_the_lectures(whole):
     assert all(torch.equal(a, X[ix]) for a, ix in zip(seen[-5:], theirs, strict=True))  # the first is the trial
 
 
-def test_the_videos_losses_on_one_batch(one_batch):
+def test_losses_on_one_batch_match_the_video(one_batch):
     X, Y = one_batch
     assert X.shape == (32, 3)
     g = generator()
     losses = train(MLP(FIRST, g=g), X, Y, steps=1000, batch_size=None, g=g).lossi
     for updates, figure in [(0, 17.7697), (1, 13.6564), (9, 4.4147), (99, 0.3367)]:
         assert losses[updates].item() == pytest.approx(figure, abs=5e-5)
-    # By then the steps overshoot from side to side, and rounding, which depends on the number of threads, decides how
-    # far (page 04): 0.25619 with two threads here, 0.25615 with one.
+    # By then the steps overshoot from side to side. How far depends on rounding, and so on the number of threads (page
+    # 04): 0.25619 with two threads here, 0.25615 with one.
     assert losses[999].item() == pytest.approx(0.2562, abs=1e-4)
 
 
-def test_first_losses_of_the_last_model(one_batch):
+def test_first_loss_of_the_last_model_matches_the_video(one_batch):
     X, Y = one_batch
     assert eval_loss(MLP(LAST, g=generator()), X, Y) == pytest.approx(29.6480, abs=5e-5)
 
 
-def test_twenty_names(whole, vocab):
+def test_twenty_sampled_names_equal_the_lectures(whole, vocab):
     X, Y = whole
     g = generator()
     model = MLP(FIRST, g=g)
@@ -156,7 +156,7 @@ def test_twenty_names(whole, vocab):
 
 
 @needs_lecture_file
-def test_the_lectures_own_file():
+def test_lecture_file_gives_the_videos_numbers():
     words = load_words("lecture")
     vocab = Vocab.from_words(words)
     X, Y = build_dataset(words, vocab)
@@ -170,7 +170,7 @@ def test_the_lectures_own_file():
 
 
 @needs_lecture_file
-def test_the_bundled_list_is_the_lectures_and_145_more():
+def test_bundled_list_is_the_lectures_plus_145_names():
     from collections import Counter
 
     ours, theirs = Counter(load_words()), Counter(load_words("lecture"))

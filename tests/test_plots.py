@@ -1,4 +1,4 @@
-"""Plots: what was handed in is what is drawn, on the Axes that were handed in, and nothing else changes."""
+"""Plots draw the data they are given on the Axes they are given, and change nothing else."""
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -41,7 +41,7 @@ DRAW = {
 
 
 @pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
-def test_draws_on_the_axes_it_is_given_and_returns_them(ax, draw):
+def test_plot_draws_on_the_given_axes_and_returns_them(ax, draw):
     before = dict(matplotlib.rcParams)
     assert draw(ax) is ax
     assert ax.get_title()
@@ -49,7 +49,7 @@ def test_draws_on_the_axes_it_is_given_and_returns_them(ax, draw):
 
 
 @pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
-def test_makes_one_figure_of_its_own_without_axes(draw):
+def test_plot_without_axes_creates_one_figure(draw):
     before = set(plt.get_fignums())
     drawn = draw(None)
     (new,) = set(plt.get_fignums()) - before
@@ -58,14 +58,14 @@ def test_makes_one_figure_of_its_own_without_axes(draw):
     plt.close(new)
 
 
-def test_every_plot_is_tried_here():
+def test_every_plot_function_is_covered():
     import inspect
 
     names = {n for n, f in vars(plots).items() if n.startswith("plot_") and inspect.isfunction(f)}
     assert names == set(DRAW)
 
 
-def test_ladder_marks_are_the_rows_of_the_split(ax):
+def test_plot_ladder_marks_the_rows_of_the_split(ax):
     plots.plot_ladder(ROWS, ax=ax)
     marks = {c.get_label(): c.get_offsets().tolist() for c in ax.collections if not c.get_label().startswith("_")}
     assert marks == {
@@ -88,7 +88,7 @@ def test_ladder_against_time_and_without_rows(ax):
     plt.close("all")
 
 
-def test_loss_data_and_means(ax):
+def test_plot_loss_draws_losses_means_evals_and_floor(ax):
     plots.plot_loss(range(6), [6.0, 4.0, 5.0, 3.0, 1.0, 9.0], window=2, floor=0.25, ax=ax,
                     evals={"dev": ([0, 6], [4.0, 2.0])})  # fmt: skip
     raw, means, dev, floor = ax.get_lines()
@@ -99,7 +99,7 @@ def test_loss_data_and_means(ax):
     assert ax.get_ylabel() == "loss (nats)"
 
 
-def test_many_curves_are_all_drawn_and_no_two_look_alike(ax):
+def test_twenty_eval_curves_all_look_different(ax):
     plots.plot_loss([0], [3.0], evals={f"split {k}": ([0], [3.0 + k]) for k in range(20)}, ax=ax)
     curves = ax.get_lines()[1:]
     assert [line.get_label() for line in curves] == [f"split {k}" for k in range(20)]
@@ -107,7 +107,7 @@ def test_many_curves_are_all_drawn_and_no_two_look_alike(ax):
     assert len(set(looks)) == 20
 
 
-def test_tensors_that_ask_for_gradients_are_drawn(ax):
+def test_tensors_that_require_gradients_can_be_drawn(ax):
     C = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]], requires_grad=True)
     plots.plot_embedding(C, ITOS, ax=ax)
     assert {t.get_text(): t.get_position() for t in ax.texts} == {".": (0.0, 1.0), "a": (2.0, 3.0), "b": (4.0, 5.0)}
@@ -117,26 +117,26 @@ def test_tensors_that_ask_for_gradients_are_drawn(ax):
     assert [bar.get_height() for bar in ax.patches] == [0.5, 0.25, 0.25]
 
 
-def test_loss_with_a_window_that_does_not_divide(ax):
+def test_plot_loss_drops_an_incomplete_last_window(ax):
     plots.plot_loss(range(7), range(7), window=3, ax=ax)
     assert ax.get_lines()[1].get_ydata().tolist() == [1.0, 4.0]
 
 
-def test_probabilities_are_the_bars(ax):
+def test_bar_heights_are_the_probabilities(ax):
     plots.plot_next_char_probs([0.5, 0.3, 0.2], ITOS, mark="b", ax=ax)
     assert [bar.get_height() for bar in ax.patches] == [0.5, 0.3, 0.2]
     assert [label.get_text() for label in ax.get_xticklabels()] == [".", "a", "b"]
     assert [bar.get_hatch() for bar in ax.patches] == [None, None, "//"]
 
 
-def test_embedding_points_and_letters(ax):
+def test_embedding_letters_are_at_their_rows_of_C(ax):
     C = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
     plots.plot_embedding(C, ITOS, ax=ax)
     placed = {text.get_text(): text.get_position() for text in ax.texts}
     assert placed == {".": (0.0, 1.0), "a": (2.0, 3.0), "b": (4.0, 5.0)}
 
 
-def test_embedding_tells_kinds_apart_by_colour_and_shape(ax):
+def test_embedding_kinds_differ_in_colour_and_shape(ax):
     C = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
     plots.plot_embedding(C, ITOS, vowels={"b", "."}, ax=ax)
     drawn = {points.get_label(): points for points in ax.collections}
@@ -146,10 +146,10 @@ def test_embedding_tells_kinds_apart_by_colour_and_shape(ax):
     assert len({tuple(points.get_facecolor()[0]) for points in drawn.values()}) == 3
     assert len({points.get_paths()[0].vertices.tobytes() for points in drawn.values()}) == 3
     assert [text.get_text() for text in ax.get_legend().get_texts()] == list(drawn)
-    assert ax.get_aspect() == 1, "a distance is as long sideways as upwards"
+    assert ax.get_aspect() == 1, "both axes must have the same scale"
 
 
-def test_embedding_of_two_columns_of_many(ax):
+def test_embedding_dims_choose_two_columns(ax):
     C = np.arange(12.0).reshape(3, 4)
     plots.plot_embedding(C, ITOS, dims=(3, 1), legend=False, size=40, ax=ax)
     assert {text.get_text(): text.get_position() for text in ax.texts} == {
@@ -183,7 +183,7 @@ def test_sweep_against_exponent_or_rate(ax, against, x, at):
     [
         (
             lambda: plots.plot_loss([0, 1], [1.0, 2.0], window=3),
-            "window must be from 1 to the 2 steps there are, got 3",
+            "window must be from 1 to the number of steps, 2, got 3",
         ),
         (
             lambda: plots.plot_next_char_probs([0.5, 0.5], ITOS),
@@ -200,7 +200,7 @@ def test_sweep_against_exponent_or_rate(ax, against, x, at):
         (
             lambda: plots.plot_embedding(np.zeros((3, 1)), ITOS),
             "C has one column, shape (3, 1), and a map needs two: train with n_embd=2 or more, or draw the one number "
-            "of each character as a line of its own",
+            "of each character on a line",
         ),
         (
             lambda: plots.plot_embedding(np.zeros((3, 10)), ITOS),
@@ -228,29 +228,29 @@ def test_sweep_against_exponent_or_rate(ax, against, x, at):
         ),
         (
             lambda: plots.plot_loss([0, 1, 2], [3.0, 2.0]),
-            "stepi and lossi must be of one length, got shapes (3,) and (2,)",
+            "stepi and lossi must have the same length, got shapes (3,) and (2,)",
         ),
         *(
             (
                 lambda pair=pair: plots.plot_loss([0, 1], [3.0, 2.0], evals={"dev": pair}),
-                "evals['dev'] must be steps and losses of one length: write "
+                "evals['dev'] must be steps and losses of the same length: write "
                 "{'dev': (history.eval_stepi, history.evals['dev'])}",
             )
             for pair in ([6.1, 2.3], [6.1, 2.5, 2.3], ([0, 1], [2.0]))
         ),
     ],
 )
-def test_refusals(call, sentence):
+def test_invalid_arguments_raise_ValueError(call, sentence):
     with pytest.raises(ValueError) as caught:
         call()
     plt.close("all")
     assert str(caught.value) == sentence
 
 
-def test_a_window_is_counted_in_steps():
+def test_float_window_raises_TypeError():
     with pytest.raises(TypeError, match="window must be a whole number of steps"):
         plots.plot_loss([0, 1], [3.0, 2.0], window=2.0)
-    assert plt.get_fignums() == []  # nor is an empty figure left
+    assert plt.get_fignums() == []  # no empty figure is left behind
 
 
 # --- any alphabet -----------------------------------------------------------------------------------------------------
@@ -267,11 +267,11 @@ def no_other_font(monkeypatch):
 
 
 def drawn(ax):
-    ax.figure.canvas.draw()  # a letter without a font would be a warning, which is an error here
+    ax.figure.canvas.draw()  # a letter without a font causes a warning, which is an error in this test suite
     return ax
 
 
-def test_a_letter_without_a_font_is_shown_as_its_code_point(ax, no_other_font):
+def test_letter_without_a_font_is_shown_as_its_code_point(ax, no_other_font):
     itos = dict(enumerate("." + CHINESE + DEVANAGARI + "\u0301\u200c \u00e9"))
     codes = [".", "4E2D", "6587", "0915", "093E", "\u25cc\u0301", "200C", "\u2423", "\u00e9"]
     probs = np.full(len(itos), 1 / len(itos))
@@ -280,7 +280,7 @@ def test_a_letter_without_a_font_is_shown_as_its_code_point(ax, no_other_font):
     assert ax.get_title() == "after '.(4E2D)(6587)'"
     ax.clear()
     drawn(plots.legible(plots.plot_embedding(np.eye(len(itos))[:, :2], itos, ax=ax)))
-    assert [text.get_text() for text in ax.texts] == codes, "a second look changes nothing"
+    assert [text.get_text() for text in ax.texts] == codes, "a second call must change nothing"
     ax.clear()
     drawn(plots.plot_matrix(np.eye(2), rows=list(CHINESE), columns=list(CHINESE), title="two", ax=ax))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["4E2D", "6587"]
@@ -289,22 +289,22 @@ def test_a_letter_without_a_font_is_shown_as_its_code_point(ax, no_other_font):
     drawn(plots.plot_bars({CHINESE: 1.0}, unit="ms", title=CHINESE))
 
 
-def test_a_letter_is_drawn_in_a_font_that_has_it():
+def test_letter_is_drawn_in_a_font_that_has_it():
     plots._font_with.cache_clear()
-    with plt.rc_context({"font.family": "STIXGeneral"}):  # has no Arabic; DejaVu Sans, which matplotlib brings, has
+    with plt.rc_context({"font.family": "STIXGeneral"}):  # has no Arabic; matplotlib's own DejaVu Sans does
         settings = dict(matplotlib.rcParams)
         ax = drawn(plots.plot_next_char_probs([0.5, 0.3, 0.2], dict(enumerate("." + ARABIC)), title=ARABIC))
         labels = [*ax.get_xticklabels(), ax.title]
         assert [label.get_text() for label in labels] == [".", *ARABIC, ARABIC]
         assert all(label.get_fontfamily()[0] == "STIXGeneral" and len(label.get_fontfamily()) > 1 for label in labels)
-        assert ax.yaxis.label.get_fontfamily() == ["STIXGeneral"], "what can be shown stays as it is"
+        assert ax.yaxis.label.get_fontfamily() == ["STIXGeneral"], "text that can be shown must stay as it is"
         assert dict(matplotlib.rcParams) == settings
         with pytest.warns(UserWarning, match="missing from"):
             drawn(plt.figure().add_subplot(title=ARABIC))
     plt.close("all")
 
 
-def test_of_thousands_of_symbols_the_most_probable_are_drawn(ax):
+def test_plots_of_thousands_of_symbols_show_a_limited_number(ax):
     n = 2001
     itos = {0: ".", **{i: chr(0x4E00 + i) for i in range(1, n)}}
     probs = np.arange(1.0, n + 1)[::-1] / (n * (n + 1) / 2)
@@ -338,6 +338,6 @@ def test_vowels_of_several_scripts(letters, vowels):
     assert plots.vowels_of("." + letters) == list(vowels)
 
 
-def test_an_embedding_without_vowels(ax):
+def test_embedding_without_vowels_has_no_vowel_group(ax):
     drawn(plots.plot_embedding(np.eye(3)[:, :2], dict(enumerate("." + CHINESE)), ax=ax))
     assert [c.get_label() for c in ax.collections] == ["other letter", "boundary"]

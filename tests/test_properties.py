@@ -1,7 +1,7 @@
-"""What holds for any input, tried with inputs that nobody wrote down.
+"""Properties that hold for any input, tested with generated inputs.
 
-`make test` tries a few dozen examples, always the same, so that it fails for a change of the code alone; `make torture`
-tries many more, others each time, and a failure prints the line that brings the same example back.
+`make test` tries a few dozen examples, always the same, so that only a change of the code can make it fail.
+`make torture` tries many more, different each time, and a failure prints the line that reproduces the example.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ from mlp_lib.lab.counts import Interpolated, NGram
 from mlp_lib.lab.ladder import Ladder
 from mlp_lib.sweep import lr_sweep
 
-set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "mlp_lib_hypothesis")  # its tables, not in the checkout
+set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "mlp_lib_hypothesis")  # keep its files out of the checkout
 
 ALWAYS = settings(
     database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
@@ -50,7 +50,7 @@ ALWAYS = settings(
 
 
 def for_any(quick=40, long=2000, **inputs):
-    """The body as two tests: a few examples that are always the same, and in `make torture` many that are not."""
+    """The body as two tests: with a few fixed examples, and in `make torture` with many random ones."""
 
     def twins(body):
         few = settings(ALWAYS, max_examples=quick, derandomize=True)(given(**inputs)(body))
@@ -68,8 +68,8 @@ def for_any(quick=40, long=2000, **inputs):
 
 # ---- inputs ----------------------------------------------------------------------------------------------------------
 
-# Any character but the boundary: letters, signs that combine with the letter before, characters beyond 16 bits, halves
-# of surrogate pairs, which are no characters at all but may stand in a str.
+# Any character but the boundary: letters, combining marks, characters beyond 16 bits, and lone surrogates, which are
+# not characters but may occur in a str.
 CHARACTERS = st.one_of(
     st.sampled_from("ab"), st.sampled_from("\u0301\u0308\u200d"), st.characters(min_codepoint=0x10000),
     st.characters(exclude_characters="."),
@@ -83,7 +83,7 @@ FLOATS = st.floats(width=64)
 
 @st.composite
 def word_lists(draw, min_size=1, max_size=12, characters=CHARACTERS):
-    """Words over a small alphabet of any characters; empty ones too, but not all of them."""
+    """Words over a small alphabet of any characters; some may be empty, but not all."""
     letters = draw(st.lists(characters, min_size=1, max_size=6, unique=True))
     words = draw(st.lists(st.text(st.sampled_from(letters), max_size=8), min_size=min_size, max_size=max_size))
     assume(any(words))
@@ -117,12 +117,12 @@ def bits(t):
 
 def quietly(path):
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", f"{re.escape(str(path))}: ", UserWarning)  # what was changed
+        warnings.filterwarnings("ignore", f"{re.escape(str(path))}: ", UserWarning)  # about changes to the words
         return load_words(path)
 
 
 @for_any(quick=60, content=st.binary(max_size=60) | st.text(st.characters(exclude_categories=["Cs"])).map(str.encode))
-def test_any_file_is_a_list_of_words_or_refused_in_one_sentence(content):
+def test_any_file_gives_words_or_a_ValueError_in_one_line(content):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "words.txt"
         path.write_bytes(content)
@@ -137,7 +137,7 @@ def test_any_file_is_a_list_of_words_or_refused_in_one_sentence(content):
         assert words
         assert not any("." in w or " ".join(w.split()) != w or w == "" for w in words)
         path.write_text("\n".join(words), encoding="utf-8")
-        assert load_words(path) == words, "what was evened out once is even"
+        assert load_words(path) == words, "words that were read once must not change again"
     Vocab.from_words(words)
 
 
@@ -145,7 +145,7 @@ def test_any_file_is_a_list_of_words_or_refused_in_one_sentence(content):
 
 
 @for_any(alphabet=ALPHABETS, data=st.data())
-def test_encoding_and_decoding_undo_each_other(alphabet, data):
+def test_encode_and_decode_are_inverse_for_any_text(alphabet, data):
     vocab = Vocab(alphabet)
     text = data.draw(st.text(st.sampled_from([".", *alphabet]), max_size=30))
     indices = vocab.encode(text)
@@ -156,7 +156,7 @@ def test_encoding_and_decoding_undo_each_other(alphabet, data):
 
 
 @for_any(words=word_lists())
-def test_the_vocabulary_of_words_is_the_lectures(words):
+def test_vocabulary_equals_the_lectures_for_any_words(words):
     before = list(words)
     vocab = Vocab.from_words(words)
     assert (vocab.stoi, vocab.itos) == lecture.vocabulary(words)
@@ -165,7 +165,7 @@ def test_the_vocabulary_of_words_is_the_lectures(words):
 
 
 @for_any(alphabet=ALPHABETS, stranger=CHARACTERS, text=st.text(max_size=5), index=st.integers())
-def test_what_is_not_in_the_vocabulary_is_refused(alphabet, stranger, text, index):
+def test_unknown_symbols_and_indices_raise(alphabet, stranger, text, index):
     vocab = Vocab(alphabet)
     if stranger not in alphabet:
         with pytest.raises(ValueError, match="is not among the") as caught:
@@ -182,7 +182,7 @@ def test_what_is_not_in_the_vocabulary_is_refused(alphabet, stranger, text, inde
 
 
 @for_any(words=word_lists(), block_size=st.integers(1, 9))
-def test_the_dataset_is_that_of_the_lectures_loop(words, block_size):
+def test_dataset_equals_the_lectures_for_any_words(words, block_size):
     vocab, before = Vocab.from_words(words), list(words)
     stoi = dict(vocab.stoi)
     X, Y = build_dataset(words, vocab, block_size)
@@ -195,7 +195,7 @@ def test_the_dataset_is_that_of_the_lectures_loop(words, block_size):
 
 
 @for_any(words=st.lists(st.text(CHARACTERS, max_size=3), min_size=6, max_size=200), seed=st.integers())
-def test_the_parts_of_a_split_are_the_whole(words, seed):
+def test_split_keeps_every_word(words, seed):
     before, state = list(words), random.getstate()
     parts = split_words(words, seed=seed)
     assert parts == split_words(words, seed=seed)
@@ -210,7 +210,7 @@ def test_the_parts_of_a_split_are_the_whole(words, seed):
 
 
 @for_any(words=word_lists(min_size=6, max_size=20), block_size=st.integers(1, 4))
-def test_the_splits_are_the_lectures(words, block_size):
+def test_splits_equal_the_lectures_for_any_words(words, block_size):
     vocab, before = Vocab.from_words(words), list(words)
     splits = make_splits(words, vocab, block_size)
     for (X, Y), theirs in zip(
@@ -229,7 +229,7 @@ def test_the_splits_are_the_lectures(words, block_size):
     pair=models(), seed=SEEDS, n=st.integers(0, 8), max_len=st.integers(1, 12), batched=st.booleans(),
     temperature=st.floats(0.01, 100), data=st.data(),
 )  # fmt: skip
-def test_sampled_words_are_words_of_the_vocabulary(pair, seed, n, max_len, batched, temperature, data):
+def test_sampled_words_respect_vocabulary_prefix_and_length(pair, seed, n, max_len, batched, temperature, data):
     model, vocab = pair
     symbols = [s for s in vocab.stoi if s != "."]
     prefix = data.draw(st.text(st.sampled_from(symbols), max_size=max_len - 1))
@@ -244,13 +244,13 @@ def test_sampled_words_are_words_of_the_vocabulary(pair, seed, n, max_len, batch
     assert (words, told) == draw()
     assert len(words) == n
     assert all(set(w) <= set(symbols) and w.startswith(prefix) and len(w) <= max_len for w in words)
-    # The cut words have max_len characters; one that ended by itself there would have had to draw one more.
+    # Every word of max_len characters was cut: to end by itself it would have had to draw one more symbol.
     cut = sum(len(w) == max_len for w in words)
     assert told == [] if cut == 0 else told[0].startswith(f"{cut} of {n} words did not end within max_len={max_len}")
 
 
 class Sure(torch.nn.Module):
-    """Gives the logits it was made with, whatever it reads."""
+    """Gives fixed logits for every context."""
 
     block_size = 2
 
@@ -267,7 +267,7 @@ class Sure(torch.nn.Module):
     logits=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=8),
     temperature=st.floats(1e-6, 1e6),
 )
-def test_probabilities_sum_to_one_for_any_logits(logits, temperature):
+def test_next_char_probs_sum_to_one_for_any_logits(logits, temperature):
     vocab = Vocab(map(chr, range(97, 96 + len(logits))))
     probs = next_char_probs(Sure(logits), vocab, temperature=temperature)
     assert probs.sum().item() == pytest.approx(1, abs=1e-5)
@@ -276,7 +276,7 @@ def test_probabilities_sum_to_one_for_any_logits(logits, temperature):
 
 
 @for_any(context=st.text(st.sampled_from("abc."), max_size=9), block_size=st.integers(1, 4), seed=SEEDS)
-def test_only_the_end_of_a_context_counts(context, block_size, seed):
+def test_next_char_probs_use_only_the_end_of_a_context(context, block_size, seed):
     vocab = Vocab("abc")
     model = MLP(MLPConfig(4, block_size, 2, 3), g=generator(seed))
     padded = ("." * block_size + context)[-block_size:]
@@ -291,7 +291,7 @@ def test_only_the_end_of_a_context_counts(context, block_size, seed):
     quick=20, long=500, words=word_lists(max_size=5), seed=SEEDS, steps=st.integers(0, 12), stop=st.integers(0, 12),
     batch_size=st.one_of(st.none(), st.integers(1, 9)), lr=st.floats(0, 1),
 )  # fmt: skip
-def test_a_run_in_two_parts_is_the_run_in_one(words, seed, steps, stop, batch_size, lr):
+def test_run_in_two_parts_equals_one_run(words, seed, steps, stop, batch_size, lr):
     vocab = Vocab.from_words(words)
     X, Y = build_dataset(words, vocab)
     before = X.clone(), Y.clone()
@@ -319,7 +319,7 @@ STEPS = st.lists(st.builds(Step, st.integers(0, 2**53), st.floats(0, 10), FLOATS
 
 
 @for_any(steps=STEPS)
-def test_a_history_holds_what_was_recorded(steps):
+def test_history_returns_what_was_recorded(steps):
     history = History()
     for step in steps:
         history.record(step)
@@ -327,7 +327,7 @@ def test_a_history_holds_what_was_recorded(steps):
     history.record(Step(1, 0.1, 2.0))
     assert len(history) == len(steps) + 1
     assert repr(list(zip(*(c.tolist() for c in columns), strict=True))) == repr([tuple(step) for step in steps]), (
-        "a column that was handed out does not grow"
+        "a column that was returned must not grow"
     )
     assert [c.dtype for c in columns] == [torch.int64, torch.float64, torch.float64]
 
@@ -356,7 +356,7 @@ X, Y = build_dataset(["emma", "ava", "mia"], Vocab("aeimv"))
     runs=st.integers(1, 3), fresh=st.booleans(), batch_size=st.one_of(st.none(), st.integers(1, 40)),
     training=st.booleans(),
 )  # fmt: skip
-def test_a_sweep_leaves_model_and_generator_as_they_were(seed, lo, width, training, **settings):
+def test_sweep_changes_neither_model_nor_generator(seed, lo, width, training, **settings):
     g = generator(seed)
     model = MLP(MLPConfig(6, 3, 2, 4), g=g).train(training)
     params, state = [p.detach().clone() for p in model.tensors()], g.get_state()
@@ -380,7 +380,7 @@ def test_a_sweep_leaves_model_and_generator_as_they_were(seed, lo, width, traini
 
 
 @for_any(lo=FLOATS, hi=FLOATS)
-def test_a_sweep_refuses_rates_that_are_no_range(lo, hi):
+def test_sweep_refuses_an_invalid_range(lo, hi):
     assume(not 0 < lo < hi < math.inf)
     model = MLP(MLPConfig(6, 3, 2, 4), g=generator(1))
     with pytest.raises(ValueError, match="lo and hi must be rates with 0 < lo < hi"):
@@ -391,7 +391,7 @@ def test_a_sweep_refuses_rates_that_are_no_range(lo, hi):
 
 
 @for_any(pair=models(PLAIN), double=st.booleans())
-def test_a_model_comes_back_as_it_was_saved(pair, double):
+def test_load_returns_the_saved_model(pair, double):
     model, vocab = pair
     model = model.double() if double else model
     with tempfile.TemporaryDirectory() as folder:
@@ -416,7 +416,7 @@ def _saved():
         st.tuples(st.just("put"), st.binary(min_size=1, max_size=9)),
     ),
 )  # fmt: skip
-def test_a_damaged_file_gives_one_sentence_or_a_model(at, header, change):
+def test_damaged_file_gives_a_model_or_a_ValueError_in_one_line(at, header, change):
     content = bytearray(_saved())
     k, (what, value) = int(at * (content.index(b"}}") if header else len(content))), change
     if what == "flip":
@@ -457,7 +457,7 @@ RUNS = st.fixed_dictionaries(
 
 
 @for_any(quick=30, long=1000, runs=st.lists(RUNS, max_size=8))
-def test_a_ladder_on_disk_is_a_ladder_in_memory(runs):
+def test_ladder_on_disk_equals_ladder_in_memory(runs):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "new" / "ladder.sqlite"
         in_memory = Ladder(path)
@@ -477,8 +477,8 @@ def test_a_ladder_on_disk_is_a_ladder_in_memory(runs):
 
 
 @for_any(value=st.integers() | st.floats() | st.text(max_size=3) | st.booleans(), documented=st.booleans())
-def test_a_function_that_returns_something_is_an_attempt(value, documented):
-    """Left alone is a function whose body is `...` or `pass`; one that returns a constant is an answer."""
+def test_function_that_returns_something_is_an_attempt(value, documented):
+    """A function whose body is `...` or `pass` is not attempted yet; one that returns a constant is an answer."""
     doc = "    'what it does'\n" if documented else ""
     question = Exercise("1.0", "value", judge=lambda answer: f"{answer()!r}", hints=["a"], solution=lambda: 1)
     for body, status in ((f"return {value!r}", "right"), ("...", "open"), ("pass", "open")):

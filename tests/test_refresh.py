@@ -1,4 +1,4 @@
-"""`make refresh` twice gives the same files; a measured time is kept until its code changes."""
+"""A second `make refresh` gives the same files; a measured time is kept until its code changes."""
 
 import importlib.util
 from pathlib import Path
@@ -34,7 +34,7 @@ def shown(path, k):
 
 @pytest.fixture(scope="module")
 def client():
-    """One kernel for the tests that are about what is kept of its answers: to start one takes a second."""
+    """One kernel for all tests that do not need a fresh one, because starting a kernel takes a second."""
     client = NotebookClient(new_notebook(), kernel_name="python3", store_widget_state=False, coalesce_streams=True)
     with client.setup_kernel():
         yield client
@@ -42,7 +42,7 @@ def client():
 
 @pytest.fixture
 def refresh(client, monkeypatch):
-    """`tool.refresh` in that kernel, which forgets the page before."""
+    """`tool.refresh` in that kernel, which is reset before each page."""
 
     def execute(notebook, folder):
         forget = new_notebook(cells=[new_code_cell(f"%reset -f\nimport os; os.chdir({str(folder)!r})")])
@@ -59,21 +59,21 @@ def page(tmp_path):
     return written(tmp_path / "page.ipynb", new_markdown_cell("# A page"), new_code_cell("n = 2"), measured(TIMED))
 
 
-def test_twice_is_the_same_file_though_a_time_is_shown(page):
+def test_second_refresh_gives_the_same_file_despite_times(page):
     tool.refresh(page)
     once = page.read_bytes()
     tool.refresh(page)
     assert page.read_bytes() == once
 
 
-def test_the_widgets_that_jupyterlab_saved_are_dropped(page):
+def test_saved_widget_state_is_removed(page):
     notebook = nbformat.read(page, as_version=4)
     notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
     tool.clean(notebook, page)
     assert "widgets" not in notebook.metadata
 
 
-def test_changed_code_above_or_a_wish_takes_the_time_anew(page, refresh):
+def test_time_is_replaced_after_a_code_change_or_on_request(page, refresh):
     refresh(page)
     first = shown(page, 2)
     notebook = nbformat.read(page, as_version=4)
@@ -86,8 +86,8 @@ def test_changed_code_above_or_a_wish_takes_the_time_anew(page, refresh):
     assert shown(page, 2) != second
 
 
-def test_what_is_no_time_is_always_new(tmp_path, refresh):
-    """The first cell reads a file, so it can say something else though no code has changed."""
+def test_output_other_than_times_is_always_updated(tmp_path, refresh):
+    """The first cell reads a file, so its output can change without a change of code."""
     (tmp_path / "n.txt").write_text("1")
     source = 'n = open("n.txt").read()\nprint(n)\n' + TIMED
     page = written(tmp_path / "page.ipynb", measured(source), new_code_cell("print(n)"))
@@ -98,8 +98,8 @@ def test_what_is_no_time_is_always_new(tmp_path, refresh):
     assert shown(page, 1) == "2\n"
 
 
-def test_numbers_within_the_tolerance_stay_as_they_are(tmp_path, refresh):
-    """The cell reads a file, as if another machine gave another number."""
+def test_numbers_within_the_tolerance_are_kept(tmp_path, refresh):
+    """The cells read a file, to imitate another machine that gives another number."""
     (tmp_path / "n.txt").write_text("2.17")
     source = 'n = float(open("n.txt").read())\nprint("loss", n)\nn'
     page = written(
@@ -121,7 +121,7 @@ def test_numbers_within_the_tolerance_stay_as_they_are(tmp_path, refresh):
     assert shown(page, 1) == "loss 2.2\n0.2 s\n"
 
 
-def test_a_warning_stops_it_and_nothing_is_written(tmp_path, refresh):
+def test_warning_stops_the_refresh_and_nothing_is_written(tmp_path, refresh):
     page = written(tmp_path / "page.ipynb", new_code_cell('import warnings\nwarnings.warn("old")'))
     before = page.read_bytes()
     with pytest.raises(SystemExit, match="cell 0: unexpected text on stderr"):
@@ -131,7 +131,7 @@ def test_a_warning_stops_it_and_nothing_is_written(tmp_path, refresh):
 
 @pytest.mark.torture
 @pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
-def test_every_notebook_twice_is_the_same_file(path, tmp_path):
+def test_second_refresh_of_every_notebook_gives_the_same_file(path, tmp_path):
     page = tmp_path / path.name
     notebook = nbformat.read(path, as_version=4)
     shortened(notebook)
@@ -143,7 +143,7 @@ def test_every_notebook_twice_is_the_same_file(path, tmp_path):
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
-def test_the_stored_pictures_are_such(path):
+def test_stored_pictures_have_the_best_compression(path):
     for cell in nbformat.read(path, as_version=4).cells:
         for output in cell.get("outputs", []):
             png = output.get("data", {}).get("image/png")

@@ -1,4 +1,4 @@
-"""Sampling from models whose probabilities are known; `test_properties.py` tries other models, lengths and prefixes."""
+"""Sampling from models with known probabilities; `test_properties.py` tries random models, lengths and prefixes."""
 
 import math
 
@@ -17,7 +17,7 @@ def generator(seed=1):
 
 
 class Fake(nn.Module):
-    """Gives the same probabilities whatever it reads, or those of `table[last symbol]`."""
+    """Gives the same probabilities for every context, or with several rows those of `table[last symbol]`."""
 
     block_size = 2
 
@@ -35,8 +35,8 @@ CHAIN = Fake([0.0, 0.25, 0.75], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
 
 
 @both_ways
-def test_frequencies_are_the_models(batched):
-    n = 12_000 if batched else 4000  # more than are drawn at once
+def test_symbol_frequencies_match_the_model(batched):
+    n = 12_000 if batched else 4000  # more than are sampled at once
     words = sample_words(EVEN, VOCAB, n=n, batched=batched, g=generator())
     assert len(words) == n
     letters = "".join(words)
@@ -48,7 +48,7 @@ def test_frequencies_are_the_models(batched):
 
 
 @both_ways
-def test_the_window_slides_and_starts_with_the_prefix(batched):
+def test_window_starts_with_the_prefix_and_slides(batched):
     words = sample_words(CHAIN, VOCAB, n=400, batched=batched, g=generator())
     assert set(words) == {"ab", "b"}
     assert abs(words.count("ab") - 100) < 5 * math.sqrt(400 * 0.25 * 0.75)
@@ -56,17 +56,17 @@ def test_the_window_slides_and_starts_with_the_prefix(batched):
     assert sample_words(CHAIN, VOCAB, n=0, batched=batched, g=generator()) == []
 
 
-def test_batched_asks_the_model_once_for_each_context():
+def test_batched_calls_the_model_once_per_context():
     asked = []
     model = Fake([0.5, 0.3, 0.2])
     model.register_forward_pre_hook(lambda _, X: asked.append(X[0]))
     sample_words(model, VOCAB, n=1000, batched=True, g=generator())
     assert all(len(X) == len(X.unique(dim=0)) for X in asked)
-    assert [len(X) for X in asked[1:5]] == [1, 2, 4, 4]  # after the trial: nothing read, one symbol, two
+    assert [len(X) for X in asked[1:5]] == [1, 2, 4, 4]  # after the check's call: contexts of no symbol, one, two, two
 
 
 @both_ways
-def test_sampling_leaves_the_model_and_the_global_generator_alone(batched):
+def test_sampling_changes_neither_the_model_nor_the_global_generator(batched):
     model, before = (MLP(MLPConfig(vocab_size=3, n_hidden=5), g=generator()) for _ in range(2))
     state = torch.get_rng_state()
     sample_words(model, VOCAB, n=5, batched=batched, g=generator())
@@ -77,7 +77,7 @@ def test_sampling_leaves_the_model_and_the_global_generator_alone(batched):
 
 
 @both_ways
-def test_temperature(batched):
+def test_temperature_sharpens_or_flattens_the_distribution(batched):
     def words(temperature, n=300):
         return sample_words(EVEN, VOCAB, n=n, temperature=temperature, batched=batched, g=generator())
 
@@ -99,7 +99,7 @@ def test_words_that_do_not_end_are_cut_with_a_warning(batched):
     assert caught[0].filename == __file__
 
 
-def test_next_char_probs():
+def test_next_char_probs_depend_on_context_and_temperature():
     assert next_char_probs(CHAIN, VOCAB).tolist() == pytest.approx([0.0, 0.25, 0.75])
     assert next_char_probs(CHAIN, VOCAB, "bbba").tolist() == [0.0, 0.0, 1.0]
     warm = next_char_probs(EVEN, VOCAB, temperature=2.0)
@@ -110,7 +110,7 @@ def test_next_char_probs():
     assert next_char_probs(large, VOCAB, temperature=1e-29).tolist() == [1.0, 0.0, 0.0]
 
 
-def test_a_model_that_has_blown_up():
+def test_sampling_from_a_diverged_model_raises_ValueError():
     model = MLP(MLPConfig(vocab_size=3, n_hidden=5), g=generator())
     model.W2.data.fill_(math.nan)
     with pytest.raises(ValueError) as caught:

@@ -1,7 +1,7 @@
 """The shapes in the signatures of the lecture's files, checked by beartype while every public function runs.
 
-In a child process: there the lecture's modules are imported through jaxtyping's hook, which checks arguments and
-results of every call. Here, where the sentences for wrong arguments are tested, nothing is hooked.
+A child process imports the lecture's modules through jaxtyping's hook, which checks the arguments and results of every
+call. It must not be installed in this process, where other tests check the messages for wrong arguments.
 """
 
 import subprocess
@@ -65,6 +65,6 @@ def run(code, *arguments):
     )
 
 
-def test_every_function_takes_and_gives_the_shapes_that_its_signature_says(tmp_path):
+def test_shapes_in_signatures_hold_in_every_function(tmp_path):
     done = run(HOOK + EVERY_FUNCTION + WRONG, str(tmp_path / "model"))
     assert done.returncode == 0, done.stderr

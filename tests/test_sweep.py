@@ -1,4 +1,4 @@
-"""The learning-rate sweep: the lecture's loop bit for bit, nothing left behind, several runs, runs that end early."""
+"""The learning-rate sweep: equal to the lecture's loop, no side effects, several runs, runs that end early."""
 
 import copy
 import math
@@ -18,7 +18,7 @@ X, Y = build_dataset(load_words()[:200], VOCAB)
 SEED = 2147483647
 both_steppers = pytest.mark.parametrize("stepper", [train_steps, fast_steps])
 
-# Most sweeps here are too short to turn; that the library says so is tested by itself.
+# Most sweeps here are too short for the loss to turn; the warning about that has its own test.
 pytestmark = pytest.mark.filterwarnings("ignore:the smoothed loss is lowest at lr")
 
 
@@ -48,7 +48,7 @@ class Untouched:
 
 
 def scripted(*losses):
-    """A stepper that trains nothing and yields these losses, the last of them again and again."""
+    """A stepper that trains nothing and yields these losses, repeating the last one."""
 
     def stepper(model, X, Y, *, steps, lr, batch_size, g):
         for i in range(steps):
@@ -57,10 +57,10 @@ def scripted(*losses):
     return stepper
 
 
-# --- the right thing is measured ------------------------------------------------------------------------------------
+# --- what is measured -----------------------------------------------------------------------------------------------
 
 
-def test_rates_at_the_defaults_are_the_lectures():
+def test_default_rates_equal_the_lectures():
     model, g = fresh()
     result = lr_sweep(model, X, Y, stepper=scripted(3.0), g=g)
     lre = torch.linspace(-3, 0, 1000)
@@ -69,7 +69,7 @@ def test_rates_at_the_defaults_are_the_lectures():
     assert result.window == 51
 
 
-def test_one_run_is_the_lectures_loop_bit_for_bit():
+def test_one_run_equals_the_lectures_loop_exactly():
     model, g = fresh()
     result = lr_sweep(model, X, Y, steps=300, g=g)
     by_hand = torch.Generator().manual_seed(SEED)
@@ -91,12 +91,12 @@ def test_each_step_uses_its_own_rate():
     assert seen == result.lrs.tolist()
 
 
-# --- nothing is left behind -----------------------------------------------------------------------------------------
+# --- no side effects ------------------------------------------------------------------------------------------------
 
 
 @both_steppers
 @pytest.mark.parametrize("options", [{}, {"runs": 3, "fresh": True}, {"hi": 1e4}], ids=str)
-def test_model_and_generators_are_untouched(stepper, options):
+def test_sweep_leaves_model_and_generators_unchanged(stepper, options):
     model, g = fresh()
     model.C.grad = torch.ones_like(model.C)
     model.eval()
@@ -104,7 +104,7 @@ def test_model_and_generators_are_untouched(stepper, options):
         lr_sweep(model, X, Y, steps=100, stepper=stepper, g=g, **options)
 
 
-def test_a_model_over_the_notebooks_tensors_is_untouched():
+def test_sweep_leaves_the_notebooks_tensors_unchanged():
     tensors = initial(torch.Generator().manual_seed(SEED), n_embd=2, n_hidden=20)
     before = [t.clone() for t in tensors]
     lr_sweep(MLP.from_tensors(*tensors), X, Y, steps=50, g=torch.Generator())
@@ -112,7 +112,7 @@ def test_a_model_over_the_notebooks_tensors_is_untouched():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_error_comes_through_and_leaves_all_untouched(error):
+def test_error_is_raised_and_leaves_everything_unchanged(error):
     model, g = fresh()
 
     def stepper(*args, **options):
@@ -125,7 +125,7 @@ def test_an_error_comes_through_and_leaves_all_untouched(error):
         lr_sweep(model, X, Y, steps=100, stepper=stepper, g=g)
 
 
-def test_any_module_and_all_rows():
+def test_sweep_accepts_any_module_and_full_batches():
     model = nn.Sequential(nn.Embedding(len(VOCAB), 2), nn.Flatten(), nn.Linear(6, len(VOCAB)), nn.Dropout())
     g = torch.Generator().manual_seed(SEED)
     model.eval()
@@ -138,7 +138,7 @@ def test_any_module_and_all_rows():
 
 
 @both_steppers
-def test_more_runs_only_add_rows(stepper):
+def test_more_runs_add_rows_and_keep_the_others(stepper):
     def sweep(seed=SEED, steps=50, **options):
         model, _ = fresh()
         g = torch.Generator().manual_seed(seed)
@@ -147,7 +147,7 @@ def test_more_runs_only_add_rows(stepper):
     three = sweep(runs=3)
     assert torch.equal(sweep(runs=5)[:3], three)
     assert torch.equal(sweep(), three[:1])
-    assert torch.equal(sweep(runs=3, steps=9)[:, 0], three[:, 0]), "the length of a run changes no seed"
+    assert torch.equal(sweep(runs=3, steps=9)[:, 0], three[:, 0]), "the length of a run must not change the seeds"
     assert len({tuple(run) for run in three.tolist()}) == 3
     assert len({run[0] for run in [*three.tolist(), *sweep(seed=1, runs=3).tolist()]}) == 6
     if stepper is fast_steps:
@@ -159,12 +159,12 @@ def test_more_runs_only_add_rows(stepper):
 def test_fresh_models_are_drawn_before_the_minibatches():
     model, g = fresh()
     result = lr_sweep(model, X, Y, steps=50, runs=3, fresh=True, g=torch.Generator().manual_seed(SEED))
-    # The first is what one generator gives that draws the parameters and then the minibatches: the lecture's order.
+    # The first run is that of one generator that draws the parameters, then the minibatches: the lecture's order.
     assert torch.equal(result.lossi[0], lr_sweep(model, X, Y, steps=50, g=g).lossi[0])
     assert len({run[0].item() for run in result.lossi}) == 3
 
 
-def test_the_suggestion_on_the_whole_list_is_near_the_lectures_tenth():
+def test_suggestion_on_the_whole_list_is_near_0_1():
     g = torch.Generator().manual_seed(SEED)
     model = MLP(MLPConfig(n_embd=2, n_hidden=100), g=g)
     result = lr_sweep(model, *build_dataset(load_words(), VOCAB), runs=8, fresh=True, stepper=fast_steps, g=g)
@@ -183,7 +183,7 @@ def result_of(lossi, window=1):
     return SweepResult(lre, 10**lre, lossi, window)
 
 
-def test_smoothing_is_a_centred_mean_that_narrows_at_the_ends():
+def test_smoothing_is_a_centred_mean_with_a_narrower_window_at_the_ends():
     result = result_of([[1.0, 2.0, 6.0, 4.0, 8.0, 3.0]], window=5)
     assert result.curves[0].tolist() == pytest.approx([1.0, 3.0, 21 / 5, 23 / 5, 5.0, 3.0])
     assert torch.equal(result.mean, result.curves[0])
@@ -191,7 +191,7 @@ def test_smoothing_is_a_centred_mean_that_narrows_at_the_ends():
     assert torch.allclose(result_of([line.tolist()], window=9).mean, line)
 
 
-def test_mean_band_minima_and_suggestion():
+def test_result_has_mean_band_minima_and_suggestion():
     result = result_of([[3.0, 1.0, 2.0, 4.0], [5.0, 4.0, 2.0, 6.0]])
     low, high = result.band
     assert result.mean.tolist() == [4.0, 2.5, 2.0, 5.0]
@@ -204,7 +204,7 @@ def test_mean_band_minima_and_suggestion():
     assert repr(result) == "SweepResult(2 runs, lr 0.001 to 1, lowest smoothed loss 2.0000 at lr 0.1)"
 
 
-def test_the_mean_ends_with_the_first_run_that_ends():
+def test_mean_ends_with_the_first_run_that_ends():
     result = result_of([[3.0, 2.0, 1.0, 1.0], [3.0, 4.0, 90.0, math.nan]])
     assert result.mean[:3].tolist() == [3.0, 3.0, 45.5]
     assert result.mean[3].isnan()
@@ -219,7 +219,7 @@ FALLING = [3.0 - i / 100 for i in range(20)]
 @pytest.mark.parametrize(
     "losses", [FALLING, FALLING[::-1], [*FALLING, math.nan]], ids=["at the last", "at the first", "at the last taken"]
 )
-def test_a_minimum_at_an_end_is_warned_of(losses):
+def test_minimum_at_an_end_of_the_range_gives_a_warning(losses):
     model, g = fresh()
     with pytest.warns(UserWarning, match="smoothed loss is lowest at lr .*, an end of what was swept") as caught:
         result = lr_sweep(model, X, Y, lo=1e-5, hi=1e-3, steps=len(losses), stepper=scripted(*losses), g=g)
@@ -228,7 +228,7 @@ def test_a_minimum_at_an_end_is_warned_of(losses):
     assert caught[0].filename == __file__
 
 
-def test_a_minimum_between_the_ends_is_not_warned_of():
+def test_minimum_inside_the_range_gives_no_warning():
     model, g = fresh()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -238,7 +238,7 @@ def test_a_minimum_between_the_ends_is_not_warned_of():
 # --- runs that end early --------------------------------------------------------------------------------------------
 
 
-def test_a_run_ends_where_its_loss_has_risen_to_four_times_the_lowest():
+def test_run_ends_when_its_loss_exceeds_four_times_the_lowest():
     model, g = fresh()
     runs = []
 
@@ -248,12 +248,12 @@ def test_a_run_ends_where_its_loss_has_risen_to_four_times_the_lowest():
 
     result = lr_sweep(model, X, Y, lo=0.001, hi=10, steps=60, stepper=stepper, g=g)
     assert result.window == 3
-    # The mean of three is 2 at best; 7, 10, 10 is the first mean above 8.
+    # The lowest mean of three is 2; 7, 10, 10 is the first with a mean above 8.
     assert result.lossi[0].isfinite().tolist() == [True] * 32 + [False] * 28
-    assert [run.gi_frame for run in runs] == [None], "the generator was closed"
+    assert [run.gi_frame for run in runs] == [None], "the iterator must be closed"
 
 
-def test_a_real_run_blows_up_and_takes_no_further_step():
+def test_run_that_blows_up_takes_no_further_step():
     model, g = fresh()
     result = lr_sweep(model, X, Y, hi=1e4, steps=200, runs=3, g=g)
     ends = result.lossi.isfinite().sum(1)
@@ -264,14 +264,14 @@ def test_a_real_run_blows_up_and_takes_no_further_step():
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_run_ends_at_a_loss_that_is_not_finite(bad):
+def test_run_ends_at_a_loss_that_is_not_finite(bad):
     model, g = fresh()
     result = lr_sweep(model, X, Y, steps=19, stepper=scripted(3.0, 2.0, 2.5, bad, 1.0), g=g)
     assert result.lossi[0].nan_to_num(-1, -2).tolist() == [3.0, 2.0, 2.5, -2 if bad == math.inf else -1] + [-1.0] * 15
     assert result.suggestion == result.lrs[1].item()
 
 
-def test_a_model_that_has_blown_up_is_refused():
+def test_diverged_model_raises_ValueError():
     model, g = fresh()
     model.W2.data.fill_(math.nan)
     with pytest.raises(ValueError) as caught:

@@ -1,4 +1,4 @@
-"""The loop: stop and resume, looking on, the record, interrupts, the exact loss."""
+"""The loop: stop and resume, evaluation during a run, the record, interrupts, the exact loss."""
 
 import math
 import sys
@@ -52,11 +52,11 @@ class Own(nn.Module):
         return self.out(F.dropout(self.table(X).flatten(1), 0.1, self.training))
 
 
-# --- stopping, resuming, looking on ---------------------------------------------------------------------------------
+# --- stopping, resuming, evaluating ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lr", [0.1, falling], ids=["constant", "depends on the step"])
-def test_stopping_at_100_and_carrying_on_equals_never_stopping(lr):
+def test_stopping_and_resuming_equals_never_stopping(lr):
     whole, g = fresh()
     steps = list(train_steps(whole, X, Y, steps=250, lr=lr, g=g))
 
@@ -71,7 +71,7 @@ def test_stopping_at_100_and_carrying_on_equals_never_stopping(lr):
     assert torch.equal(g.get_state(), g2.get_state())
 
 
-def test_no_steps_change_nothing():
+def test_zero_steps_change_nothing():
     model, g = fresh()
     before, g2 = fresh()
     assert list(train_steps(model, X, Y, steps=0, g=g)) == []
@@ -79,7 +79,7 @@ def test_no_steps_change_nothing():
     assert torch.equal(g.get_state(), g2.get_state())
 
 
-def test_looking_changes_nothing():
+def test_evaluation_during_a_run_changes_nothing():
     blind, g = fresh()
     train(blind, X, Y, steps=120, g=g)
     watched, g2 = fresh()
@@ -96,17 +96,17 @@ def test_looking_changes_nothing():
     assert history.eval_stepi == list(range(0, 61, 10))
 
 
-def test_the_loss_is_measured_before_the_update():
+def test_loss_is_measured_before_the_update():
     model, g = fresh()
     state, before = g.get_state(), eval_loss(model, X, Y)
     (step,) = train_steps(model, X, Y, steps=1, batch_size=None, g=g)
     assert step.loss == pytest.approx(before, rel=1e-6)
-    assert step.lr == 0.1, "the lecture's, unless another is given"
+    assert step.lr == 0.1, "the default must be the lecture's"
     assert eval_loss(model, X, Y) < before
-    assert torch.equal(g.get_state(), state), "all rows are taken, so none are drawn"
+    assert torch.equal(g.get_state(), state), "with all rows, nothing must be drawn"
 
 
-def test_a_rate_that_turns_bad_leaves_the_steps_before_it():
+def test_invalid_rate_keeps_the_steps_before_it():
     model, g = fresh()
     taken = []
     with pytest.raises(ValueError, match=r"lr\(3\) must be a finite number of at least 0, got -1"):
@@ -120,16 +120,16 @@ def test_a_rate_that_turns_bad_leaves_the_steps_before_it():
 # --- other models ---------------------------------------------------------------------------------------------------
 
 
-def test_any_module_is_trained_in_its_own_mode():
+def test_any_module_is_trained_in_its_current_mode():
     model = Own()
     history = train(model, X, Y, steps=200, g=torch.Generator().manual_seed(1))
     assert history.lossi[-20:].mean() < history.lossi[:20].mean() - 0.2
-    assert torch.equal(model.unused, torch.zeros(2)), "it had no gradient"
+    assert torch.equal(model.unused, torch.zeros(2)), "a parameter without a gradient must not change"
     assert model.training
-    assert eval_loss(model, X, Y) == eval_loss(model, X, Y), "dropout is off while measuring"
+    assert eval_loss(model, X, Y) == eval_loss(model, X, Y), "dropout must be off in evaluations"
 
 
-def test_plain_sgd_of_torch_is_the_same_update():
+def test_updates_equal_those_of_torch_sgd():
     ours, g = fresh()
     theirs, g2 = fresh()
     a = train(ours, X, Y, steps=50, lr=0.05, g=g)
@@ -143,7 +143,7 @@ def test_plain_sgd_of_torch_is_the_same_update():
         optimizer.step()
 
 
-def test_a_frozen_parameter_is_not_trained():
+def test_frozen_parameter_is_not_trained():
     model, g = fresh()
     before, _ = fresh()
     model.requires_grad_(False).W2.requires_grad_()
@@ -156,7 +156,7 @@ def test_a_frozen_parameter_is_not_trained():
 
 
 @pytest.mark.parametrize("stepper", [train_steps, fast_steps])
-def test_history_holds_what_happened(stepper):
+def test_history_records_steps_and_evaluations(stepper):
     model, g = fresh()
     history = train(
         model, X, Y, steps=25, start=5, lr=falling, g=g, eval_on={"all": (X, Y), "some": (X[:9], Y[:9])}, eval_every=10,
@@ -176,7 +176,7 @@ def test_history_holds_what_happened(stepper):
     assert repr(history) == f"History(25 steps, last loss {steps[-1].loss:.4f})"
 
 
-def test_without_eval_every_the_two_ends_are_measured():
+def test_without_eval_every_start_and_end_are_evaluated():
     model, g = fresh()
     history = train(model, X, Y, steps=7, g=g, eval_on={"all": (X, Y)})
     assert history.eval_stepi == [0, 7]
@@ -184,7 +184,7 @@ def test_without_eval_every_the_two_ends_are_measured():
     assert repr(train(model, X, Y, steps=0, g=g)) == "History(0 steps)"
 
 
-def test_the_stepper_is_asked_for_as_many_steps_as_nobody_looks_between():
+def test_stepper_is_called_once_between_two_evaluations():
     asked = []
 
     def stepper(model, X, Y, **settings):
@@ -198,7 +198,7 @@ def test_the_stepper_is_asked_for_as_many_steps_as_nobody_looks_between():
     assert asked[4:] == [(7, 20)]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step():
+def test_loss_that_is_not_finite_stops_the_run():
     model, g = fresh()
     runs = []
 
@@ -212,7 +212,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step():
     assert history.lossi.isfinite().tolist() == [True] * last + [False]
     assert history.stopped == f"the loss was {history.lossi[-1]} at step {last} (lr 1e+38): try a smaller learning rate"
     assert "stopped: the loss was" in repr(history)
-    assert [run.gi_frame for run in runs] == [None], "the generator was closed"
+    assert [run.gi_frame for run in runs] == [None], "the iterator must be closed"
 
 
 def test_progress_goes_to_stderr(capsys):
@@ -227,9 +227,9 @@ def test_progress_goes_to_stderr(capsys):
 
 
 def interrupted_at(line, call):
-    """What `call` returns if a KeyboardInterrupt comes at the n-th line it executes in train.py, and which line it is.
+    """Call `call` and raise KeyboardInterrupt at the `line`-th line that it executes in train.py.
 
-    None for a line that it does not reach.
+    Returns its result (None if the interrupt was raised) and the interrupted function (None if there was no such line).
     """
     reached, where = 0, None
 
@@ -254,7 +254,7 @@ def interrupted_at(line, call):
         sys.settrace(tracer)
 
 
-def test_an_interrupt_at_any_line_returns_the_record_so_far():
+def test_interrupt_at_any_line_returns_the_record_so_far():
     examples = X[:9], Y[:9]
     steps = {"steps": 4, "start": 3, "batch_size": 2}
     model, g = fresh()
@@ -269,7 +269,7 @@ def test_an_interrupt_at_any_line_returns_the_record_so_far():
         assert model.training
         if where is None:
             break
-        if history is None:  # before anything was done, or after all of it
+        if history is None:  # before the first statement of train, or at its return
             outside.append(line)
             continue
         n = len(history)
@@ -281,13 +281,13 @@ def test_an_interrupt_at_any_line_returns_the_record_so_far():
         assert history.stopped == f"interrupted {f'after step {n + 2}' if n else 'before the first step'}"
     inside = sorted(set(range(1, line)) - set(outside))
     assert len(inside) > 100
-    assert inside[0] <= 8, "before it nothing but an empty record is made"
-    assert inside[-1] >= line - 3, "after it there is only the return"
+    assert inside[0] <= 8, "before these lines, train only makes an empty record"
+    assert inside[-1] >= line - 3, "after these lines, train only returns"
     assert ends >= {(0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (3, 2), (3, 3), (4, 3), (4, 4)}
 
 
 @pytest.mark.parametrize("stepper", [train_steps, fast_steps])
-def test_an_interrupt_in_the_rate_leaves_the_steps_before_it(stepper):
+def test_interrupt_in_lr_keeps_the_steps_before_it(stepper):
     model, g = fresh()
 
     def interrupting(i):
@@ -297,14 +297,14 @@ def test_an_interrupt_in_the_rate_leaves_the_steps_before_it(stepper):
 
     history = train(model, X, Y, steps=100, lr=interrupting, g=g, stepper=stepper)
     n = len(history)
-    assert n == 12 if stepper is train_steps else 0 <= n <= 12  # the compiled one works ahead
+    assert n == 12 if stepper is train_steps else 0 <= n <= 12  # fast_steps calls lr ahead
     assert history.stopped == f"interrupted {f'after step {n - 1}' if n else 'before the first step'}"
     other, g2 = fresh()
     train(other, X, Y, steps=n, g=g2, stepper=stepper)
     assert same(model, other)
 
 
-def test_time_is_counted_for_steps_and_not_for_evaluations(monkeypatch):
+def test_seconds_exclude_evaluations(monkeypatch):
     now = 0.0
 
     def pass_time(seconds, result=None):
@@ -326,9 +326,9 @@ def test_time_is_counted_for_steps_and_not_for_evaluations(monkeypatch):
 # --- the exact loss -------------------------------------------------------------------------------------------------
 
 
-def test_eval_loss_adds_in_float64_and_in_pieces():
+def test_eval_loss_sums_chunks_in_float64():
     model, _ = fresh()
-    x, y = X.repeat(15, 1), Y.repeat(15)  # more rows than one piece holds
+    x, y = X.repeat(15, 1), Y.repeat(15)  # more rows than one chunk holds
     assert len(x) > 2**14
     with torch.no_grad():
         losses = F.cross_entropy(model(x), y, reduction="none")

@@ -1,4 +1,4 @@
-"""A model on disk: what comes back, and what is refused. (`test_properties.py` tries any model and any damage.)"""
+"""A model on disk: what is loaded, and what is refused. (`test_properties.py` tries random models and damage.)"""
 
 import os
 
@@ -12,7 +12,7 @@ VOCAB = Vocab("αβ𝄞")
 MODEL = MLP(MLPConfig(len(VOCAB), 2, 3, 5), g=torch.Generator().manual_seed(1))
 
 
-def test_a_model_and_its_vocabulary_come_back(tmp_path, monkeypatch):
+def test_saved_model_and_vocabulary_are_loaded(tmp_path, monkeypatch):
     path = save_model(MODEL, tmp_path / "new" / "greek.safetensors", vocab=VOCAB)
     model, vocab = load_model(str(path))
     assert vocab == VOCAB
@@ -27,8 +27,8 @@ def test_a_model_and_its_vocabulary_come_back(tmp_path, monkeypatch):
     assert load_model("~/greek.safetensors")[1] == VOCAB
 
 
-def test_a_loaded_model_is_free_of_its_file(tmp_path):
-    """It can be trained and saved over the file it came from, on Windows too, where an open file cannot be replaced."""
+def test_loaded_model_does_not_use_its_file(tmp_path):
+    """It can be trained and saved to the same file, even on Windows, where an open file cannot be replaced."""
     path = save_model(MODEL, tmp_path / "model", vocab=VOCAB)
     before = path.read_bytes()
     model, vocab = load_model(path)
@@ -42,7 +42,7 @@ def test_a_loaded_model_is_free_of_its_file(tmp_path):
 
 
 def others(folder):
-    """Files that `save_model` did not write."""
+    """Paths of files that `save_model` did not write."""
     tensors, symbols = MODEL.state_dict(), {"symbols": "αβ𝄞"}
     (folder / "text").write_text("emma\nolivia\n")
     (folder / "empty").write_bytes(b"")
@@ -59,7 +59,7 @@ def others(folder):
     return list(folder.iterdir())
 
 
-def test_another_file_is_refused_in_one_sentence(tmp_path):
+def test_other_files_raise_ValueError_in_one_line(tmp_path):
     files = others(tmp_path)
     assert len(files) == 12
     for path in files:

@@ -1,4 +1,4 @@
-"""Word lists: what is read, what is changed and said, what is refused and how, and the lecture's own file."""
+"""Word lists: what is read, what is changed with a warning, what is refused, and the lecture's own file."""
 
 import hashlib
 import http.server
@@ -42,12 +42,12 @@ def listed(tmp_path):
         ("ılgaz\n", ["ılgaz"]),
     ],
 )
-def test_read_as_it_stands(listed, content, expected):
+def test_words_are_read_without_a_warning(listed, content, expected):
     path = listed(content)
-    assert load_words(path) == load_words(str(path)) == expected  # a warning would be an error here
+    assert load_words(path) == load_words(str(path)) == expected  # pytest turns a warning into an error
 
 
-def test_a_space_is_a_symbol_like_any_other(listed):
+def test_space_is_a_symbol_like_any_other(listed):
     found = load_words(listed("da silva\n"))
     X, Y = build_dataset(found, Vocab.from_words(found))
     assert len(X) == len("da silva.")
@@ -60,11 +60,11 @@ CHANGED = [
     (unicodedata.normalize("NFD", "zoë\n"), ["zoë"], "joined letters and accents (Unicode NFC)"),
     ("new\u00a0york\nda  silva\n", ["new york", "da silva"], "evened out spaces (2)"),
     ("em\u200bma\n\u2060\nso\u00adfia\nm\u200dax\n", ["emma", "sofia", "max"], "dropped invisible characters (4)"),
-    ("İbrahim\n", ["ibrahim"], "took İ and I for i and ı, as in Turkish"),
+    ("İbrahim\n", ["ibrahim"], "lower-cased İ and I to i and ı, as in Turkish"),
     (
         "Işıl\nIRMAK\nAli\n",
         ["ışıl", "ırmak", "ali"],
-        "took İ and I for i and ı, as in Turkish; made words lower case (2)",
+        "lower-cased İ and I to i and ı, as in Turkish; made words lower case (2)",
     ),
     ("emma,F,17102\nmary ann,F,5\n", ["emma", "mary ann"], "read the first of 3 columns, from 'emma'"),
     ("name;births\nemma;17102\nava;5\n", ["emma", "ava"], "read the first of 2 columns, without 'name'"),
@@ -74,7 +74,7 @@ CHANGED = [
 
 
 @pytest.mark.parametrize(("content", "expected", "says"), CHANGED)
-def test_what_is_changed_is_said_in_one_line(listed, content, expected, says):
+def test_changes_to_the_words_give_one_warning(listed, content, expected, says):
     path = listed(content)
     with pytest.warns(UserWarning, match=": ") as told:
         assert load_words(path) == expected
@@ -86,10 +86,10 @@ def test_what_is_changed_is_said_in_one_line(listed, content, expected, says):
 
 BULLET = "which begins with a bullet: remove the bullets"
 NUMBERED = "which begins with a number: remove the numbers"
-BESIDE = "and most lines hold a number beside the word: remove the numbers"
+BESIDE = "and most lines have a number beside the word: remove the numbers"
 QUOTED = "which has quotation marks around it: remove them"
 MARKUP = "which looks like JSON, code or a web page: save the list as plain text with one word per line"
-COLUMNS = "which holds a separator of columns: write one word per line, or give every line the same columns"
+COLUMNS = "which contains a column separator: write one word per line, or give every line the same columns"
 DOT = "but '.' marks the start and end of a word here: leave it out, as in 'st john' for 'st. john'"
 EMPTY = "{path} holds no words: give a text file with one word per line"
 GIVE = "give the path of a text file with one word per line"
@@ -108,8 +108,8 @@ def line(number, seen, why):
         ("\n \r\n\u200b\n", EMPTY),
         (b"emma\n\xff\xfe", f"{{path}} is not UTF-8 text (byte 5 is 0xff): {SAVE}"),
         (b"\xff\xfee", f"{{path}} is not UTF-16 text (byte 2 is 0x65): {SAVE}"),
-        ("em\0ma\n", f"{{path}} holds the character U+0000, which no text has: {SAVE}"),
-        ("ren\ufffde\n", f"{{path}} holds the character U+FFFD, which no text has: {SAVE}"),
+        ("em\0ma\n", f"{{path}} contains the character U+0000, which is not text: {SAVE}"),
+        ("ren\ufffde\n", f"{{path}} contains the character U+FFFD, which is not text: {SAVE}"),
         ("emma\n\nst. john\n", line(3, "st. john", DOT)),
         ('["emma", "olivia"]', line(1, '["emma", "olivia"]', MARKUP)),
         ('{\n"emma": 1,\n"ava": 2\n}', line(1, "{", MARKUP)),
@@ -139,18 +139,18 @@ def line(number, seen, why):
         ),
     ],
 )
-def test_a_file_that_is_not_a_word_list(listed, content, sentence):
+def test_file_that_is_not_a_word_list_raises_ValueError(listed, content, sentence):
     path = listed(content)
     with pytest.raises(ValueError) as caught:
         load_words(path)
     assert str(caught.value) == sentence.replace("{path}", str(path))
 
 
-def test_a_source_that_is_not_a_file(tmp_path, monkeypatch):
+def test_source_that_is_not_a_file_raises(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(words, "_BUNDLED", (tmp_path / "a", tmp_path / "names.txt"))
     missing = (
-        f"(looked from {tmp_path}): give a path that exists, None for the bundled names, "
+        f"(working directory {tmp_path}): give a path that exists, None for the bundled names, "
         'or "lecture" for the lecture\'s own list'
     )
     for source, error, sentence in (
@@ -176,32 +176,32 @@ def test_a_source_that_is_not_a_file(tmp_path, monkeypatch):
     assert str(caught.value) == f"no file at namse.txt, which MLP_LIB_WORDS names, {missing}"
 
 
-def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+def test_tilde_means_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     (tmp_path / "mine.txt").write_text("emma\n")
     assert load_words("~/mine.txt") == ["emma"]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "~nobody.txt").write_text("ava\n")
-    assert load_words("~nobody.txt") == ["ava"], "a name that only looks like a user's home"
+    assert load_words("~nobody.txt") == ["ava"], "~nobody is not the home folder of a user"
 
 
 # --- one switch for the whole course --------------------------------------------------------------------------------
 
 
-def test_one_variable_chooses_the_list_of_every_page(listed, monkeypatch):
+def test_MLP_LIB_WORDS_replaces_the_bundled_list(listed, monkeypatch):
     bundled = load_words()
     path = listed("emma\n")
     monkeypatch.setenv("MLP_LIB_WORDS", str(path))
     assert load_words() == load_words(None) == ["emma"]
     other = path.with_name("other.txt")
     other.write_text("ava\n")
-    assert load_words(other) == ["ava"], "what a page names comes first"
+    assert load_words(other) == ["ava"], "a list named in the call must come first"
     monkeypatch.setenv("MLP_LIB_WORDS", "")
     assert load_words() == bundled
 
 
-def test_the_variable_may_name_the_lectures_list(tmp_path, monkeypatch):
+def test_MLP_LIB_WORDS_can_be_lecture(tmp_path, monkeypatch):
     copy = tmp_path / "copy.txt"
     copy.write_bytes(b"emma\nolivia")
     pretend_checksum(monkeypatch, copy.read_bytes())
@@ -260,7 +260,7 @@ def files(folder):
     return sorted(p.name for p in folder.iterdir()) if folder.exists() else []
 
 
-def test_downloaded_once_then_cached(cache, serve, monkeypatch):
+def test_lecture_list_is_downloaded_once_then_cached(cache, serve, monkeypatch):
     content = b"emma\nolivia"
     pretend_checksum(monkeypatch, content)
     requests = serve(content)
@@ -268,12 +268,12 @@ def test_downloaded_once_then_cached(cache, serve, monkeypatch):
     assert requests == ["/names.txt"]
     assert files(cache) == ["lecture_names.txt"]
     (cache / "lecture_names.txt").write_bytes(b"emma\nol")
-    assert load_words("lecture") == ["emma", "olivia"], "a damaged copy is replaced"
+    assert load_words("lecture") == ["emma", "olivia"], "a damaged copy must be replaced"
     assert len(requests) == 2
 
 
-def test_offline(cache, monkeypatch):
-    monkeypatch.setattr(words, "LECTURE_URL", "http://127.0.0.1:9/names.txt")  # the discard port: nobody listens
+def test_offline_download_raises_ConnectionError(cache, monkeypatch):
+    monkeypatch.setattr(words, "LECTURE_URL", "http://127.0.0.1:9/names.txt")  # the discard port: nothing listens
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(ConnectionError) as caught:
         load_words("lecture")
@@ -284,21 +284,21 @@ def test_offline(cache, monkeypatch):
     assert files(cache) == []
 
 
-def test_cut_off_half_way(cache, serve):
+def test_truncated_download_raises_ConnectionError(cache, serve):
     serve(b"emma\nol", length=228_145)
     with pytest.raises(ConnectionError, match=r"could not download .* \(ChunkedEncodingError\): check the connection"):
         load_words("lecture")
     assert files(cache) == []
 
 
-def test_a_download_with_the_wrong_checksum(cache, serve):
+def test_download_with_a_wrong_checksum_raises_ValueError(cache, serve):
     serve(b"emma\nolivia\n")
     with pytest.raises(ValueError, match=r"gave a file that is not the lecture's names\.txt: try again, or set MLP_"):
         load_words("lecture")
     assert files(cache) == []
 
 
-def test_a_cache_that_cannot_be_written_is_told_and_costs_nothing(cache, serve, monkeypatch):
+def test_unwritable_cache_gives_a_warning_and_the_words(cache, serve, monkeypatch):
     content = b"emma\nolivia"
     pretend_checksum(monkeypatch, content)
     serve(content)
@@ -308,19 +308,19 @@ def test_a_cache_that_cannot_be_written_is_told_and_costs_nothing(cache, serve, 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows finds a home folder in other ways")
-def test_without_a_home_a_folder_or_a_copy_is_asked_for(cache, monkeypatch):
+def test_missing_home_raises_FileNotFoundError_with_both_remedies(cache, monkeypatch):
     def nobody(uid):
         raise KeyError(uid)
 
     for name in ("HOME", "MLP_LIB_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", nobody)
-    with pytest.raises(FileNotFoundError, match=r"no home folder .* MLP_LIB_CACHE, or a copy of the file in MLP_LEC"):
+    with pytest.raises(FileNotFoundError, match=r"there is no home folder .* MLP_LIB_CACHE .* MLP_LECTURE_NAMES to a"):
         load_words("lecture")
     assert not Path("~").exists()
 
 
-def test_a_named_copy_is_checked_whatever_its_line_ends(cache, monkeypatch, tmp_path):
+def test_named_copy_is_verified_with_any_line_endings(cache, monkeypatch, tmp_path):
     copy = tmp_path / "copy.txt"
     monkeypatch.setenv("MLP_LECTURE_NAMES", str(copy))
     with pytest.raises(FileNotFoundError, match=r"which is not a file: correct the path or unset it"):

@@ -1,8 +1,8 @@
-"""Print the pip option that takes PyTorch's small build, or nothing where the default build is wanted.
+"""Print the pip option that selects PyTorch's small build, or nothing if the default build is the right one.
 
-On Linux the default build of PyTorch brings gigabytes of CUDA libraries, which are of use with an NVIDIA driver only.
-PyTorch's own index has a build of 200 MB without them. Where that index does not answer within five seconds, for
-instance behind a firewall, the default build is taken. macOS and Windows have the small build by default.
+On Linux the default build of PyTorch includes gigabytes of CUDA libraries, which are useful only with an NVIDIA driver.
+PyTorch's own index has a build of 200 MB without them. If that index does not answer within five seconds, for instance
+behind a firewall, the default build is used. macOS and Windows get the small build by default.
 """
 
 import shutil
@@ -20,7 +20,7 @@ def cuda_is_useful() -> bool:
 
 
 def answers(url: str, seconds: float = 5) -> bool:
-    """Whether a GET of `url` succeeds within `seconds`, the look-up of the name included."""
+    """Whether a GET of `url` succeeds within `seconds`, including the DNS lookup."""
     done = []
 
     def ask() -> None:
@@ -30,7 +30,7 @@ def answers(url: str, seconds: float = 5) -> bool:
         except OSError:
             pass
 
-    # urlopen's own limit covers neither the look-up of the name nor several addresses, each tried in turn.
+    # urlopen's own timeout does not cover the DNS lookup, and starts again for each address of the host.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(seconds)
@@ -38,13 +38,13 @@ def answers(url: str, seconds: float = 5) -> bool:
 
 
 def main() -> None:
-    """Print the option, if this machine is better off with it."""
+    """Print the option if this machine should use it."""
     if sys.platform != "linux" or cuda_is_useful():
         return
     if answers(f"{INDEX}/torch/"):
         print(f"--index-url {INDEX}")
     else:
-        print(f"{INDEX} does not answer: PyTorch's default build is taken, which may be large", file=sys.stderr)
+        print(f"{INDEX} does not answer: using PyTorch's default build, which may be large", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
-"""How far the numbers of a page's tagged cells move: on other machines, and with other seeds.
+"""Measure how far the numbers of a page's tagged cells move on other machines and with other seeds.
 
     python tools/measure_tolerances.py notebooks/11_final_model.ipynb                # everything
     python tools/measure_tolerances.py notebooks/11_final_model.ipynb -v avx2 seeds  # some
 
-The page is run again in each variation and its numbers are compared with the stored ones, for each cell tagged
-`within-...`. The variations of the machine say what the tag must allow, with a margin: `make test` runs there. The
-variations of the seed say what the prose has to state as the spread. A line for `tests/tolerances.toml` ends the report
-on each cell. Cells without a tag that another machine changes are listed too: they need one, or print less.
+The page is run again in each variation, and the numbers of each cell tagged `within-...` are compared with the stored
+ones. The variations of the machine show what the tag must allow, with a margin, because `make test` runs on such
+machines. The variations of the seed show the spread that the prose has to state. The report on each cell ends with a
+line for `tests/tolerances.toml`. Cells without a tag that differ on another machine are listed too: tag them, or print
+less.
 
 | variation | what is different |
 |---|---|
-| threads | one thread and two for torch, NumPy and Numba |
-| avx2 | the instructions of a processor of 2013: torch, MKL, oneDNN, NumPy and Numba are told to use no others |
-| lecture | the lecture's list of words, through MLP_LIB_WORDS |
-| seeds | the lecture's seed 2147483647 where it stands in the code, and `seed` of the `parameters` cell, are shifted |
+| threads | one thread, then two, for torch, NumPy and Numba |
+| avx2 | torch, MKL, oneDNN, NumPy and Numba use only the instructions of a processor from 2013 |
+| lecture | the lecture's word list, through MLP_LIB_WORDS |
+| seeds | the lecture's seed 2147483647 in the code, and `seed` in the `parameters` cell, are shifted |
 """
 
 import argparse
@@ -32,7 +33,7 @@ SEED = "2147483647"
 
 
 def _newer_than_avx2() -> str:
-    """NumPy's names for what this machine has beyond AVX2."""
+    """NumPy's names for the instruction sets of this machine beyond AVX2."""
     from numpy._core import _multiarray_umath as core
 
     newer = [name for name in core.__cpu_dispatch__ if name.startswith(("AVX512", "X86_V4"))]
@@ -40,16 +41,16 @@ def _newer_than_avx2() -> str:
 
 
 class Variation(NamedTuple):
-    """How a page is run, and what that stands for."""
+    """One way to run a page."""
 
     name: str
-    machine: bool  # whether it stands for another machine
+    machine: bool  # whether it imitates another machine
     env: dict[str, str]
-    shift: int = 0  # of the seeds
+    shift: int = 0  # added to the seeds
 
 
 def variations(asked: list[str], shifts: list[int]) -> Iterator[Variation]:
-    """The variations of the kinds asked for."""
+    """The variations of the requested kinds."""
     one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
     if "threads" in asked:
         yield Variation("1 thread", True, one)
@@ -75,7 +76,7 @@ def shifted(notebook: nbformat.NotebookNode, shift: int) -> None:
 
 
 def compared(stored: nbformat.NotebookNode, new: nbformat.NotebookNode) -> tuple[list[Pair], list[str]]:
-    """The numbers of a cell before and now, and what else is different."""
+    """The numbers of a cell, stored and new, and any other differences."""
     before, now = (refresh_notebooks.texts(cell.outputs) for cell in (stored, new))
     found, other = [], [f"raised {o.ename}: {o.evalue[:80]}" for o in new.outputs if o.output_type == "error"]
     if not other and before.keys() != now.keys():
@@ -89,7 +90,7 @@ def compared(stored: nbformat.NotebookNode, new: nbformat.NotebookNode) -> tuple
 
 
 def furthest(found: list[Pair], relative: bool) -> tuple[Decimal, Pair | None]:
-    """The largest deviation, absolute or in per cent of the stored number, and its pair. nan and inf are left out."""
+    """The largest deviation, absolute or in percent of the stored number, and its pair. Ignores nan and inf."""
     largest, which = Decimal(0), None
     for pair in found:
         stored, new = pair.values()
@@ -105,7 +106,7 @@ def report(path: Path, asked: list[str], shifts: list[int]) -> None:
     """Run a page in all variations, then print what moved in each tagged cell."""
     stored = nbformat.read(path, as_version=4)
     cells = {cell.id: cell for cell in stored.cells if cell.cell_type == "code"}
-    runs = []  # a variation, and for each cell what became of it
+    runs = []  # each variation with the comparison of each cell
     for variation in variations(asked, shifts):
         print(f"{path.stem}: {variation.name} ...", flush=True)
         page = nbformat.read(path, as_version=4)
@@ -130,7 +131,7 @@ def differs(variation: Variation, found: list[Pair], other: list[str]) -> bool:
 
 
 def report_cell(id_: str, tolerance: Tolerance, moved: list[tuple[Variation, list[Pair], list[str]]]) -> None:
-    """One line for each variation of a tagged cell, and its line for the record."""
+    """Print one line for each variation of a tagged cell, then the line for `tests/tolerances.toml`."""
     most = {True: Decimal(0), False: Decimal(0)}
     for variation, found, other in moved:
         free = [pair for pair in found if pair.is_for(tolerance)]
@@ -146,7 +147,7 @@ def report_cell(id_: str, tolerance: Tolerance, moved: list[tuple[Variation, lis
 
 def main() -> None:
     """Measure the pages named on the command line."""
-    parser = argparse.ArgumentParser(description="How far the numbers of tagged cells move, and a line for the record.")
+    parser = argparse.ArgumentParser(description="Measure how far the numbers of tagged cells move.")
     parser.add_argument("notebooks", nargs="+", type=Path)
     kinds = ["threads", "avx2", "lecture", "seeds"]
     parser.add_argument("-v", "--variations", nargs="+", choices=kinds, default=kinds, help="all if none is named")

@@ -1,19 +1,18 @@
-"""Re-run the notebooks and store their outputs, so that doing it twice gives the same files byte for byte.
+"""Re-run the notebooks and store their outputs; a second refresh gives the same files, byte for byte.
 
     python tools/refresh_notebooks.py                          # all of notebooks/
     python tools/refresh_notebooks.py notebooks/03_*.ipynb     # some
-    python tools/refresh_notebooks.py --measure-again          # and replace times and numbers within a tolerance
+    python tools/refresh_notebooks.py --measure-again          # also replace times and numbers within a tolerance
 
-Times differ at each run. A cell that shows some (a printed "35.6 us", a picture of seconds) is tagged
-`measured`, and what it shows is a measurement with a date of its own: it is kept as long as the code of the page up to
-there is the code that was measured and the cell still says the same apart from the times. `--measure-again` replaces
-them all; do that on a machine with nothing else to do.
+Times differ at each run. A cell that shows times (a printed "35.6 us", a plot of seconds) is tagged `measured`. Its
+output is kept as long as the code of the page up to that cell has not changed since the measurement and the cell still
+prints the same apart from the times. `--measure-again` replaces all of them; do that on an idle machine.
 
-Trained numbers differ in late digits between machines. The stored text of a cell tagged `within-...` is kept as long as
-the new one is within the tolerance, so that a refresh on another machine changes no number.
+The last digits of trained numbers differ between machines. The stored text of a cell tagged `within-...` is kept as
+long as the new one is within the tolerance, so that a refresh on another machine changes no number.
 
-A cell that raises stops the refresh of its notebook, and nothing is written for it. So does anything on stderr that
-is not a progress bar or the note of a first compilation: a warning in a stored page is a fault of the page.
+A cell that raises stops the refresh of its notebook, and the file is not written. So does anything on stderr that is
+not a progress bar or the note of a first compilation: a stored page must not contain a warning.
 """
 
 import argparse
@@ -59,7 +58,7 @@ def refresh(path: Path, *, measure_again: bool = False) -> None:
 
 
 def execute(notebook: nbformat.NotebookNode, folder: Path, **settings: object) -> None:
-    """Run all cells in a new kernel in `folder`. Settings of the client, and `env`, variables for the kernel."""
+    """Run all cells in a new kernel in `folder`. `settings` go to the client; `env` has variables for the kernel."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -71,17 +70,17 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, **settings: object) -
         resources={"metadata": {"path": str(folder)}},
         store_widget_state=False,
         record_timing=False,
-        coalesce_streams=True,  # else one print is stored as one piece or two, as chance has it
+        coalesce_streams=True,  # otherwise one print is sometimes stored in two pieces
         **settings,
     )
     with tempfile.TemporaryDirectory() as temporary:
-        # The page is to show what it does itself, and not the exercises and runs of the person who refreshes it.
+        # The page must not show exercises and runs of the person who refreshes it.
         records = {"MLP_LIB_EXERCISES": "exercises.json", "MLP_LIB_LADDER": "ladder.sqlite"}
         client.execute(env=variables | {name: str(Path(temporary) / file) for name, file in records.items()})
 
 
 def clean(notebook: nbformat.NotebookNode, path: Path) -> None:
-    """Drop what differs from run to run; a cell keeps the id it has."""
+    """Remove everything that differs from run to run; cells keep their ids."""
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for number, cell in enumerate(notebook.cells):
@@ -106,14 +105,14 @@ def clean(notebook: nbformat.NotebookNode, path: Path) -> None:
 
 
 def smaller(png: str) -> str:
-    """The same picture, in base64, in the fewest bytes, which takes longer than a live page may wait."""
+    """The same picture in base64 with the best compression, which is too slow for a live page."""
     packed = io.BytesIO()
     Image.open(io.BytesIO(base64.b64decode(png))).save(packed, "png", optimize=True)
     return base64.b64encode(packed.getvalue()).decode("ascii")
 
 
 def keep_measurements(notebook: nbformat.NotebookNode, stored: dict) -> None:
-    """Put back what `measured` cells showed before, where the code is the same; note for each which code it was."""
+    """Restore the stored outputs of `measured` cells whose code is the same; record the hash of that code."""
     code = hashlib.sha256()
     for cell in notebook.cells:
         if cell.cell_type != "code":
@@ -129,7 +128,7 @@ def keep_measurements(notebook: nbformat.NotebookNode, stored: dict) -> None:
 
 
 def keep_numbers(notebook: nbformat.NotebookNode, stored: dict) -> None:
-    """Put back the text of cells tagged `within-...` that is within the tolerance. Pictures stay as they are now."""
+    """Restore the stored text of cells tagged `within-...` if it is within the tolerance. New pictures are kept."""
     for cell in notebook.cells:
         outputs = stored.get(cell.id, (None, None))[1]
         tags = cell.metadata.get("tags", [])
@@ -142,7 +141,7 @@ def keep_numbers(notebook: nbformat.NotebookNode, stored: dict) -> None:
 
 
 def texts(outputs: list | None) -> dict[tuple, str]:
-    """What outputs say, by their number and kind: without times and stderr. Of a picture, only that it is there."""
+    """The texts of outputs by number and kind, without times and stderr; "" for a picture."""
     config = configparser.ConfigParser()
     config.read(SANITIZE)
     found = {}
@@ -157,7 +156,7 @@ def texts(outputs: list | None) -> dict[tuple, str]:
 
 
 def _alike(old: list | None, new: list, tags: list[str]) -> bool:
-    """Whether outputs say the same, within the tolerances of the cell's tags."""
+    """Whether the texts of outputs are equal, within the tolerances of the cell's tags."""
     before, now, tolerances = texts(old), texts(new), tolerances_of(tags)
     return before.keys() == now.keys() and all(
         before[key] == now[key] or (tolerances and not differences(before[key], now[key], tolerances)) for key in now

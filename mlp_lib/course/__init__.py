@@ -1,5 +1,5 @@
-"""What turns pages into a course: exercises, panels, the video's figures, the environment check, grading.
+"""What turns pages into a course: exercises, panels, comparisons with the video, the environment check, grading.
 
-May import everything; nothing below imports it. Importing this package loads nothing: `python -m mlp_lib` looks at an
-environment in which torch may be missing.
+May import everything; no lower ring imports it. Importing this package loads nothing, because `python -m mlp_lib` must
+work in an environment without torch.
 """

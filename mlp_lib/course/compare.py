@@ -1,6 +1,6 @@
 """What the pages print beside their numbers: the video's figure, the reader's guess, a time.
 
-Nothing here is part of the model; code that is taken from a page can leave it out.
+Nothing here is part of the model: if you copy code from a page, you can leave it out.
 """
 
 import math
@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 from mlp_lib.course import figures
 
-figures.use_in_notebook()  # this module is the one that every page imports
+figures.use_in_notebook()  # here, because every page imports this module
 
 
 def same_as_video(name: str, value: float, figure: float) -> None:
     """Print a number of the page beside the figure that the video shows.
 
-    They count as the same if they agree in every digit that `figure` has. With other parameters or another word list
-    they may differ: then both are shown.
+    They count as the same if they agree in every digit that `figure` has. Otherwise, for instance after you changed a
+    parameter or the word list, both are printed.
 
     >>> same_as_video("first loss", 17.76971, 17.7697)
     first loss: 17.7697, as in the video
@@ -28,7 +28,7 @@ def same_as_video(name: str, value: float, figure: float) -> None:
 
 
 def guessed(guess: float | str | None, answer: float | str, *, unit: str = "") -> None:
-    """Answer a "predict before you run" cell: print the guess beside the answer.
+    """Print the guess of a "predict before you run" cell beside the answer.
 
     >>> guessed(None, 3.2958, unit="nats")
     No guess noted. It is 3.2958 nats.
@@ -57,7 +57,7 @@ def best_seconds(run: Callable[[], object], *, repeats: int = 5, setup: Callable
 
 
 def _shown(value: float | str, like: float | None = None) -> str:
-    """A number with thousands separators and as many decimals as `like`; anything else as it is."""
+    """A number with thousands separators and as many decimals as `like`; a str or bool as it is."""
     if isinstance(value, (str, bool)):
         return str(value)
     text = repr(value if like is None else like)

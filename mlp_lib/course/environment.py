@@ -1,11 +1,11 @@
-"""Is everything here that the course needs? Asked by `python -m mlp_lib` and by the first cell of page 00.
+"""Does this environment have everything that the course needs? Used by `python -m mlp_lib` and by page 00.
 
-The answers are for people whose installation is broken, so this file needs nothing but the standard library: torch and
-the others are what is looked at, each through `importlib.import_module`, and a package that is missing, too old or
-damaged becomes a line with a remedy instead of a traceback.
+The report is for people whose installation is broken, so this file itself imports only the standard library and
+`usable_cores`. Torch and the other packages are imported one by one with `importlib.import_module`, and a package that
+is missing, too old or damaged becomes a line with a remedy instead of a traceback.
 """
 
-from __future__ import annotations  # an old Python must get as far as the line that says so
+from __future__ import annotations  # an old Python must get as far as the message that it is too old
 
 import hashlib
 import importlib
@@ -36,9 +36,9 @@ _REQUIREMENT = re.compile(r"([\w-]+)\s*([^;\[]*?)\s*(?:;.*\bextra == ['\"](\w+)[
 
 @dataclass(frozen=True)
 class Item:
-    """One thing looked at: its `name`, whether it is `ok`, what was found, and what to do about it.
+    """One line of the report: the `name` of what was checked, whether it is `ok`, what was found, and what to do.
 
-    An item that is ok and has a `remedy` carries a hint: the course runs, and one thing could be better.
+    If an item is ok, its `remedy` is a hint: the course runs, but one thing could be better.
 
     >>> print(Item("tqdm", True, "4.67.1").line())
     [ok] tqdm 4.67.1
@@ -67,15 +67,15 @@ class Item:
 def check_environment() -> list[Item]:
     """Everything the course needs, in order: Python, packages, word list, installation, home folder, Jupyter, machine.
 
-    Each package that pyproject.toml lists is imported, and its version compared with the bounds there. Where the
-    library is installed without the pages, what only the pages need is left out. Nothing is changed, and no fault of
-    an installation raises. Taught in: page 00.
+    Imports each package that pyproject.toml lists and compares its version with the bounds there. If the library is
+    installed without the pages, what only the pages need is left out. Changes nothing, and raises nothing for a broken
+    installation. Taught in: page 00.
 
     >>> all(item.ok for item in check_environment())
     True
     """
     python = _python()
-    if not python.ok:  # what else is installed there does not matter
+    if not python.ok:  # then it does not matter what else is installed
         return [python]
     packages = [_package(name, bounds) for name, bounds, ring in _requirements() if _has_pages() or not ring]
     items = [python, *packages, _word_list(), _installation(), _home()]
@@ -83,7 +83,7 @@ def check_environment() -> list[Item]:
 
 
 def advice(items: Sequence[Item]) -> str:
-    """The last line of the report: where to go from here.
+    """The last line of the report: what to do next.
 
     >>> advice([Item("tqdm", True, "4.67.1")])
     'Everything is here. Open notebooks/00_start_here.ipynb.'
@@ -95,20 +95,20 @@ def advice(items: Sequence[Item]) -> str:
     count = f"{wrong} of {len(items)} lines say [no]."
     own = next((p for p in (_ROOT / ".venv/bin/python", _ROOT / ".venv/Scripts/python.exe") if p.exists()), None)
     if own is not None and not own.parent.parent.samefile(sys.prefix):
-        return f"{count} The course has an environment of its own; ask again from there: {own} -m mlp_lib"
-    setup = f"let `make setup` in {_ROOT} make an environment that has everything"
+        return f"{count} The course has its own environment; check that one instead: {own} -m mlp_lib"
+    setup = f"run `make setup` in {_ROOT} to create an environment that has everything"
     if sys.prefix == sys.base_prefix and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").is_file():
-        return f"{count} This Python belongs to the system, and pip may install nothing into it: {setup}."
-    return f"{count} Do what they say, from the top, and ask again; or {setup}."
+        return f"{count} This Python belongs to the system, and pip must not install into it: {setup}."
+    return f"{count} Do what they say, from the top, and run this again; or {setup}."
 
 
 def _has_pages() -> bool:
-    """Whether this is about the pages: they lie beside the library, one is asking, or their packages are installed."""
+    """Whether the pages are used here: they are beside the library, one is running, or their packages are installed."""
     return (_ROOT / "notebooks").is_dir() or "ipykernel" in sys.modules or not _missing()
 
 
 def _missing() -> list[str]:
-    """What the pages need beyond the library and is not installed."""
+    """The packages that only the pages need and that are not installed."""
     return [name + bounds for name, bounds, ring in _requirements() if ring and not importlib.util.find_spec(name)]
 
 
@@ -124,10 +124,10 @@ def _python() -> Item:
 def _requirements() -> list[tuple[str, str, str]]:
     """Name, bounds and ring of each package, such as ("numba", ">=0.60", "lab"); the lecture's ring is "".
 
-    From pyproject.toml, because an editable installation remembers the list of the day it was made; without a checkout,
-    from the installed package.
+    Read from pyproject.toml, because an editable installation keeps the list of the day it was made. Without a
+    checkout, read from the installed package.
     """
-    import tomllib  # not in the standard library of an old Python
+    import tomllib  # here, because Python before 3.11 does not have it
 
     try:
         project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -136,7 +136,7 @@ def _requirements() -> list[tuple[str, str, str]]:
             *project["dependencies"],
             *(f'{line}; extra == "{e}"' for e in ("lab", "course") for line in extras[e]),
         ]
-    except (OSError, tomllib.TOMLDecodeError, KeyError):  # no checkout, or a slip while it was edited
+    except (OSError, tomllib.TOMLDecodeError, KeyError):  # no checkout, or a mistake in an edited file
         try:
             lines = metadata.requires(_PROJECT) or []
         except metadata.PackageNotFoundError:
@@ -152,12 +152,12 @@ def _package(name: str, bounds: str) -> Item:
         return Item(name, False, "not installed", f"run {_pip(name + bounds)}")
     again = f"run {_pip(name + bounds, '--force-reinstall', '--no-deps')}"
     if not version:
-        return Item(name, False, "its installation was cut off half way", again)
+        return Item(name, False, "its installation was interrupted", again)
     if not _within(version, bounds):
         return Item(name, False, f"{version} is installed, the course needs {bounds}", f"run {_pip(name + bounds)}")
     try:
         importlib.import_module(name)
-    except Exception as error:  # a damaged package raises what it likes
+    except Exception as error:  # a damaged package can raise anything
         return Item(name, False, f"{version} is installed but cannot be imported ({_said(error)})", again)
     return Item(name, True, version)
 
@@ -179,16 +179,16 @@ def _word_list() -> Item:
     if path is None:
         return Item(name, False, f"{_WORD_LISTS[-1]} is missing", restore)
     try:
-        content = path.read_bytes().replace(b"\r\n", b"\n")  # git on Windows may rewrite line ends
+        content = path.read_bytes().replace(b"\r\n", b"\n")  # git on Windows may change line endings
     except OSError as error:
-        return Item(name, False, f"{path} cannot be read ({_said(error)})", "give yourself the right to read it")
+        return Item(name, False, f"{path} cannot be read ({_said(error)})", "give yourself permission to read it")
     if hashlib.sha256(content).hexdigest() != WORDS_SHA256:
         return Item(name, False, f"{path} is not the course's list (its sha256 differs)", restore)
     return Item(name, True, f"{path}, sha256 as recorded")
 
 
 def _installation() -> Item:
-    """Whether a kernel that starts in any folder finds this copy of the library, and no other."""
+    """Whether a kernel started in any folder imports this copy of the library."""
     install = f"run {_pip('-e', _quoted(str(_ROOT)))}"
     try:
         installed = metadata.distribution(_PROJECT)
@@ -204,14 +204,14 @@ def _installation() -> Item:
 
 
 def _home() -> Item:
-    """Jupyter keeps its settings in the home folder, the course its record of solved exercises."""
-    name, remedy = "home folder", "set the variable HOME to a folder that you may write to"
+    """The home folder, where Jupyter stores its settings and the course its record of solved exercises."""
+    name, remedy = "home folder", "set the variable HOME to a folder that you can write to"
     try:
         home = Path.home()
     except RuntimeError:
         return Item(name, False, "this user has none", remedy)
     if not os.access(home, os.W_OK):
-        return Item(name, False, f"{home} does not exist, or you may not write to it", remedy)
+        return Item(name, False, f"{home} does not exist, or you cannot write to it", remedy)
     return Item(name, True, str(home))
 
 
@@ -224,10 +224,10 @@ def _kernel() -> Item:
             return Item(name, False, "Jupyter finds no kernel named python3", make)
         command = kernels.get_kernel_spec("python3").argv[0]
     except RuntimeError as error:
-        return Item(name, False, _said(error), "see the line of the home folder")
+        return Item(name, False, _said(error), "see the line about the home folder")
     except Exception as error:
         return Item(name, False, _said(error), f"run {_pip('jupyterlab', 'ipykernel')}")
-    # "python" alone means the one that runs Jupyter. Links are not followed: two environments may share one binary.
+    # A bare "python" means the one that runs Jupyter. Links are not followed: two environments may share a binary.
     here, there = (os.path.normcase(Path(p).absolute().parent) for p in (sys.executable, command))
     if Path(command).is_absolute() and here != there:
         return Item(name, False, f"the kernel python3 runs {command}, not {sys.executable}", make)
@@ -235,7 +235,7 @@ def _kernel() -> Item:
 
 
 def _numba_cache() -> Item:
-    """Whether the compiled code that Numba keeps on disk can be read; a disk that was full leaves files cut short."""
+    """Whether the compiled code in Numba's cache on disk can be read; a full disk leaves truncated files."""
     name = "Numba cache"
     try:
         compiled = vars(importlib.import_module("mlp_lib.lab.fast")).values()
@@ -245,7 +245,7 @@ def _numba_cache() -> Item:
     for file in sorted(file for folder in folders for file in Path(folder).glob("*.nb[ic]")):
         remedy = f"delete {_quoted(str(file))}: the next run compiles it again"
         try:
-            whole = file.read_bytes().endswith(b".")  # the last byte of a pickle
+            whole = file.read_bytes().endswith(b".")  # a pickle ends with this byte
         except OSError as error:
             return Item(name, False, f"{file} cannot be read ({_said(error)})", remedy)
         if not whole:
@@ -257,14 +257,14 @@ def _cores() -> Item:
     cores = usable_cores()
     try:
         threads = importlib.import_module("torch").get_num_threads()
-    except Exception:  # said above, in torch's own line
+    except Exception:  # already reported in torch's own line
         return Item("cores", True, str(cores))
     hint = f"set OMP_NUM_THREADS={cores}: more threads than cores slow each other down" if threads > cores else ""
     return Item("cores", True, f"{cores}, torch uses {threads} thread{'s' if threads > 1 else ''}", hint)
 
 
 def _pip(*what: str) -> str:
-    """The command that installs into this very Python, whatever `pip` alone would mean in the reader's shell."""
+    """A command that installs into this Python, whichever one a bare `pip` would use in the reader's shell."""
     python, torch = _quoted(sys.executable), any(w.startswith("torch") for w in what) and sys.platform == "linux"
     what = [f'"{w}"' if re.search("[<>]", w) else w for w in what]
     config = Path(sys.prefix, "pyvenv.cfg")

@@ -1,6 +1,6 @@
-"""Figures as a page keeps them: sharp on a high-resolution screen, in few bytes, and with alternative text.
+"""How a page stores figures: sharp on a high-resolution screen, in few bytes, and with alternative text.
 
-A notebook that imports `mlp_lib.course.compare` shows its figures this way. The alternative text is made of the
+A notebook that imports `mlp_lib.course.compare` shows its figures this way. The alternative text is made from the
 figure's titles and labels; where these do not say enough, set it: `figure.alt = "..."`.
 """
 
@@ -10,13 +10,13 @@ import sys
 from matplotlib.figure import Figure
 from PIL import Image
 
-_SCALE = 2  # pixels in the file for one on an ordinary screen
+_SCALE = 2  # pixels in the file per pixel on an ordinary screen
 
 
 def png_and_metadata(figure: Figure, bbox_inches: str | None = "tight") -> tuple[bytes, dict[str, object]] | None:
-    """The PNG of a figure, and what stands beside it in a notebook: its width and height on the page and its `alt`.
+    """The PNG of a figure and its metadata in a notebook: its width and height on the page and its `alt`.
 
-    None for an empty figure, of which IPython shows nothing.
+    None for an empty figure, which IPython does not show.
 
     >>> figure = Figure(figsize=(2, 1), dpi=100)
     >>> axes = figure.add_subplot(title="Faster and faster", xlabel="time", ylabel="distance")
@@ -28,14 +28,14 @@ def png_and_metadata(figure: Figure, bbox_inches: str | None = "tight") -> tuple
     drawn, packed = io.BytesIO(), io.BytesIO()
     quick = {"compress_level": 1}
     figure.savefig(drawn, format="png", dpi=_SCALE * figure.dpi, bbox_inches=bbox_inches, pil_kwargs=quick)
-    picture = Image.open(drawn).quantize()  # to 256 colours, which a plot does not need: a third of the bytes
+    picture = Image.open(drawn).quantize()  # 256 colours are enough for a plot, and take a third of the bytes
     picture.save(packed, "png")
     width, height = (pixels // _SCALE for pixels in picture.size)
     return packed.getvalue(), {"alt": alt_text(figure), "width": width, "height": height}
 
 
 def alt_text(figure: Figure) -> str:
-    """What a figure shows, for readers who do not see it: its `alt`, else the titles and labels drawn on it."""
+    """A description of a figure for readers who cannot see it: its `alt`, else its titles and labels."""
     if getattr(figure, "alt", None):
         return figure.alt
     said = [figure.get_suptitle()]
@@ -47,9 +47,9 @@ def alt_text(figure: Figure) -> str:
 
 
 def use_in_notebook() -> None:
-    """Show figures this way from now on, where IPython runs; elsewhere do nothing."""
+    """From now on show figures this way, if IPython is running; otherwise do nothing."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
-        import matplotlib_inline.backend_inline  # noqa: F401 - when it comes later, it puts its own formatter there
+        import matplotlib_inline.backend_inline  # noqa: F401 - imported later, it would replace our formatter
 
         shell.display_formatter.formatters["image/png"].for_type(Figure, png_and_metadata)

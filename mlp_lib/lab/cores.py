@@ -1,4 +1,4 @@
-"""How many cores there are to use: grids of runs and the grading of a class start as many workers."""
+"""The number of usable cores: how many workers a grid of runs or the grading of a class starts."""
 
 import math
 import os
@@ -10,8 +10,8 @@ _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # where Linux tells a container its s
 def usable_cores() -> int:
     """The number of cores that this process may keep busy, at least 1: often fewer than the machine has.
 
-    That is the cores that the system lets it run on or, in a container (Binder, JupyterHub, Docker), the container's
-    share of them, rounded up: with half a core of sixteen, 1.
+    These are the cores that the system lets it run on or, in a container (Binder, JupyterHub, Docker), the container's
+    share of them, rounded up: half a core of sixteen counts as 1.
     """
     try:
         cores = len(os.sched_getaffinity(0))

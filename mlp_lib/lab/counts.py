@@ -1,4 +1,4 @@
-"""Count models: how low a loss gets without any training, and the mixture of two models.
+"""Count models: how low the loss gets without any training. Also the mixture of two models.
 
     counts = Interpolated(context=5).fit(Xtr, Ytr, len(vocab))
     counts.loss(Xdev, Ydev)
@@ -28,9 +28,9 @@ ProbabilityModel = nn.Module | Callable[[Tensor], Tensor]
 class _Table:
     """For all contexts h of one length: n(h), n(h, c), and T(h), the number of different characters after h.
 
-    Only contexts that occur have a row. A context one character longer is known by its key: the row of the shorter
-    context in the table before, times vocab_size, plus the character further back. Keys are sorted, so a row is found
-    by bisection, and they stay small for any vocabulary and any length.
+    Only contexts that occur have a row. The key of a context is computed from the context one character shorter: its
+    row in the previous table, times vocab_size, plus the additional character. Keys are sorted, so a row is found by
+    bisection, and they stay small for any vocabulary and any length.
     """
 
     def __init__(self, keys: Int[Tensor, " N"], Y: Int[Tensor, " N"], vocab_size: int) -> None:
@@ -62,9 +62,9 @@ def _take(values: Tensor, at: Tensor) -> Tensor:
 
 
 class _CountModel(nn.Module):
-    """What both count models share: they are modules whose logits are log-probabilities.
+    """The common part of both count models: they are modules whose logits are log-probabilities.
 
-    So `eval_loss`, `sample_words`, `next_char_probs` and `TestVault.loss` take them like any network.
+    `eval_loss`, `sample_words`, `next_char_probs` and `TestVault.loss` therefore accept them like any network.
     """
 
     def __init__(self, context: int) -> None:
@@ -75,13 +75,13 @@ class _CountModel(nn.Module):
 
     @property
     def block_size(self) -> int:
-        """How many characters of context are asked for: `context`, but at least 1, as in every dataset."""
+        """The number of characters of context in X: `context`, but at least 1, as in every dataset."""
         return max(self.context, 1)
 
     def fit(self, X: Int[Tensor, "N block_size"], Y: Int[Tensor, " N"], vocab_size: int) -> "_CountModel":
         """Count the examples; returns the model. A second call starts from zero.
 
-        Only the last `context` characters of each row are read, so one dataset with a long context serves all models.
+        Only the last `context` characters of each row are read, so all models can share a dataset with a long context.
         Raises ValueError for rows shorter than `context` or an index outside the vocabulary.
         """
         check_examples(self, X, Y)
@@ -109,11 +109,11 @@ class _CountModel(nn.Module):
         return torch.cat([self._probs(rows, C.expand(len(rows), -1)) for rows in X.split(2**14)])  # bounds the memory
 
     def loss(self, X: Int[Tensor, "N block_size"], Y: Int[Tensor, " N"]) -> float:
-        """The mean loss in nats over all examples: that of `eval_loss`, sooner, as only Y is looked up."""
+        """The mean loss in nats over all examples: the result of `eval_loss`, but faster, since it looks up only Y."""
         return -self.target_probs(X, Y).log().mean().item()
 
     def target_probs(self, X: Int[Tensor, "N block_size"], Y: Int[Tensor, " N"]) -> Float64[Tensor, " N"]:
-        """The probability of each Y after its context. Raises what `fit` raises, and ValueError before it."""
+        """The probability of each Y after its context. Raises what `fit` raises, and ValueError before `fit`."""
         check_examples(self, X, Y)
         self._check(X, Y)
         return self._probs(X.cpu(), Y.cpu()[:, None])[:, 0]
@@ -134,7 +134,7 @@ class _CountModel(nn.Module):
             )
 
     def _tables_and_rows(self, X: Tensor) -> Iterator[tuple[_Table, Tensor]]:
-        """From the shortest context to the longest: its table, and the row of each context of X in it."""
+        """For each length of context, shortest first: its table, and the row in it of each context of X."""
         rows = torch.zeros(len(X), dtype=torch.int64)
         for k, table in enumerate(self._tables):
             rows = table.rows(rows * self.vocab_size + X[:, -k] if k else rows)
@@ -156,7 +156,7 @@ class NGram(_CountModel):
     >>> vocab = Vocab("av")
     >>> X, Y = build_dataset(["ava", "va"], vocab, block_size=2)
     >>> model = NGram(context=1, add=0.5).fit(X, Y, len(vocab))
-    >>> model.next_char_probs(torch.tensor([[0, 2]])).tolist()  # after "v": twice "a"
+    >>> model.next_char_probs(torch.tensor([[0, 2]])).tolist()  # after "v": "a", twice
     [[0.14285714285714285, 0.7142857142857143, 0.14285714285714285]]
     """
 
@@ -166,7 +166,7 @@ class NGram(_CountModel):
 
     @property
     def n_parameters(self) -> int:
-        """How many counts are kept, to stand beside the parameters of a network."""
+        """How many counts are kept, to compare with the number of parameters of a network."""
         return len(self._tables[-1].pairs)
 
     def _probs(self, X: Tensor, C: Tensor) -> Tensor:
@@ -176,15 +176,15 @@ class NGram(_CountModel):
 
 
 class Interpolated(_CountModel):
-    """Counts of all contexts from none to `context` characters, each smoothed by the shorter one (Witten-Bell form).
+    """Counts of all contexts of 0 to `context` characters, each smoothed by the next shorter one (Witten-Bell form).
 
     With h the last k characters, h' the last k - 1 and T(h) the number of different characters that followed h,
 
         p_k(c | h) = (n(h, c) + strength * T(h) * p_{k-1}(c | h')) / (n(h) + strength * T(h)),
 
-    down to p_{-1} = 1 / vocab_size. A context that never occurred passes on what the shorter one says. The more
-    different characters have followed a context, the more weight the shorter one gets. `strength` is often written
-    lambda; 1 is Witten and Bell's own choice. Lists of names need more: 2 for 3 characters of context, 4 for 4 and 5.
+    down to p_{-1} = 1 / vocab_size. For a context that never occurred, p_k is p_{k-1}. The more different characters
+    have followed a context, the more weight the shorter one gets. `strength` is often written lambda; 1 is Witten and
+    Bell's own choice. Lists of names need more: 2 for 3 characters of context, 4 for 4 and 5.
     Source: Witten and Bell 1991, method C, in the interpolated form of Chen and Goodman 1998; `strength` is our
     addition. Taught in: pages 13 and 15.
 
@@ -202,7 +202,7 @@ class Interpolated(_CountModel):
 
     @property
     def n_parameters(self) -> int:
-        """How many counts are kept, to stand beside the parameters of a network."""
+        """How many counts are kept, to compare with the number of parameters of a network."""
         return sum(len(table.pairs) for table in self._tables)
 
     def _probs(self, X: Tensor, C: Tensor) -> Tensor:
@@ -217,11 +217,11 @@ class Interpolated(_CountModel):
 def entropy_floor(X: Int[Tensor, "N block_size"], Y: Int[Tensor, " N"]) -> float:
     """The lowest mean loss in nats that any model can reach on these examples, given only X.
 
-    It is the entropy of Y given X among these very examples. A training loss below the floor of the training split is a
-    bug; a dev loss below that floor is not. Source: lecture 00:37:56, where one batch cannot reach 0.
+    It is the entropy of Y given X in these examples. A training loss below the floor of the training split is a bug; a
+    dev loss below that floor is not. Source: lecture 00:37:56, where one batch cannot reach 0.
 
     >>> X = torch.tensor([[0], [0], [1], [1]])
-    >>> entropy_floor(X, torch.tensor([1, 2, 0, 0]))  # after 0 a coin, after 1 no doubt: (ln 2 + 0) / 2
+    >>> entropy_floor(X, torch.tensor([1, 2, 0, 0]))  # after 0 a coin toss, after 1 certain: (ln 2 + 0) / 2
     0.34657359027997264
     """
     n, n_pair = (distinct_contexts(rows)[1].bincount().double() for rows in (X, torch.cat([X, Y[:, None]], dim=1)))
@@ -235,14 +235,14 @@ def entropy_floor(X: Int[Tensor, "N block_size"], Y: Int[Tensor, " N"]) -> float
 def char_probs(
     model: ProbabilityModel, X: Int[Tensor, "B block_size"], *, vocab_size: int | None = None
 ) -> Float64[Tensor, "B vocab_size"]:
-    """The probabilities that `model` gives the character after each context.
+    """The probabilities that `model` assigns to the character after each context.
 
     `model` is a count model; or any other module, whose logits go through a softmax, in evaluation mode; or a function
-    from X to probabilities. A model that has `block_size` gets that many of the last characters, so models of different
-    contexts can be asked with one X. Draws nothing.
+    from X to probabilities. A model with an attribute `block_size` gets that many of the last characters, so models
+    with different contexts can share one X. Draws nothing.
 
-    Raises TypeError for anything else, and ValueError for values of another shape (or another number of symbols, if
-    `vocab_size` is given) and for rows that are not probabilities. Taught in: page 15.
+    Raises TypeError for anything else, and ValueError for an output of the wrong shape (or with a number of symbols
+    other than `vocab_size`, if given) and for rows that are not probabilities. Taught in: page 15.
 
     >>> from mlp_lib import MLP, MLPConfig
     >>> model = MLP(MLPConfig(vocab_size=4), g=torch.Generator().manual_seed(2147483647))
@@ -281,7 +281,7 @@ def char_probs(
     if wrong.any():
         k = int(wrong.nonzero()[0])
         raise ValueError(
-            f"{name} must give probabilities, at least 0 and with a sum of 1 in each row, but row {k} goes from "
+            f"{name} must give probabilities, at least 0 and summing to 1 in each row, but row {k} ranges from "
             f"{probs[k].min():.4g} to {probs[k].max():.4g} and sums to {sums[k]:.4g}: divide each row by its sum "
             "(only a torch.nn.Module may give logits)"
         )
@@ -291,9 +291,9 @@ def char_probs(
 def target_probs(
     model: ProbabilityModel, X: Int[Tensor, "N block_size"], Y: Int[Tensor, " N"], *, vocab_size: int | None = None
 ) -> Float64[Tensor, " N"]:
-    """The probability that `model` gives the character that did follow: the loss is the mean of -log of these.
+    """The probability that `model` assigns to each actual next character: the loss is the mean of their -log.
 
-    `model` is as in `char_probs`, and so is what it raises. Taught in: page 15.
+    `model` is as in `char_probs`. Raises what `char_probs` raises. Taught in: page 15.
 
     >>> X, Y = torch.tensor([[0], [1]]), torch.tensor([1, 0])
     >>> target_probs(lambda X: torch.tensor([[0.9, 0.1]]).expand(len(X), 2), X, Y).tolist()
@@ -302,11 +302,11 @@ def target_probs(
     if isinstance(model, _CountModel) and vocab_size in (None, model.vocab_size):
         probs = model.target_probs(X, Y)
         if (probs > 0).all():
-            return probs  # otherwise whole rows are looked up, and what is wrong with them is said
+            return probs  # otherwise char_probs checks the whole rows and raises
     return char_probs(model, X, vocab_size=vocab_size)[torch.arange(len(Y)), Y.cpu()]
 
 
-# ---- two models mixed ------------------------------------------------------------------------------------------------
+# ---- the mixture of two models ---------------------------------------------------------------------------------------
 
 
 def mixture_loss(
@@ -332,11 +332,11 @@ def mixture_loss(
 def best_weight(
     p: ProbabilityModel, q: ProbabilityModel, X: Int[Tensor, "N block_size"], Y: Int[Tensor, " N"]
 ) -> float:
-    """The weight from 0 to 1 with which `mixture_loss(p, q, X, Y, weight)` is lowest.
+    """The weight from 0 to 1 for which `mixture_loss(p, q, X, Y, weight)` is lowest.
 
     Learn it on examples that neither model was trained on, or it favours the model that has memorised them. The loss is
-    convex in the weight, so its slope changes sign at most once: bisection finds the place, which the EM algorithm
-    approaches in small steps. Source: Bengio et al. 2003, section 4.2. Taught in: page 15.
+    convex in the weight, so its slope changes sign at most once, and bisection finds that point; the EM algorithm
+    approaches it in small steps. Source: Bengio et al. 2003, section 4.2. Taught in: page 15.
 
     >>> X, Y = torch.zeros(4, 1, dtype=torch.int64), torch.tensor([0, 0, 0, 1])
     >>> heads, tails = (lambda X, a=a: torch.tensor([[a, 1 - a]]).expand(len(X), 2) for a in (1.0, 0.0))
@@ -355,8 +355,8 @@ def best_weight(
 class Mixture(nn.Module):
     """Two models as one module: its logits are the logarithms of weight * p + (1 - weight) * q.
 
-    So it can be evaluated, sampled from and tested like a network, but not trained. `p` and `q` are models as in
-    `char_probs`, `weight` is a number from 0 to 1, and `block_size` is the longer of theirs.
+    It can be evaluated, sampled from and tested like a network, but not trained. `p` and `q` are models as in
+    `char_probs`, `weight` is a number from 0 to 1, and `block_size` is the larger of theirs.
     Source: Bengio et al. 2003, section 4.2. Taught in: page 15.
 
     >>> from mlp_lib import MLP, MLPConfig, Vocab, build_dataset

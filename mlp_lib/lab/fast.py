@@ -6,9 +6,9 @@
 A step of the lecture's last network needs about a million multiply-adds, which one core does in 25 microseconds. The
 plain loop takes 300: it starts fifty small operations from Python, and each one looks up what to do and allocates its
 result. Here the whole step is one compiled function that works in buffers allocated once. Python only draws the
-batches, many steps ahead, and hands out the losses.
+batches, many steps ahead, and yields the losses.
 
-From the top: exp and tanh, two matrix products, the step (the forward pass and its derivative, line by line), and the
+In order: exp and tanh, two matrix products, the step (the forward pass and its derivative, line by line), and the
 iterator around it. Taught in: page 16.
 """
 
@@ -29,8 +29,8 @@ from mlp_lib.checks import checked, rate_at
 from mlp_lib.model import MLP, MLPConfig
 from mlp_lib.train import LearningRate, Step
 
-# The compiler may reorder sums (otherwise no sum can use vectors) and join a product and a sum into one instruction.
-# Not `fastmath=True`: that also promises that no number is ever nan or inf, so that a run that blows up goes unnoticed.
+# The compiler may reorder sums (otherwise sums cannot use vectors) and fuse a product and a sum into one instruction.
+# Not `fastmath=True`: that also promises that no number is nan or inf, so a run that blows up would go unnoticed.
 _FLAGS = {"reassoc", "contract", "arcp", "nsz"}
 _OPTIONS = {"fastmath": _FLAGS, "nogil": True, "error_model": "numpy"}
 
@@ -40,10 +40,10 @@ _inlined = numba.njit(forceinline=True, **_OPTIONS)
 
 
 def _compiled(function: Callable) -> Callable:
-    """`function` compiled on its first call, kept on disk for the next process, run without holding Python's lock."""
+    """`function`, compiled on its first call, cached on disk for the next process, and run without Python's lock."""
     try:
         return numba.njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError:  # nowhere to write: neither beside this file nor in the user's cache folder
+    except RuntimeError:  # neither the folder of this file nor the user's cache folder is writable
         return numba.njit(**_OPTIONS)(function)
 
 
@@ -52,7 +52,7 @@ def _compiled(function: Callable) -> Callable:
 # every step needs 32 * 200 of them.
 
 _ZERO, _HALF, _ONE, _TWO = (np.float32(x) for x in (0, 0.5, 1, 2))
-_LOWEST = np.float32(-80)  # e**-80 is 2e-35; below it, 0 is close enough, and numbers under 1e-38 are slow
+_LOWEST = np.float32(-80)  # e**-80 is 2e-35; below that, 0 is close enough, and numbers under 1e-38 are slow
 _LN_2, _PER_LN_2 = np.float32(math.log(2)), np.float32(1 / math.log(2))
 _C2, _C3, _C4, _C5, _C6, _C7 = (np.float32(1 / math.factorial(k)) for k in range(2, 8))
 _BIAS, _EXPONENT = np.int32(127), np.int32(23)  # a float32 keeps its exponent, plus 127, from bit 23 on
@@ -61,7 +61,7 @@ _BIAS, _EXPONENT = np.int32(127), np.int32(23)  # a float32 keeps its exponent, 
 @_inlined
 def _exp(x: float) -> float:
     """e**x for x <= 0, to 4e-8; nan for nan."""
-    # e**x = 2**k * e**r with k whole, so that r lies within ln(2) / 2 of 0, where the series is short.
+    # e**x = 2**k * e**r with k a whole number, so r is within ln(2) / 2 of 0, where a short series is enough.
     k = np.floor((x if x > _LOWEST else _LOWEST) * _PER_LN_2 + _HALF)
     r = x - k * _LN_2
     e_r = _ONE + r * (_ONE + r * (_C2 + r * (_C3 + r * (_C4 + r * (_C5 + r * (_C6 + r * _C7))))))
@@ -71,19 +71,19 @@ def _exp(x: float) -> float:
 
 @_inlined
 def _tanh(x: float) -> float:
-    """The hyperbolic tangent, to 1e-7; exactly 1 or -1 far out, nan for nan."""
+    """The hyperbolic tangent, to 1e-7; exactly 1 or -1 for large x, nan for nan."""
     t = _exp(-_TWO * abs(x))
     y = (_ONE - t) / (_ONE + t)
     return -y if x < _ZERO else y
 
 
 # ---- two matrix products ---------------------------------------------------------------------------------------------
-# Nearly all the work is here. A core multiplies faster than it loads, so each number loaded has to be used several
+# Nearly all the work is here. A core multiplies faster than it loads, so each loaded number has to be used several
 # times: a block of 4 by 3 loads 7 or 8 numbers for 12 multiply-adds (4 by 4 needs more registers than there are). All
-# inner loops run along the hidden units, the long side, whose rows are contiguous in memory.
+# inner loops run along the hidden units, the longest dimension, which is contiguous in memory.
 #
-# Blocks run over the edge where a size is not a multiple of 4 or 3. Therefore every matrix has spare rows and columns,
-# up to a multiple of 12, which hold zeros and stay zero.
+# Where a size is not a multiple of 4 or 3, the last block runs over the edge. So every matrix is padded to a multiple
+# of 12 with spare rows and columns, which stay zero.
 
 _SPARE = 12
 _VECTOR = 16  # the hidden units are padded to a multiple of this: as many float32 as the widest vector holds
@@ -101,7 +101,7 @@ def _add_product(out: np.ndarray, A: np.ndarray, B: np.ndarray, rows: int, depth
             a20, a21, a22 = A[i + 2, k], A[i + 2, k + 1], A[i + 2, k + 2]
             a30, a31, a32 = A[i + 3, k], A[i + 3, k + 1], A[i + 3, k + 2]
             for j in range(out.shape[1]):
-                x0, x1, x2 = b0[j], b1[j], b2[j]  # loaded once: LLVM must assume that out and B may overlap
+                x0, x1, x2 = b0[j], b1[j], b2[j]  # load them once: LLVM must assume that out and B may overlap
                 y0 = o0[j] + a00 * x0 + a01 * x1 + a02 * x2
                 y1 = o1[j] + a10 * x0 + a11 * x1 + a12 * x2
                 y2 = o2[j] + a20 * x0 + a21 * x1 + a22 * x2
@@ -134,7 +134,7 @@ def _add_dots(out: np.ndarray, A: np.ndarray, B: np.ndarray, rows: int, columns:
 
 
 class _Net(NamedTuple):
-    """The five tensors with spare room, or their gradients. W2 is kept transposed: its long side must be the row."""
+    """The five tensors, padded, or their gradients. W2 is transposed, so that its rows run along the hidden units."""
 
     C: np.ndarray  # (vocab_size, n_embd)
     W1: np.ndarray  # (block_size * n_embd + spare, n_hidden + spare)
@@ -158,7 +158,7 @@ _TILE = 48  # rows of a batch worked on at a time: they stay in the core's cache
 
 @_inlined
 def _forward(net: _Net, at: _Scratch, X: np.ndarray, spare_rows: int) -> None:
-    """emb, h and logits of the contexts X (rows, block_size); the spare rows get no context."""
+    """emb, h and logits of the contexts X (rows, block_size); rows up to `spare_rows` are padding, with emb zero."""
     rows, block_size = X.shape
     n_embd = net.C.shape[1]
     for b in range(spare_rows):
@@ -188,7 +188,7 @@ def _cross_entropy(at: _Scratch, Y: np.ndarray, vocab_size: int, spare_rows: int
         largest = row[0]
         for v in range(1, vocab_size):
             largest = row[v] if row[v] > largest else largest
-        if Y.ndim == 1:  # the compiler keeps one of the two branches
+        if Y.ndim == 1:  # known when compiling: only one of the two branches is kept
             weight, right = _ONE, row[Y[b]] - largest
         else:
             weight, right = _ZERO, _ZERO
@@ -215,7 +215,7 @@ def _cross_entropy(at: _Scratch, Y: np.ndarray, vocab_size: int, spare_rows: int
 
 @_inlined
 def _backward(net: _Net, grad: _Net, at: _Scratch, X: np.ndarray, spare_rows: int) -> None:
-    """Add the gradients of the rows to `grad`: the derivative of each line of the forward pass, last line first."""
+    """Add the gradients of the rows to `grad`: the derivative of each line of the forward pass, in reverse order."""
     rows, block_size = X.shape
     vocab_size, n_embd = net.C.shape
     dlogits = at.logits
@@ -250,7 +250,7 @@ def _backward(net: _Net, grad: _Net, at: _Scratch, X: np.ndarray, spare_rows: in
 
 @_inlined
 def _gradients(net: _Net, grad: _Net, at: _Scratch, X: np.ndarray, Y: np.ndarray) -> float:
-    """The mean loss over the examples X (B, block_size), Y (B,) or (B, vocab_size); `grad` becomes its gradients."""
+    """The mean loss over X (B, block_size), Y (B,) or (B, vocab_size); its gradients are written to `grad`."""
     for d in (grad.C, grad.W1, grad.b1, grad.W2T, grad.b2):
         for i in range(d.shape[0]):
             for j in range(d.shape[1]):
@@ -267,7 +267,7 @@ def _gradients(net: _Net, grad: _Net, at: _Scratch, X: np.ndarray, Y: np.ndarray
 
 @_inlined
 def _update(p: np.ndarray, dp: np.ndarray, rows: int, columns: int, lr: float) -> None:
-    """p -= lr * dp, but not in the spare room, which must stay zero."""
+    """p -= lr * dp, except in the padding, which must stay zero."""
     for i in range(rows):
         for j in range(columns):
             p[i, j] -= lr * dp[i, j]
@@ -285,10 +285,10 @@ def _run(
     rates: np.ndarray,
     losses: np.ndarray,
 ) -> int:
-    """Take one step per learning rate, write the losses, return how many steps were taken.
+    """Take one step per learning rate, write the losses to `losses`, and return how many steps were taken.
 
-    X (batches, B, block_size), Y (batches, B) or (batches, B, vocab_size): a batch for each step, or one for all steps.
-    Stops early at an index outside the vocabulary, which would read and write outside the buffers.
+    X (batches, B, block_size), Y (batches, B) or (batches, B, vocab_size): a batch per step, or one for all steps.
+    Stops before a batch with an index outside the vocabulary, which would read and write outside the buffers.
     """
     vocab_size, n_embd = net.C.shape
     for s in range(len(rates)):
@@ -318,7 +318,7 @@ def _run(
 
 
 def _zeros(*shape: int) -> np.ndarray:
-    """A matrix of zeros that begins at a multiple of 64 bytes, where a vector is loaded fastest."""
+    """A matrix of zeros aligned to 64 bytes, so that vectors load fastest."""
     size = math.prod(shape)
     block = np.zeros(size + _VECTOR, dtype=np.float32)
     first = -block.ctypes.data % 64 // block.itemsize
@@ -330,7 +330,7 @@ def _up(size: int, multiple: int) -> int:
 
 
 class _CompiledCopy:
-    """The tensors of a model in padded buffers, with scratch room for batches of any size."""
+    """The tensors of a model in padded buffers, with scratch space for batches of any size."""
 
     def __init__(self, model: MLP, batch_size: int) -> None:
         self.config = c = model.config
@@ -343,7 +343,7 @@ class _CompiledCopy:
         scratch = [(rows, width), (rows, hidden), (rows, symbols), (rows, width), (rows, hidden)]
         buffers = [_zeros(*shape) for shape in (*net, *net, *scratch)]
         self.net, self.grad, self.scratch = _Net(*buffers[:5]), _Net(*buffers[5:10]), _Scratch(*buffers[10:])
-        # The model's own storage, which notebook tensors may share: read before the steps and written after them.
+        # The model's own memory, which a notebook's tensors may share: read before the steps and written after them.
         self.theirs = [p.detach().numpy() for p in self.tensors]
 
     def unpadded(self, net: _Net) -> list[np.ndarray]:
@@ -358,29 +358,29 @@ class _CompiledCopy:
             ours[...] = theirs
 
     def store(self) -> None:
-        """Copy the numbers back into the model. Its gradients, if any, belong to older numbers and are removed."""
+        """Copy the numbers back into the model and remove its gradients, which belong to older numbers."""
         for ours, theirs in zip(self.unpadded(self.net), self.theirs, strict=True):
             theirs[...] = ours
         for p in self.tensors:
             p.grad = None
 
     def run(self, X: np.ndarray, Y: np.ndarray, rates: list[float]) -> list[float]:
-        """Take a step per rate on batches X (batches, B, block_size) and Y, as `_run` takes them; return the losses."""
+        """Take a step per rate on batches X and Y of the shapes that `_run` takes; return the losses."""
         losses = np.empty(len(rates), dtype=np.float32)
         rates = np.array(rates, dtype=np.float32)
         taken = _run(self.net, self.grad, self.scratch, self.config.n_hidden, self.learns, X, Y, rates, losses)
         if taken < len(rates):
             raise ValueError(
-                f"X or Y now holds an index outside the vocabulary of {self.config.vocab_size}, which it did not when "
-                "the training began: leave both alone while training"
+                f"X or Y now holds an index outside the vocabulary of {self.config.vocab_size}: it was changed after "
+                "training began, so leave both unchanged until it ends"
             )
         return losses.tolist()
 
 
 # ---- the iterator ----------------------------------------------------------------------------------------------------
 
-_AHEAD_SECONDS = 0.05  # an interrupt waits for the steps under way, then for undoing those not handed out
-_AHEAD_NUMBERS = 2**18  # numbers drawn ahead at most, 2 MB
+_AHEAD_SECONDS = 0.05  # work done ahead; an interrupt waits for it, and for undoing the steps not yielded yet
+_AHEAD_NUMBERS = 2**18  # most numbers gathered ahead, 2 MB
 
 
 @checked
@@ -398,15 +398,15 @@ def fast_steps(
     """`train_steps`, compiled: same arguments, batches, yields and results up to rounding, several times as fast.
 
     For an `MLP` in float32 on the CPU, and plain SGD. Hooks of the model are not called, and `p.grad` is None
-    afterwards. One core is used, and Python's lock is free meanwhile, so that threads can train several models at once.
+    afterwards. It uses one core and releases Python's lock, so threads can train several models at once.
 
     Y may also be float32 weights (N, vocab_size), such as how often each character followed the context: the loss of a
     row is then the sum of weight times -log probability, as in `F.cross_entropy`.
 
-    The model and `g` are up to date after the last step and after leaving the loop, not in between, because steps are
-    taken ahead. If you leave the loop early (break, an error, an interrupt), the steps not handed out are undone. If
+    The model and `g` are up to date after the last step and after leaving the loop, but not in between, because steps
+    are taken ahead. If you leave the loop early (break, an error, an interrupt), the steps not yielded are undone. If
     you keep the iterator in a variable, call its `close()`. `lr` is called ahead too, in order; an error in it surfaces
-    at its step. The first call on a machine compiles for some seconds, says so on stderr, and keeps the result.
+    at its step. The first call on a machine compiles for some seconds, says so on stderr, and caches the result.
 
     Raises TypeError or ValueError for any other model, and what `train_steps` raises.
 
@@ -424,10 +424,10 @@ def fast_steps(
 
 @checked
 def fast_gradients(model: MLP, X: Tensor, Y: Tensor) -> tuple[float, list[Tensor]]:
-    """The loss in nats over all examples X (N, block_size), Y as in `fast_steps`, and its five gradients.
+    """The mean loss in nats over X (N, block_size), Y as in `fast_steps`, and its five gradients.
 
-    What the compiled step computes before its update, in the order of `model.tensors()`, to compare with autograd's.
-    Changes and draws nothing. Raises what `fast_steps` raises for a model or data.
+    The compiled step computes these before its update. They are in the order of `model.tensors()`, for a comparison
+    with autograd. Changes and draws nothing. Raises what `fast_steps` raises for a model or data.
 
     >>> model = MLP(MLPConfig(vocab_size=4), g=torch.Generator().manual_seed(2147483647))
     >>> loss, (dC, dW1, db1, dW2, db2) = fast_gradients(model, torch.tensor([[0, 1, 2]]), torch.tensor([3]))
@@ -443,7 +443,7 @@ def fast_gradients(model: MLP, X: Tensor, Y: Tensor) -> tuple[float, list[Tensor
 
 
 def _check_fast(caller: str, model: MLP, Y: Tensor) -> None:
-    """Raise TypeError or ValueError for what only `train_steps` does, and for weights of another vocabulary."""
+    """Raise TypeError for a model that only `train_steps` can train, ValueError for weights of the wrong width."""
     if type(model) is not MLP:
         raise TypeError(f"{caller} works for mlp_lib's MLP only, got {type(model).__name__}: use train_steps for it")
     for name, p in model.named_parameters():
@@ -460,7 +460,7 @@ def _check_fast(caller: str, model: MLP, Y: Tensor) -> None:
 
 
 def _as_batch(X: Tensor | np.ndarray, Y: Tensor | np.ndarray, batches: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """X (batches, B, block_size), Y (batches, B) or (batches, B, vocab_size), in the types that `_run` reads."""
+    """X (batches, B, block_size), Y (batches, B) or (batches, B, vocab_size), in the dtypes that `_run` takes."""
     pairs = ((X, np.int64), (Y, np.int64 if Y.ndim == 1 else np.float32))
     return tuple(np.ascontiguousarray(t, kind).reshape(batches, -1, *t.shape[1:]) for t, kind in pairs)
 
@@ -479,11 +479,11 @@ def _fast_steps(
     rows = len(Yn) if batch_size is None else batch_size
 
     def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
-        """The batches of the next n steps, drawn in one call, which gives the same numbers as n calls."""
+        """The batches of the next n steps. They are drawn in one call, which gives the same numbers as n calls."""
         if whole is not None:
             return whole  # the same batch for every step
         ix = torch.randint(0, len(Yn), (n * batch_size,), generator=g).numpy()
-        # NumPy's take: indexing a tensor of this size would wake torch's threads.
+        # NumPy's take, because indexing a tensor of this size would start torch's threads.
         return _as_batch(Xn.take(ix, axis=0), Yn.take(ix, axis=0), n)
 
     compiled = _CompiledCopy(model, rows)
@@ -503,11 +503,11 @@ def _fast_steps(
             compiled.store()
             seconds = time.perf_counter() - clock
             for s in range(n):
-                handed_out = s + 1  # set first: closed or interrupted at the yield, the caller has had this step
+                handed_out = s + 1  # before the yield: if closed or interrupted there, the caller has this step
                 yield Step(i + s, rates[s], losses[s])
         finally:
             if handed_out < n:
-                # Back to the start of the chunk, and again as far as the caller has seen: the same steps, bit for bit.
+                # Go back to the start of the chunk and repeat the steps that the caller has seen: bit for bit the same.
                 for a, before in zip(compiled.net, net_before, strict=True):
                     a[...] = before
                 g.set_state(g_before)
@@ -521,7 +521,7 @@ def _fast_steps(
 
 
 def _rates_ahead(lr: LearningRate, numbers: range) -> tuple[list[float], Exception | None]:
-    """The learning rates of the steps up to the first for which `lr` raises, and what it raised."""
+    """The learning rates up to the first step for which `lr` raises, and the error."""
     rates = []
     for i in numbers:
         try:
@@ -534,19 +534,19 @@ def _rates_ahead(lr: LearningRate, numbers: range) -> tuple[list[float], Excepti
 # ---- compiling -------------------------------------------------------------------------------------------------------
 
 _one_at_a_time = threading.Lock()
-_ready: set[int] = set()  # the dimensions of Y that _run is compiled for
+_ready: set[int] = set()  # values of Y.ndim that _run is compiled for
 _SILENT_SECONDS = 2.0
 
 
 def _compile_once(ndim: int) -> None:
-    """Load the step for Y of so many dimensions from the cache, or compile it; if that takes a while, say so."""
+    """Load the step for a Y with `ndim` dimensions from the cache, or compile it; print a line if that is slow."""
     global _run
     with _one_at_a_time:
         if ndim in _ready:
             return
         try:
             _compile(ndim)
-        except Exception as error:  # the file is empty, truncated, of another user: pickle raises nearly anything
+        except Exception as error:  # a file that is empty, truncated or unreadable: pickle can raise almost anything
             folder = _run.stats.cache_path
             if folder is None:
                 raise
@@ -557,14 +557,14 @@ def _compile_once(ndim: int) -> None:
             try:
                 for file in Path(folder).glob(f"{Path(__file__).stem}._run-*.nb[ic]"):
                     file.unlink()
-            except OSError:  # not ours to delete: compile in memory
+            except OSError:  # no permission to delete: compile in memory
                 _run = numba.njit(**_OPTIONS)(_run.py_func)
             _compile(ndim, silent=True)
         _ready.add(ndim)
 
 
 def _compile(ndim: int, silent: bool = False) -> None:
-    """Call the step once, for no steps; after two seconds of compiling say so on stderr."""
+    """Compile by calling `_run` for zero steps; if that takes over two seconds, print a line on stderr."""
     done = threading.Event()
     if not silent:
         threading.Thread(target=_announce, args=(done,), daemon=True).start()
@@ -578,9 +578,7 @@ def _compile(ndim: int, silent: bool = False) -> None:
 
 def _announce(done: threading.Event) -> None:
     while not done.wait(_SILENT_SECONDS):
-        if _run.stats.cache_misses:  # so it is being compiled; otherwise only Numba itself is slow to start
-            once = (
-                "" if _run.stats.cache_path else ", and done once if NUMBA_CACHE_DIR names a folder that can be written"
-            )
+        if _run.stats.cache_misses:  # it is compiling; otherwise Numba itself is slow to start
+            once = "" if _run.stats.cache_path else " (only once if NUMBA_CACHE_DIR names a writable folder)"
             print(f"mlp_lib: compiling the training loop, about 10 s{once} ...", file=sys.stderr, flush=True)
             return

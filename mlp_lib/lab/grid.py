@@ -1,8 +1,8 @@
-"""Many runs at once: configurations times seeds, trained side by side.
+"""Many runs in parallel: every configuration with every seed.
 
     results = run_grid([MLPConfig(n_hidden=100), MLPConfig(n_hidden=300)], seeds=range(5), X=Xtr, Y=Ytr, steps=10_000)
 
-One run says little: another seed may move the loss by more than the change you want to judge. Taught in: page 10
+One run says little: a different seed may move the loss by more than the change you want to judge. Taught in: page 10
 (when a loss may go into a paper), page 13 (a search that resumes) and page 16 (many models at once).
 """
 
@@ -33,9 +33,9 @@ from mlp_lib.train import History, LearningRate, Step, Stepper, train
 class Result:
     """One run of a grid.
 
-    `losses[name]` is the exact loss in nats of each evaluated split after the last step, nan if the run was stopped by
-    a loss that is not finite. `seconds` is the time its steps took. A run that was found on a ladder was not trained
-    again: it has its losses and seconds from then, and `history` and `model` are None.
+    `losses[name]` is the exact loss in nats of each evaluated split after the last step, nan if a loss that is not
+    finite stopped the run. `seconds` is the time its steps took. A run that was found on a ladder was not repeated: its
+    losses and seconds are those of the earlier run, and `history` and `model` are None.
     """
 
     config: MLPConfig
@@ -47,7 +47,7 @@ class Result:
 
     @property
     def found(self) -> bool:
-        """Whether the losses come from the ladder, without a run."""
+        """Whether the losses come from the ladder and not from a new run."""
         return self.model is None
 
 
@@ -68,26 +68,26 @@ def run_grid(
     ladder: Ladder | None = None,
     name: str = "one hidden layer",
 ) -> list[Result]:
-    """Train each configuration with each seed, several at a time, and return the results in the order asked for.
+    """Train each configuration with each seed, several at a time; return the results by configuration, then by seed.
 
     A run is `g = torch.Generator().manual_seed(seed)`, `model = MLP(config, g=g)`, `train(model, X, Y, ..., g=g)`: one
-    generator draws the initial tensors, then the minibatches. So each result is the same however many run beside it.
-    The arguments from `X` to `eval_every` are those of `train`.
+    generator draws the initial tensors, then the minibatches. So a result does not depend on how many runs are trained
+    at the same time. The arguments from `X` to `eval_every` are those of `train`.
 
-    One thread per core does the work, and torch's own threads are set to one meanwhile; `fast_steps` leaves them free
-    to run at once. An `executor` of your own (any `concurrent.futures.Executor`, so a Dask cluster's
-    `client.get_executor()`) takes the runs instead; if its workers are processes, `lr` must be a number or a function
-    that can be pickled.
+    One thread per core takes the runs, and torch's own number of threads is set to 1 until the grid ends; `fast_steps`
+    releases Python's lock, so the threads run in parallel. An `executor` (any `concurrent.futures.Executor`, such as a
+    Dask cluster's `client.get_executor()`) takes the runs instead; if its workers are processes, `lr` must be a number
+    or a function that can be pickled.
 
-    With a `ladder` each run is put on it under `name` as it finishes, and a run that is found there is not repeated:
-    its `Result` has the losses, but no history and no model. It is the same run if configuration, seed, steps, batch
-    size, the rate of every step, all tensors, `name` and the stepper are the same. A stepper is known by its name:
-    rename it, or pass another `name`, when you change what it does.
+    With a `ladder`, each run is added to it under `name` as it finishes, and a run that is already there is not
+    repeated: its `Result` has the losses, but no history and no model. Two runs are the same if configuration, seed,
+    steps, batch size, the rate of every step, all tensors, `name` and the stepper are the same. A stepper is identified
+    by its name: rename it, or pass a different `name`, when you change what it does.
 
-    An interrupt (KeyboardInterrupt) returns the runs that are complete, with a warning that counts them. If a run
-    fails, its error is raised and no other run goes on. Either way the finished runs are on the ladder: the same call
-    trains the others. Before any run starts: raises OSError for a ladder that cannot be written, ModuleNotFoundError if
-    the workers of an executor lack a package.
+    An interrupt (KeyboardInterrupt) returns the complete runs, with a warning that counts them. If a run fails, the
+    others are stopped or cancelled and its error is raised. In both cases the finished runs are on the ladder, so the
+    same call trains only the rest. Before any run starts, raises OSError for a ladder that cannot be written and
+    ModuleNotFoundError if the workers of an executor lack a package.
 
     >>> from mlp_lib import Vocab, build_dataset
     >>> X, Y = build_dataset(["emma", "olivia"], Vocab("aeilmov"))
@@ -106,7 +106,7 @@ def run_grid(
     if ladder is not None and not isinstance(ladder, Ladder):
         raise TypeError(f"ladder must be a Ladder, such as Ladder(words=words), got {type(ladder).__name__}")
     configs, seeds, steps = list(configs), [operator.index(seed) for seed in seeds], int(steps)
-    for config in configs:  # before hours are spent
+    for config in configs:  # check all of them before hours of training
         model = MLP(config, g=torch.Generator())
         check_examples(model, X, Y)
         check_evaluations(model, eval_on, eval_every)
@@ -154,7 +154,7 @@ def run_grid(
 
 
 def _import_on_workers(executor: Executor, runs: int) -> None:
-    """Have each worker import the package before it unpacks a run, in which a Dask worker would lose its connection.
+    """Import this module on each worker: a Dask worker that imports it while unpickling a run loses its connection.
 
     Raises ModuleNotFoundError if a package is missing there.
     """
@@ -163,23 +163,23 @@ def _import_on_workers(executor: Executor, runs: int) -> None:
 
 
 def _train_one(config: MLPConfig, seed: int, X: Tensor, Y: Tensor, how: Mapping[str, object]) -> Result:
-    """One run, in a worker; a function of the module, so that an executor can send it to another process."""
+    """One run, in a worker. It is a module-level function, so an executor can send it to another process."""
     g = torch.Generator().manual_seed(seed)
     model = MLP(config, g=g)
     history = train(model, X, Y, g=g, **how)
     if history.stopped is not None and history.stopped.startswith("interrupted"):
-        raise KeyboardInterrupt  # it reached this worker, and half a run is not a result
+        raise KeyboardInterrupt  # the interrupt reached this worker, and an incomplete run is not a result
     losses = {name: values[-1] if history.stopped is None else float("nan") for name, values in history.evals.items()}
     return Result(config, seed, losses, history.seconds, history, model)
 
 
 def _finished(number: dict[Future, int]) -> list[tuple[int, Result]]:
-    """Wait for results and take their futures out of `number`; raise the error of a run that failed.
+    """Wait for results and remove their futures from `number`; raise the error of a run that failed.
 
-    Nobody may keep the futures: as long as one is held, a Dask cluster computes its result again when the worker that
-    has it dies.
+    No reference to a finished future may remain: while one exists, a Dask cluster recomputes the result if the worker
+    that holds it dies.
     """
-    wait(number, timeout=0.2, return_when=FIRST_COMPLETED)  # short: on Windows nothing interrupts a wait
+    wait(number, timeout=0.2, return_when=FIRST_COMPLETED)  # short, because on Windows a wait cannot be interrupted
     done = [future for future in number if future.done()]
     good = [future for future in done if future.exception() is None]
     if done and not good:
@@ -189,7 +189,7 @@ def _finished(number: dict[Future, int]) -> list[tuple[int, Result]]:
 
 @contextmanager
 def _threads() -> Iterator[Executor]:
-    """One thread per core. Several torch threads in each would compete for the cores when a split is evaluated."""
+    """One thread per core; torch uses one thread in each, or they would compete for the cores during evaluations."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -200,7 +200,7 @@ def _threads() -> Iterator[Executor]:
 
 
 def _stoppable(stepper: Stepper, stop: threading.Event) -> Stepper:
-    """The same steps until `stop` is set: Python delivers an interrupt to the main thread only."""
+    """The same steps until `stop` is set. Needed because Python delivers an interrupt to the main thread only."""
 
     def steps(model: MLP, X: Tensor, Y: Tensor, **settings: object) -> Iterator[Step]:
         with closing(stepper(model, X, Y, **settings)) as run:
@@ -212,7 +212,7 @@ def _stoppable(stepper: Stepper, stop: threading.Event) -> Stepper:
     return steps
 
 
-# ---- what is on the ladder already -----------------------------------------------------------------------------------
+# ---- runs already on the ladder --------------------------------------------------------------------------------------
 
 
 def _keys(
@@ -225,7 +225,7 @@ def _keys(
     Y: Tensor,
     eval_on: Mapping[str, tuple[Tensor, Tensor]],
 ) -> list[str]:
-    """For each run the sha256 of everything that decides its losses."""
+    """For each run, the sha256 of everything that determines its losses."""
     stepper = getattr(stepper, "__qualname__", repr(stepper))
     data = {name: fingerprint(*pair) for name, pair in {"": (X, Y), **eval_on}.items()}
     common = [name, len(rates), _digest(rates), batch_size, stepper, data]
@@ -244,7 +244,7 @@ def _digest(rates: Sequence[float]) -> str:
 
 
 def _shown(rates: Sequence[float]) -> str:
-    """The learning rates in a few words, for the table."""
+    """A short text for the learning rates: the only one, or the first, the last and a digest of all."""
     if len(set(rates)) < 2:
         return "".join(f"{rate:g}" for rate in rates[:1])
     return f"{rates[0]:g} to {rates[-1]:g} ({_digest(rates)[:6]})"

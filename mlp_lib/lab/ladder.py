@@ -1,4 +1,4 @@
-"""The leaderboard of all runs, the sealed test set, and the one local file in which both are kept.
+"""The leaderboard of all runs, the sealed test set, and the local file that stores both.
 
     ladder = Ladder(words=words)
     ladder.add("my network", config=model.config, seed=1, losses={"dev": 2.11})
@@ -31,7 +31,7 @@ from mlp_lib.words import LECTURE_SHA256
 
 
 class Opening(NamedTuple):
-    """One look at a test set: `at` (UTC), `reason`, the data's `fingerprint`, the `loss` in nats if it was measured."""
+    """One look at a test set: `at` (UTC), `reason`, the `fingerprint` of the data, the `loss` in nats if measured."""
 
     at: datetime
     reason: str
@@ -40,15 +40,15 @@ class Opening(NamedTuple):
 
 
 class TestVault:
-    """The test split, locked away: handed out only for a `reason`, and every time is written down.
+    """The sealed test split: it opens only for a `reason`, and every opening is recorded.
 
     `vault.open(reason=...)` gives Xte and Yte; `vault.loss(model, reason=...)` gives the exact loss on them.
-    `vault.openings` lists the openings so far, in this program and in others, and `len(vault)` counts them. The same
-    names are the same test set, whatever the block_size. It is a reminder, not a lock.
+    `vault.openings` lists the openings so far, including those of other programs, and `len(vault)` counts them. The
+    same names count as the same test set for any block_size. It is a reminder, not a lock.
 
     The record is a SQLite file: `path`, else the one that the environment variable `MLP_LIB_LADDER` names, else
-    `ladder.sqlite` in the user's data folder. Where the variable `CI` is set and no file is named, nothing is written
-    and the record ends with the vault. Raises OSError for a file that cannot be read or written.
+    `ladder.sqlite` in the user's data folder. If the variable `CI` is set and no file is named, nothing is written and
+    the record is lost with the vault. Raises OSError for a file that cannot be read or written.
     Source: lecture 00:53:20. Taught in: page 07.
 
     >>> import torch
@@ -60,18 +60,18 @@ class TestVault:
     TestVault(2 examples, opened 1 time)
     """
 
-    __test__ = False  # the name begins as pytest's test classes do
+    __test__ = False  # not a pytest class, although its name begins with Test
 
     def __init__(
         self, Xte: Int[Tensor, "N block_size"], Yte: Int[Tensor, " N"], *, path: str | Path | None = None
     ) -> None:
         self._Xte, self._Yte = Xte.clone(), Yte.clone()
         self.path = _path(path)
-        self._in_memory: list[Opening] = []  # where no file is kept
+        self._in_memory: list[Opening] = []  # used if there is no file
 
     @property
     def openings(self) -> list[Opening]:
-        """Every opening of this test set so far, oldest first."""
+        """All openings of this test set so far, oldest first."""
         if self.path is None:
             return list(self._in_memory)
         query = "SELECT at, reason, data, loss FROM openings WHERE answers = ? ORDER BY id"
@@ -81,22 +81,22 @@ class TestVault:
         ]
 
     def open(self, *, reason: str) -> tuple[Int[Tensor, "N block_size"], Int[Tensor, " N"]]:
-        """Xte and Yte, after the reason was written down.
+        """Record the reason and return Xte and Yte.
 
-        Raises TypeError or ValueError for a reason that is not a text or is empty, OSError if the opening cannot be
-        written down: the test set then stays sealed.
+        Raises TypeError for a reason that is not a str, ValueError for an empty one, and OSError if the opening cannot
+        be written down. In all these cases the test set stays sealed.
         """
         self._record(_checked_reason(reason), loss=None)
         return self._Xte.clone(), self._Yte.clone()
 
     def loss(self, model: nn.Module, *, reason: str) -> float:
-        """The exact loss of `model` on the test set in nats: one opening, with the loss beside the reason.
+        """The exact loss of `model` on the test set in nats: one opening, recorded with its reason and loss.
 
-        Raises what `open` and `eval_loss` raise; a model that does not fit the data opens nothing.
+        Raises what `open` and `eval_loss` raise; a model that does not fit the data does not count as an opening.
         """
         reason = _checked_reason(reason)
         loss = eval_loss(model, self._Xte, self._Yte)
-        self._record(reason, loss=loss)  # before anyone sees it
+        self._record(reason, loss=loss)  # before the caller sees it
         return loss
 
     def __len__(self) -> int:
@@ -127,7 +127,7 @@ class TestVault:
 
 
 def fingerprint(*tensors: Int[Tensor, "..."]) -> str:
-    """The sha256 of tensors of indices with their shapes: it tells whether two data sets are the same.
+    """The sha256 of tensors of indices and their shapes: equal only for equal data.
 
     >>> import torch
     >>> fingerprint(torch.tensor([1, 2])) == fingerprint(torch.tensor([[1, 2]]))
@@ -142,7 +142,7 @@ def fingerprint(*tensors: Int[Tensor, "..."]) -> str:
 
 def _checked_reason(reason: str) -> str:
     if not isinstance(reason, str):
-        raise TypeError(f'reason must be a text, got {reason!r}: write reason="final loss of the chosen model"')
+        raise TypeError(f'reason must be a str, got {reason!r}: write reason="final loss of the chosen model"')
     if not reason.strip():
         raise ValueError(
             'the test set opens only for a reason, and reason is empty: write reason="final loss of the chosen model"'
@@ -150,14 +150,14 @@ def _checked_reason(reason: str) -> str:
     return reason.strip()
 
 
-# ---- what others reached ---------------------------------------------------------------------------------------------
+# ---- known results ---------------------------------------------------------------------------------------------------
 
 
 class Known(NamedTuple):
-    """A dev loss in nats to compare with: what reached it, the figure's `source`, and the `split` it was measured on.
+    """A dev loss in nats to compare with: the model that reached it, its `source`, and the `split` it was measured on.
 
     "clean" is `split_words` with seed 42, "de-duplicated" the same after `list(dict.fromkeys(words))`, "other" anything
-    else. Losses compare only within one split.
+    else. Losses on different splits cannot be compared.
     """
 
     dev: float
@@ -197,11 +197,11 @@ KNOWN: tuple[Known, ...] = (
     Known(2.0134, "interpolated counts, context 5", "counts", _COUNTED, "de-duplicated", 133_338),
     Known(2.0130, "interpolated counts, context 4", "counts", _COUNTED, "de-duplicated", 73_212),
 )
-"""Dev losses on the lecture's own list. On the bundled list, a little longer, counts come out up to 0.013 apart."""
+"""Dev losses on the lecture's own list. On the bundled list, a little longer, count models differ by up to 0.013."""
 
 
 class Standing(NamedTuple):
-    """A dev loss among the `KNOWN` ones: the lowest it beats and the next one ahead, None off either end."""
+    """A dev loss among the `KNOWN` ones: the best result that it beats and the next one ahead, or None."""
 
     dev: float
     beaten: Known | None
@@ -214,7 +214,7 @@ class Standing(NamedTuple):
 
 
 def standing(dev: float) -> Standing:
-    """What a dev loss (nats, on the clean split) beats among the `KNOWN` ones, and which comes next.
+    """Which of the `KNOWN` results a dev loss (nats, on the clean split) beats, and which one is next.
 
     >>> print(standing(2.1))
     dev 2.1000 beats 2.1018 (4-gram counts, add 0.1); next is 2.0913 (embedding 20, 400k steps, small init, L2)
@@ -232,7 +232,7 @@ def standing(dev: float) -> Standing:
 class Entry:
     """One run on the ladder, as `Ladder.add` took it. `at` is UTC, `words` the sha256 of the word list.
 
-    `losses` holds a loss in nats for each split it was measured on, nan where the run was `stopped`, which says why.
+    `losses` maps each measured split to its loss in nats, nan if the run was stopped; `stopped` says why.
     """
 
     at: datetime
@@ -250,10 +250,10 @@ class Entry:
 
 
 class Row(NamedTuple):
-    """A line of the table: the runs that differ only in their seed, or a known result (`runs` is 0).
+    """A row of the table: runs that differ only in their seed, or a known result (`runs` is 0).
 
-    `dev`, `train` and `seconds` are means over the `runs`; `low` and `high` the lowest and highest dev loss. Runs that
-    were stopped have a row of their own: they have no loss that could go into a mean.
+    `dev`, `train` and `seconds` are means over the `runs`; `low` and `high` are the lowest and highest dev loss.
+    Stopped runs have a separate row, because they have no loss to include in a mean.
     """
 
     dev: float | None
@@ -273,14 +273,14 @@ class Row(NamedTuple):
 
 
 class Ladder:
-    """The leaderboard: every run you put on it, beside what others reached, lowest dev loss first.
+    """The leaderboard: your runs and the `KNOWN` results, lowest dev loss first.
 
-    `ladder.add(...)` puts a run on it, `run_grid(..., ladder=ladder)` all runs of a grid. Shown in a notebook, or as
-    `ladder.rows`, it is a table in which runs that differ only in their seed share a row, among the `KNOWN` results;
-    `ladder.entries` are the single runs. `words` is the word list of the runs to come. Runs are shown as being on the
-    clean split, `split_words` with seed 42.
+    `ladder.add(...)` adds a run, `run_grid(..., ladder=ladder)` all runs of a grid. Displayed in a notebook, or as
+    `ladder.rows`, it is a table in which runs that differ only in their seed share a row; `ladder.entries` are the
+    single runs. `words` is the word list of the runs that will be added. Runs are shown as being on the clean split,
+    `split_words` with seed 42.
 
-    It is kept in the SQLite file in which a `TestVault` writes its openings, under the same rules. Several programs may
+    It is stored in the same SQLite file as the openings of a `TestVault`, found by the same rules. Several programs may
     write at once. Raises OSError for a file that cannot be read or written. Taught in: page 13.
 
     >>> from tempfile import TemporaryDirectory
@@ -295,13 +295,13 @@ class Ladder:
 
     def __init__(self, path: str | Path | None = None, *, words: Sequence[str] | None = None) -> None:
         self.path = _path(path)
-        # of the lines of the file, so that the lecture's list can be recognised
+        # the sha256 of the words, one per line, which is that of the lecture's file for the lecture's list
         self.words = None if words is None else hashlib.sha256("\n".join(words).encode()).hexdigest()
-        self._in_memory: list[Entry] = []  # where no file is kept
+        self._in_memory: list[Entry] = []  # used if there is no file
 
     @property
     def entries(self) -> list[Entry]:
-        """Every run on the ladder, oldest first."""
+        """All runs on the ladder, oldest first."""
         if self.path is None:
             return list(self._in_memory)
         rows = _read(self.path, "runs", f"SELECT {', '.join(_COLUMNS)} FROM runs ORDER BY id")
@@ -332,16 +332,16 @@ class Ladder:
         stopped: str | None = None,
         key: str | None = None,
     ) -> None:
-        """Put one run on the ladder.
+        """Add one run to the ladder.
 
-        `name` and `kind` ("mlp", "counts", "mixture", ...) are texts of your own; the plot tells kinds apart. `config`
-        is an `MLPConfig` or a dict of what describes the run. `losses` are in nats by split; with a loss of nan the run
-        counts as stopped. A run with a `key` is put there once: the first one stays.
+        `name` and `kind` ("mlp", "counts", "mixture", ...) are free text; `plot_ladder` gives each kind its own colour.
+        `config` is an `MLPConfig` or a dict that describes the run. `losses` maps splits to nats; with a loss that is
+        not finite the run counts as stopped. If a run with the same `key` is already there, nothing is added.
         """
         losses = {split: float(loss) for split, loss in losses.items()}
         blown = [split for split, loss in losses.items() if not math.isfinite(loss)]
         if blown and stopped is None:
-            stopped = f"the {blown[0]} loss was {losses[blown[0]]}"  # it would spoil the mean of its row
+            stopped = f"the {blown[0]} loss was {losses[blown[0]]}"  # it would make the mean of its row nan or inf
         config = asdict(config) if is_dataclass(config) else dict(config or {})
         entry = Entry(_now(), name, kind, config, seed, steps, n_parameters, seconds, losses, stopped, self.words, key)
         if self.path is None:
@@ -353,7 +353,7 @@ class Ladder:
             db.execute(f"INSERT OR IGNORE INTO runs ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
 
     def check_writable(self) -> None:
-        """Raise OSError if runs cannot be written: before hours of training, not after them."""
+        """Raise OSError if runs cannot be written, so that you know before hours of training."""
         if self.path is not None:
             with _writing(self.path, "write to the ladder"):
                 pass
@@ -425,7 +425,7 @@ def _texts(r: Row) -> list[str]:
 
 # ---- the file --------------------------------------------------------------------------------------------------------
 
-# SQLite lets several programs write at once, and a kill in the middle of a write leaves what was there before.
+# SQLite lets several programs write at once, and a kill during a write leaves the previous content.
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS openings (id INTEGER PRIMARY KEY, at TEXT NOT NULL, reason TEXT NOT NULL,
     data TEXT NOT NULL, answers TEXT NOT NULL, loss REAL)""",
@@ -434,13 +434,13 @@ _TABLES = (
     losses TEXT NOT NULL, stopped TEXT, words TEXT, split TEXT NOT NULL)""",
 )
 _COLUMNS = [field.name for field in fields(Entry)]
-_WAIT_SECONDS = 30.0  # for another program that is writing
+_WAIT_SECONDS = 30.0  # how long to wait while another program is writing
 
 
 def _row_of(entry: Entry) -> dict[str, object]:
-    """What is kept of an entry, by column."""
+    """The entry as a row of the table, by column."""
     losses = {split: None if math.isnan(loss) else loss for split, loss in entry.losses.items()}  # JSON has no nan
-    seed = None if entry.seed is None else str(entry.seed)  # up to 2**64, more than an SQLite integer holds
+    seed = None if entry.seed is None else str(entry.seed)  # up to 2**64, too large for an SQLite integer
     as_text = {"at": entry.at.isoformat(), "config": json.dumps(entry.config), "losses": json.dumps(losses)}
     return vars(entry) | as_text | {"seed": seed}
 
@@ -471,7 +471,7 @@ def _read(path: Path, table: str, query: str, *values: object) -> list[tuple]:
 
 @contextmanager
 def _writing(path: Path, doing: str) -> Iterator[sqlite3.Connection]:
-    """A connection inside one transaction: all of it is written, or nothing. The file is made if it is not there."""
+    """A connection inside one transaction: all of it is written, or nothing. Creates the file if it does not exist."""
     with _in_one_sentence(path, doing):
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)) as db:

@@ -16,8 +16,8 @@ def summed_rows(
 ) -> Float[Tensor, "B columns"]:
     """`C[X].view(B, -1) @ W.flatten(0, 1)`, for a batch that is larger than the vocabulary.
 
-    Position p adds its embedding times `W[p]`. There are only vocab_size embeddings, so these products are made once
-    for the whole batch, one table for each position, and each example adds up its rows. Autograd works through it.
+    Position p contributes its embedding times `W[p]`. There are only vocab_size embeddings, so these products are
+    computed once per batch, one table per position, and each example sums its rows. Autograd works through it.
 
     >>> C, W, X = torch.eye(3), torch.ones(2, 3, 4), torch.tensor([[0, 2]])
     >>> summed_rows(C, W, X)

@@ -1,7 +1,7 @@
-"""JupyterLab in a real browser, for panels: a server, a page, and hands that move controls as people do.
+"""JupyterLab in a real browser, for the panels: a server, a page, and methods that move controls as a user does.
 
-Lab saves by itself: notebooks, its settings, workspaces and data lie in a temporary folder. Without a Chromium these
-tests skip, except where CI is set: there they fail, so that no change can escape them unnoticed.
+Lab saves automatically, so notebooks, settings, workspaces and data are in a temporary folder. Without Chromium these
+tests are skipped, unless CI is set: then they fail, so that no change goes untested.
 """
 
 import json
@@ -25,11 +25,11 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-_SECONDS = 30  # for what takes a moment on a quiet machine: two cores may be shared by many
+_SECONDS = 30  # timeout; on an idle machine everything takes a moment, but the two cores may be shared
 
 
 def missing(what):
-    """Skip on a laptop, fail in CI."""
+    """Skip the test, but fail it in CI."""
     if os.environ.get("CI"):
         pytest.fail(f"{what}: in CI the panels must be tested in a browser (.ci/run installs one)", pytrace=False)
     pytest.skip(what)
@@ -77,8 +77,8 @@ def lab(tmp_path_factory):
         "ServerApp.open_browser": False,
     }
     command = [sys.executable, "-m", "jupyterlab", "--allow-root", *(f"--{k}={v}" for k, v in options.items())]
-    (home / "rfc3987_syntax.py").write_text("raise ImportError")  # which nothing here needs, and takes seconds
-    # Nobody's own settings, and our own checkout of the library.
+    (home / "rfc3987_syntax.py").write_text("raise ImportError")  # the real one takes seconds and is not needed
+    # No settings of the user, and the library of this checkout.
     own = {f"JUPYTER_{name.upper()}_DIR": str(home / name) for name in ("config", "data", "runtime")}
     environment = os.environ | own | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with (home / "log").open("w") as log:
@@ -100,17 +100,17 @@ def answers(url, server, log):
         return False
 
 
-def wait_for(condition, seconds=_SECONDS, what="it"):
+def wait_for(condition, seconds=_SECONDS, what="result"):
     end = time.monotonic() + seconds
     while not (result := condition()):
-        assert time.monotonic() < end, f"waited {seconds} s for {what} in vain"
+        assert time.monotonic() < end, f"no {what} after {seconds} s"
         time.sleep(0.05)
     return result
 
 
 @pytest.fixture(scope="session")
 def open_notebook(lab, chromium):
-    """Opens a notebook of code cells, given by name, runs all of it, and gives the Page."""
+    """A function that opens a notebook of the given code cells, runs all of them, and returns the Page."""
     context = chromium.new_context(viewport={"width": 1200, "height": 1000}, reduced_motion="reduce")
     context.set_default_timeout(_SECONDS * 1000)
 
@@ -139,31 +139,31 @@ class Page:
         self.page, self.names = page, names
 
     def panel(self, name):
-        """The panel that the cell of this name shows."""
+        """The panel in the cell of this name."""
         cell = self.page.locator(".jp-Notebook-cell").nth(self.names.index(name))
-        cell.evaluate("cell => cell.scrollIntoView()")  # what is far away is not drawn, so it counts as invisible
+        cell.evaluate("cell => cell.scrollIntoView()")  # Lab does not render distant cells
         box = cell.locator(".jp-OutputArea-output .widget-vbox").first
         box.wait_for()
         return Panel(self.page, box)
 
 
 class Panel:
-    """A PlotPanel in the browser: hands for its controls, eyes for its picture and its readout."""
+    """A PlotPanel in the browser: methods that read its picture and readout, and methods that move its controls."""
 
     def __init__(self, page, box):
         self.page, self.box = page, box
         self.image = box.locator("img.widget-image")
-        self.chosen = {}  # of lists, what they must show
+        self.chosen = {}  # the option that each dropdown must show, by label
         box.scroll_into_view_if_needed()
 
-    # ---- eyes ----
+    # ---- reading ----
 
     def picture(self):
-        """The address of the picture, another one for each."""
+        """The address of the picture, which is different for each picture."""
         return self.image.get_attribute("src")
 
     def readout(self):
-        """What the line under the picture says."""
+        """The line under the picture."""
         return self.box.locator("> .widget-html .widget-html-content").inner_text()
 
     def wait_readout(self, pattern):
@@ -175,24 +175,24 @@ class Panel:
             )
         except AssertionError:
             raise AssertionError(f"the readout never matched {pattern!r}; it says {seen[-1]!r}") from None
-        # What the kernel made of a choice has come back by now, and must not have emptied the field.
+        # By now the kernel has answered each choice, and the answer must not have emptied the field.
         for label, option in self.chosen.items():
             assert self.shown(label) == option, label
         return seen[-1]
 
     def shown(self, label):
-        """What a list shows."""
+        """The option that a dropdown shows."""
         shown = "select => select.selectedOptions[0]?.label.replaceAll('\\u00a0', ' ')"
         return self.control(label).locator("select").evaluate(shown)
 
     def moved(self, hand, pattern):
-        """Do something with a hand, and see that picture and readout follow; gives the readout, and the one before."""
+        """Call `hand` and wait for a new picture and readout; returns the new readout and the one before."""
         before, said = self.picture(), self.readout()
         hand()
-        wait_for(lambda: self.picture() != before, what="another picture")
+        wait_for(lambda: self.picture() != before, what="new picture")
         return self.wait_readout(pattern), said
 
-    # ---- hands ----
+    # ---- moving ----
 
     def control(self, label):
         """The row of the control with this label."""
@@ -208,13 +208,13 @@ class Panel:
             self.page.keyboard.press(key)
 
     def next_by_keys(self, label):
-        """Choose the next option of a list as a keyboard does it: open, down, take. (Lab keeps a mere arrow.)"""
+        """Choose the next option of a dropdown with Enter, arrow, Enter. (JupyterLab handles a lone arrow itself.)"""
         for key in ("Enter", "ArrowDown", "Enter"):
             self.keys(label, key)
             self.page.wait_for_timeout(150)
 
     def drag(self, label, share):
-        """Drag a slider's handle with the mouse to this share of its way."""
+        """Drag a slider's handle with the mouse to this share of its track."""
         row = self.control(label)
         track, handle = (row.locator(css).first.bounding_box() for css in (".noUi-base", ".noUi-handle"))
         y = handle["y"] + handle["height"] / 2
@@ -224,15 +224,15 @@ class Panel:
         self.page.mouse.up()
 
     def write(self, label, text):
-        """Replace what stands in a field, and press Enter."""
+        """Replace the text of a field, and press Enter."""
         field = self.control(label).locator("input").first
         field.fill(text)
         field.press("Enter")
 
     def choose(self, label, option):
-        """Choose an option of a list by what it says."""
+        """Choose an option of a dropdown by its text."""
         self.control(label).locator("select").select_option(label=option)
-        wait_for(lambda: self.shown(label) == option, what=f"{label} to show {option!r}")
+        wait_for(lambda: self.shown(label) == option, what=f"{option!r} shown for {label}")
         self.chosen[label] = option
 
     def click(self, says):

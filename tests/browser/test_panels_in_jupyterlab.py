@@ -1,7 +1,7 @@
-"""Every control of every panel, moved by key or mouse in JupyterLab; picture and readout follow the numbers.
+"""Every control of every panel is moved by key or mouse in JupyterLab, and picture and readout must follow.
 
-All panels stand in one notebook, one per cell, so that one server, one page and one kernel serve all tests. For a new
-panel: add its cell to CELLS, and a test of the cell's name that moves each of its controls.
+All panels are in one notebook, one per cell, so that all tests share one server, one page and one kernel. For a new
+panel: add its cell to CELLS, and a test with the cell's name that moves each of its controls.
 """
 
 import json
@@ -33,7 +33,7 @@ def run(config):
 trained, g = run(config)
 history = train(trained, X, Y, steps=1000, g=g)
 """
-# The panel of each test, by the test's name. The cells share one kernel: names that end in a number are a cell's own.
+# The panel of each test, by the test's name. The cells share one kernel, so each uses its own numbered variables.
 CELLS = {
     "softmax": "softmax_panel()",
     "training": """
@@ -57,7 +57,7 @@ settings = {"eval_on": (X[::9], Y[::9]), "on_demand": {"dev": (X[::5], Y[::5])},
 train_panel(model_3, X, Y, g=g_3, first=200, steps=10_000_000, **settings)
 """,
     "board": "for number in ('0.1', '1.2'):\n    note_solved(number)\nboard_panel()",
-    # Clicked by a test, it solves an exercise as another notebook would.
+    # When a test clicks it, it marks an exercise as solved, as another notebook would.
     "elsewhere": """
 import ipywidgets
 elsewhere = ipywidgets.Button(description="solve 1.1 elsewhere")
@@ -86,7 +86,7 @@ def page(open_notebook):
 
 @pytest.fixture
 def panel(page, request):
-    """The panel of the cell that has the test's name; afterwards no traceback stands on the page."""
+    """The panel of the cell with the test's name; afterwards checks that the page shows no traceback."""
     panel = page.panel(request.node.name.removeprefix("test_"))
     yield panel
     shoot(panel, request.node.name)
@@ -94,7 +94,7 @@ def panel(page, request):
 
 
 def shoot(panel, name):
-    """With PANEL_SCREENSHOTS=folder, the panel as it looks now is kept; docs/ has some of them."""
+    """With PANEL_SCREENSHOTS=folder, save a picture of the panel; docs/ has some of them."""
     if folder := os.environ.get("PANEL_SCREENSHOTS"):
         panel.page.wait_for_timeout(500)
         panel.box.screenshot(path=f"{folder}/{name}.png")
@@ -105,7 +105,7 @@ def number(pattern, text):
 
 
 def other(text):
-    """A pattern for any readout but this one that does not tell of work."""
+    """A pattern for any other readout, except those of a panel at work and errors."""
     return rf"^(?!{re.escape(text)}$)(?!drawing|training|sweeping|\[)"
 
 
@@ -116,7 +116,7 @@ def test_softmax(panel):
         loss = number(r"F.cross_entropy (\S+)", said)
         press = [label, "ArrowRight", "ArrowRight"]
         said, _ = panel.moved(lambda press=press: panel.keys(*press), rf"^(?!.*entropy {loss:.4f})long")
-        assert number(r"F.cross_entropy (\S+)", said) > loss  # a wrong one gained
+        assert number(r"F.cross_entropy (\S+)", said) > loss  # a wrong character became more likely
     said, _ = panel.moved(lambda: panel.drag("logit of d", 0.98), r"longhand nan")
     assert "F.cross_entropy 0.0000 nats. exp(" in said
     panel.moved(lambda: panel.drag("logit of d", 0.5), r"longhand \d")
@@ -130,7 +130,7 @@ def test_training(panel):
     panel.moved(lambda: panel.click("one step"), r"^paused: 51 steps")
     panel.moved(lambda: panel.click("start"), r"^running: [1-9]")
     steps = [number(r"running: ([\d,]+)", panel.wait_readout(r"^running: "))]
-    for _ in range(3):  # by itself, and in the order of the steps
+    for _ in range(3):  # the readout must advance without a click
         said = panel.wait_readout(rf"^running: (?!{steps[-1]:.0f} )")
         steps.append(number(r"running: ([\d,]+)", said))
     assert steps == sorted(set(steps))
@@ -153,7 +153,7 @@ def test_sampling(panel):
     panel.moved(lambda: panel.write("prefix", "em"), r"likeliest next: .* 12 names")
     said, before = panel.moved(lambda: panel.drag("temperature", 0.02), r"likeliest next: \S+ (1\.000|0\.[6-9])")
     top = r"likeliest next: \S+ ([\d.]+)"
-    assert number(top, said) > number(top, before)  # colder: surer
+    assert number(top, said) > number(top, before)  # at a lower temperature the first is more likely
     panel.moved(lambda: panel.keys("temperature", "ArrowRight"), r"likeliest next")
     panel.moved(lambda: panel.keys("seed", "ArrowUp"), r"likeliest next")
     panel.moved(lambda: panel.click("another seed"), r"likeliest next")
@@ -183,7 +183,7 @@ def test_network(panel):
 
 def test_embedding(panel):
     panel.wait_readout(
-        r"^After 500 updates, nearest to 'a': ('.' \d\.\d\d,? ?){4}\. That is in all 5 columns; [0-4] of 4"
+        r"^After 500 updates, nearest to 'a': ('.' \d\.\d\d,? ?){4}\. These are nearest in all 5 columns; [0-4] of 4"
     )
     panel.moved(lambda: panel.keys("updates", "ArrowLeft"), r"^After 100 updates, nearest to 'a'")
     panel.moved(lambda: panel.drag("updates", 0.0), r"^After 0 updates, nearest to 'a'")
@@ -216,7 +216,7 @@ def test_training_with_a_loss_on_demand(panel):
     panel.moved(lambda: panel.click("pause"), r"^paused")
     at = int(number(r"paused: ([\d,]+)", panel.readout()))
     panel.moved(lambda: panel.click("dev loss"), rf"dev loss \d\.\d{{4}} at {at:,}; lr 0\.1")
-    panel.click("one step")  # too little to be seen in the picture
+    panel.click("one step")  # too small a change to see in the picture
     panel.wait_readout(rf"^paused: {at + 1:,} steps")
 
 
@@ -228,7 +228,7 @@ def test_board(panel):
     panel.page.get_by_role("button", name="solve 1.1 elsewhere").click()
     panel.moved(lambda: panel.click("refresh"), r"^3 of \d+ exercises solved\. Next: 1\.3 \(")
     panel.click("forget all")
-    panel.wait_readout(r"^Forget all 3 solved exercises\? 'yes, forget all' does it")
+    panel.wait_readout(r"^Forget all 3 solved exercises\? Press 'yes, forget all', or")
     panel.click("refresh")
     panel.wait_readout(r"^3 of")
     panel.box.get_by_role("button", name="forget all", exact=True).focus()
@@ -256,8 +256,8 @@ def test_noise(panel):
 
 def test_sweep(panel):
     rate = r"lowest at rate ([\d.]+)"
-    assert "of 2 sweeps alone" in panel.wait_readout(rate)
-    said, _ = panel.moved(lambda: panel.keys("sweeps", "ArrowRight", "ArrowRight"), r"^lowest .*of 4 sweeps alone")
+    assert "; 2 single sweeps give " in panel.wait_readout(rate)
+    said, _ = panel.moved(lambda: panel.keys("sweeps", "ArrowRight", "ArrowRight"), r"^lowest .*; 4 single sweeps give")
     said, _ = panel.moved(lambda: panel.choose("steps", "1,000"), other(said))
     said, _ = panel.moved(lambda: panel.drag("smooth over", 0.6), other(said))
     trained, _ = panel.moved(lambda: panel.click("train with it"), r"^lowest .*Trained 500 steps at [\d.]+: loss \d")
@@ -268,7 +268,7 @@ def test_sweep(panel):
     panel.drag("exponent from", 1.0)
     said = panel.wait_readout(r"^lowest at|^\[no\] lo and hi must be rates")
     panel.moved(lambda: panel.drag("exponent from", 0.4), other(said) + ".*Trained 500")
-    # Much at once: the last change counts, and the bar shows that it works.
+    # Many changes at once: the last one counts, and the bar is visible meanwhile.
     panel.choose("steps", "5,000")
     panel.keys("sweeps", "End")
     panel.box.locator(".progress").wait_for(state="visible")
@@ -286,14 +286,14 @@ def test_sizes(panel):
     panel.moved(lambda: panel.keys("n_embd", *["ArrowRight"] * 4), r"^n_embd 6, n_hidden 31, .*: \d.* parameters")
     panel.moved(lambda: panel.drag("n_hidden", 0.5), r"^n_embd 6, n_hidden 2\d\d, .*: \d.* parameters")
     longer, _ = panel.moved(lambda: panel.choose("steps", "5,000"), r"^n_embd 6, .* 5,000 steps: .*dev - train")
-    assert number(gap, longer) > number(gap, said)  # memorised
+    assert number(gap, longer) > number(gap, said)  # it has memorised the training words
     more, _ = panel.moved(lambda: panel.choose("training words", "800"), r"^n_embd 6, .* 800 words, 5,000 steps: .*dev")
     assert number(gap, more) < number(gap, longer)
     shoot(panel, "panel_07")
     more, _ = panel.moved(lambda: panel.keys("seed", "ArrowUp"), r"^n_embd 6, .*; seed 2147483648$")
     panel.moved(lambda: panel.choose("drawn against", "parameters"), "^" + re.escape(more))
     panel.choose("steps", "50,000")
-    # The numbers of the last network stay in view.
+    # The numbers of the last network stay visible.
     panel.wait_readout(r"^training n_embd 6, n_hidden 2\d\d, 800 words, 50,000 steps \.\.\. " + re.escape(more))
     panel.box.locator(".progress").wait_for(state="visible")
     panel.moved(lambda: panel.click("reset"), r"^no network yet: press train$")
@@ -307,7 +307,7 @@ PANELS = [name for name in CELLS if name != "elsewhere"]
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
-def test_axe_finds_nothing(page, theme):
+def test_axe_finds_no_violations(page, theme):
     axe = Axe()
     page.page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
     page.page.wait_for_function("theme => document.body.dataset.jpThemeName == theme", arg=theme)
@@ -321,7 +321,7 @@ def test_axe_finds_nothing(page, theme):
         assert [(one["id"], one["nodes"][0]["html"]) for one in found] == [], name
 
 
-def test_the_readout_is_announced_once_it_rests(page):
+def test_readout_is_announced_when_it_stops_changing(page):
     panel = page.panel("softmax")
     status = panel.box.get_by_role("status")
     watch = "n => new MutationObserver(() => n.seen.push(n.textContent)).observe(n, { childList: true })"
@@ -337,14 +337,14 @@ def test_the_readout_is_announced_once_it_rests(page):
     assert (seen[-1], len(seen)) == (panel.readout(), 1)
 
 
-def test_panels_are_pictures_on_the_second_day(page, lab):
-    """Saved and opened again, the page shows its panels before anything is run again. Last, as it ends the kernel."""
+def test_reopened_page_shows_the_pictures_of_its_panels(page, lab):
+    """Saved and opened again, the page shows its panels before any cell is run. The last test: it ends the kernel."""
     page.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     page.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     saved = json.loads((lab["folder"] / "panels.ipynb").read_text(encoding="utf-8"))
     assert saved["metadata"].get("widgets"), "JupyterLab saved no state: was the course installed by make setup?"
 
-    # Beside other tests JupyterLab was once seen not to draw the restored widgets; the next reload does.
+    # While other tests were running, JupyterLab once failed to draw the restored widgets; another reload draws them.
     for last in (False, False, True):
         page.page.reload()
         page.page.wait_for_function("window.jupyterapp && window.jupyterapp.shell.currentWidget")

@@ -1,17 +1,17 @@
-"""Panels: an idea of the lecture with sliders and buttons. One module per panel, on `base` and `worker`.
+"""Panels: an idea of the lecture with sliders and buttons. One module per panel, built on `base` and `worker`.
 
-| panel | notebook | what moves |
+| panel | notebook | what you control |
 |---|---|---|
 | `board_panel()` | 00 | the exercises solved so far: refresh, forget, one notebook's titles |
-| `network_panel(model, vocab, words)` | 00 | the contexts of a word through lookup, hidden layer and output |
+| `network_panel(model, vocab, words)` | 00 | a word and one of its contexts: lookup, hidden layer and output |
 | `softmax_panel()` | 03 | logits to probabilities to loss, and where the longhand overflows |
 | `train_panel(model, X, Y, g=g)` | 04, 11 | a training run: start, pause, one step, reset; learning rate, batch size |
 | `gradient_noise_panel(models, X, Y)` | 05 | the batch size: cosine to the full gradient, time of a step |
-| `sweep_panel(model, X, Y, g=g, result=result)` | 06 | range, steps, sweeps and smoothing; the rate read off, tried |
-| `sizes_panel(config, Xtr, Ytr, Xdev, Ydev)` | 07, 08, 10 | sizes, steps, words, against train and dev loss |
-| `embedding_panel(maps, vocab)` | 09 | the moment of the training, the character picked, the frame |
+| `sweep_panel(model, X, Y, g=g, result=result)` | 06 | range, steps, sweeps and smoothing; training at the rate |
+| `sizes_panel(config, Xtr, Ytr, Xdev, Ydev)` | 07, 08, 10 | sizes, steps and words: train and dev loss |
+| `embedding_panel(maps, vocab)` | 09 | the number of updates, a character, the frame of the map |
 | `sampling_panel(model, vocab, words=words)` | 12 | prefix, temperature and seed of the sampling loop |
-| `init_panel(X, Y, config, seed=seed)` | 14 | output and hidden scale, against first loss and saturation |
+| `init_panel(X, Y, config, seed=seed)` | 14 | output and hidden scale: first loss and saturation |
 
 To add a panel, write `mlp_lib/course/panels/NAME.py` with a function such as this one:
 
@@ -25,15 +25,15 @@ To add a panel, write `mlp_lib/course/panels/NAME.py` with a function such as th
 
         return PlotPanel("sine_panel", draw, {"frequency": slider("frequency", 6.0, 1, 30, 0.5)}, alt="A sine wave.")
 
-1. The controls, by name, come from the helpers of `base`, which give each a label; `continuous=False` where a redraw
-   takes over 50 ms. `buttons={"start": function}` adds buttons.
-2. `draw` gets an empty Figure and the controls' values, draws, and returns the readout: one line with the numbers. A
-   ValueError is shown as its sentence and the last picture stays, so hand what a reader typed straight to the library,
-   and put it into a picture only with `parse_math=False`.
-3. `alt` says what the picture shows, for those who do not see it.
-4. What takes longer than a moment runs in a `worker.Worker`.
+1. Make the controls with the helpers of `base`, which give each a label; use `continuous=False` if a redraw takes over
+   50 ms. `buttons={"start": function}` adds buttons.
+2. `draw` gets an empty Figure and the controls' values, draws, and returns the readout: one line with the numbers. The
+   message of a ValueError is shown and the last picture stays, so you can pass a reader's text straight to the library.
+   Draw such text only with `parse_math=False`.
+3. `alt` describes the picture for readers who cannot see it.
+4. Run anything that takes more than a moment in a `worker.Worker`.
 
-Then export the function here, name it in the table above, and enter it in the lists of `tests/test_panels.py` and
+Then export the function here, add it to the table above and to the lists in `tests/test_panels.py` and
 `tests/browser/`.
 """
 

@@ -1,7 +1,7 @@
-"""What every panel is made of: labelled controls, a picture, and one line that says the numbers.
+"""The parts of every panel: labelled controls, a picture, and a readout of one line with the numbers.
 
-The picture is a PNG in an `Image`, drawn from a `matplotlib.figure.Figure` without pyplot: it needs no extension of
-JupyterLab, leaves no figure behind, and stays on the page for readers who have no kernel.
+The picture is a PNG in an `Image`, drawn from a `matplotlib.figure.Figure` without pyplot: it needs no JupyterLab
+extension, leaves no figure open, and stays on the page for readers without a kernel.
 """
 
 import html
@@ -27,12 +27,13 @@ from mlp_lib.plots import legible
 
 Draw = Callable[..., str]  # draw(figure, **values of the controls) -> the readout
 
-_NOTICED = 0.1  # seconds; when drawing takes longer, the readout says that it is under way
-_WIDE = "27em"  # two beside each other on a page of usual width
+_NOTICED = 0.1  # seconds; if drawing takes longer, the readout says "drawing ..."
+_WIDE = "27em"  # two fit side by side on a page of usual width
 
-# ipywidgets can neither announce a text nor name the handle of a slider or an image. So with each readout comes an
-# empty style element, whose `onload` does both when the readout has been still for a second: a screen reader announces
-# only what changes inside an element that is there already, and a curve that grows changes five times a second.
+# ipywidgets can neither announce text nor label an image or the handle of a slider. So each readout comes with an empty
+# style element, whose `onload` does both once the readout has not changed for a second. It waits because a growing
+# curve changes the readout five times a second, and it keeps one status element because a screen reader announces only
+# changes inside an existing element.
 _FOR_SCREEN_READERS = """<style onload="
     const text = this.parentNode.textContent, row = this.parentNode.parentNode, panel = this.closest('.widget-vbox');
     let status = row.querySelector('[role=status]');
@@ -54,30 +55,30 @@ _FOR_SCREEN_READERS = """<style onload="
 
 
 class Picture(ipywidgets.Image):
-    """An Image with a `tooltip`, which the page has as its title.
+    """An Image with a `tooltip`, which becomes its title on the page.
 
-    JupyterLab's part of ipywidgets 8.1 asks a widget with a tooltip for its description, which an Image lacks.
+    The JupyterLab side of ipywidgets 8.1 requires a description of a widget with a tooltip, and an Image has none.
     """
 
     description = Unicode("").tag(sync=True)
 
 
 class PlotPanel(ipywidgets.VBox):
-    """Controls, a picture that `draw` makes of their values, and its readout in words, redrawn at every change.
+    """Controls, a picture that `draw` makes from their values, and its readout in words, redrawn at every change.
 
     `draw(figure, **values)` gets an empty Figure and the value of each control under its name; it returns the readout.
-    `buttons` maps what a button says to what a click does; the picture is redrawn after it. `alt` describes the
-    picture, `size` is its width and height in inches. A `worker`, if given, trains for the panel: its bar is shown, and
-    closing the panel ends its thread.
+    `buttons` maps the label of a button to the function that a click calls; the picture is redrawn after it. `alt`
+    describes the picture; `size` is its width and height in inches. A `worker`, if given, trains for the panel: its
+    progress bar is shown, and closing the panel ends its thread.
 
-    An error in the first picture is raised where the panel is made. Later a ValueError or TypeError shows as its
-    sentence after "[no]", any other error as its name and first line after "[error]"; the last picture stays, and
+    An error in the first picture is raised by the constructor. After that, the readout shows a ValueError or TypeError
+    as "[no]" and its message, any other error as "[error]", its name and its first line; the last picture stays, and
     `error` has the error. `redraw()` may be called from any thread.
 
-    `figure` is what was drawn last, `readout` what was said, for tests and for saving. Taught in: page 00.
+    `figure` and `readout` are the last picture and readout, for tests and for saving. Taught in: page 00.
     """
 
-    worker: Worker | None = None  # also for a panel whose making failed
+    worker: Worker | None = None  # so that close() works even if the constructor failed
 
     def __init__(
         self,
@@ -105,9 +106,9 @@ class PlotPanel(ipywidgets.VBox):
         self.image = Picture(
             format="png", tooltip=alt, layout=Layout(align_self="flex-start", flex="0 0 auto", max_width="100%")
         )
-        # Not a Label: that would make a formula of what stands between two dollar signs.
+        # Not a Label, which would typeset text between two dollar signs as a formula.
         self.status = ipywidgets.HTML(layout=Layout(width="auto", min_height="1.6em"))
-        self._show()  # before anything is on the page: what fails here fails in the cell
+        self._show()  # before anything is on the page, so an error here is raised in the cell
 
         rows = [_row(widgets) for widgets in (self.controls.values(), self.buttons.values()) if widgets]
         super().__init__([*rows, *([worker.bar] if worker else []), self.image, self.status])
@@ -122,17 +123,17 @@ class PlotPanel(ipywidgets.VBox):
         return {name: control.value for name, control in self.controls.items()}
 
     def redraw(self) -> None:
-        """Draw the picture of the controls' present values; an error shows in the readout."""
+        """Draw the picture for the current values of the controls; an error is shown in the readout."""
         with self._drawing:
             if self._took > _NOTICED and threading.current_thread() is threading.main_thread():
-                self._say(f"drawing ... {self.readout}")  # the last numbers stay in view
+                self._say(f"drawing ... {self.readout}")  # keep the last numbers visible
             try:
                 self._show()
             except Exception as error:
                 self._fail(error)
 
     def close(self) -> None:
-        """Take the panel off the page and end what runs for it."""
+        """Remove the panel from the page and end its thread."""
         if self.worker is not None:
             self.worker.close()
         for child in self.children:
@@ -146,7 +147,7 @@ class PlotPanel(ipywidgets.VBox):
         with self._drawing:
             clock = time.perf_counter()
             self.figure.clear()
-            # A symbol that the font lacks is drawn as a box; the page need not warn of it.
+            # A symbol that the font lacks is drawn as a box, which needs no warning on the page.
             silence(".*[Gg]lyph.* missing from")
             said = self._draw(self.figure, **self.values)
             legible(self.figure)
@@ -156,7 +157,7 @@ class PlotPanel(ipywidgets.VBox):
             self._took = time.perf_counter() - clock
             self.error, self.image.value = None, png.getvalue()
             self.readout = one_line(said)
-            self._say(self.readout)  # last: whoever waits for the readout finds the picture there
+            self._say(self.readout)  # last, so the picture is there when the readout changes
 
     def _say(self, text: str) -> None:
         self.status.value = html.escape(text) + _FOR_SCREEN_READERS
@@ -169,8 +170,8 @@ class PlotPanel(ipywidgets.VBox):
         self._say(self.readout)
 
     def _place_axes(self) -> None:
-        """Put the axes where the first picture had them: nothing jumps, and half of the time is saved."""
-        axes = [ax for ax in self.figure.axes if ax.get_subplotspec() is not None]  # the others have a place already
+        """Put the axes where the first picture had them, so that nothing jumps and drawing takes half the time."""
+        axes = [ax for ax in self.figure.axes if ax.get_subplotspec() is not None]  # others were placed by `draw`
         if len(axes) != len(self._places):
             self.figure.set_layout_engine("constrained")
             self.figure.draw_without_rendering()
@@ -186,7 +187,7 @@ class PlotPanel(ipywidgets.VBox):
     def _click(self, action: Callable[[], object]) -> Callable[[object], None]:
         def clicked(button: object) -> None:
             failed = None
-            self._acting = True  # however many controls the action moves, one picture is drawn
+            self._acting = True  # one redraw at the end, even if the action moves several controls
             try:
                 action()
             except Exception as error:
@@ -203,22 +204,22 @@ class PlotPanel(ipywidgets.VBox):
         return f"{self._name}: {', '.join([*(c.description for c in self.controls.values()), *self.buttons])}"
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, object], dict[str, object]]:
-        """What the page keeps: the live widget where there is a kernel, and the picture where there is none."""
+        """What the page stores: the live widget, and the picture for readers without a kernel."""
         with self._drawing:
             png, metadata = png_and_metadata(self.figure, bbox_inches=None)
         return {**super()._repr_mimebundle_(**kwargs), "image/png": png}, {"image/png": metadata}
 
 
 def silence(message: str) -> None:
-    """Ignore warnings with this message (a regular expression) in the modules of the panels: their readouts say it.
+    """Ignore warnings with this message (a regular expression) in the modules of the panels; the readout says it.
 
-    For good, and not with `warnings.catch_warnings`, which two threads that draw at the same time would mix up.
+    The filter stays. `warnings.catch_warnings` would not work, because two threads may draw at the same time.
     """
     warnings.filterwarnings("ignore", message, module=re.escape(__package__) + r"\b")
 
 
 def one_line(text: str, most: int = 300) -> str:
-    r"""`text` in one line that is not too long.
+    r"""`text` in one line of at most `most` characters.
 
     >>> one_line("a\nb")
     'a b'
@@ -230,7 +231,7 @@ def one_line(text: str, most: int = 300) -> str:
 
 
 def even_ticks(ax: Axes) -> None:
-    """Numbers on the vertical axis that take the same room whatever they are, so that its label is never cut off."""
+    """Give all numbers on the vertical axis the same width, so that the axis label is never cut off."""
     ax.yaxis.set_major_formatter(lambda y, at: f"{y:g}".rjust(5, "\N{FIGURE SPACE}"))
 
 
@@ -262,22 +263,22 @@ def log_slider(
 
 
 def choice(description: str, options: Sequence[Any], value: object) -> ipywidgets.Dropdown:
-    """One of several; `options` are values or (what it says, value) pairs."""
+    """A dropdown; `options` are values or (text, value) pairs."""
     return ipywidgets.Dropdown(options=options, value=value, **_common(description))
 
 
 def choice_slider(description: str, options: Sequence[tuple[str, Any]], value: object) -> ipywidgets.SelectionSlider:
-    """A slider over (what it says, value) pairs in their order: numbers unevenly spaced, or 0 on a log scale."""
+    """A slider over (text, value) pairs in their order, for numbers that are unevenly spaced, or 0 on a log scale."""
     return ipywidgets.SelectionSlider(options=options, value=value, continuous_update=False, **_common(description))
 
 
 def text(description: str, value: str = "", *, placeholder: str = "") -> ipywidgets.Text:
-    """A line of text, taken over at Enter or when the field is left."""
+    """A text field; its value changes at Enter or when the field loses focus."""
     return ipywidgets.Text(value, placeholder=placeholder, continuous_update=False, **_common(description))
 
 
 def number(description: str, value: int, low: int = 0, high: int = 2**53) -> ipywidgets.BoundedIntText:
-    """A whole number to type, or to move with the arrow keys; JavaScript has no larger ones."""
+    """A field for a whole number, also changed by the arrow keys; 2**53 is the largest that is exact in JavaScript."""
     return ipywidgets.BoundedIntText(value, min=low, max=high, **_common(description))
 
 
@@ -286,7 +287,7 @@ def _common(description: str) -> dict[str, object]:
 
 
 def _close(widget: ipywidgets.Widget) -> None:
-    """Close a widget and its two parts that are widgets too: each would be kept for as long as the kernel lives."""
+    """Close a widget and its layout and style, which are widgets too and would live as long as the kernel."""
     widget.layout.close()
     if widget.has_trait("style"):
         widget.style.close()
@@ -294,5 +295,5 @@ def _close(widget: ipywidgets.Widget) -> None:
 
 
 def _row(widgets: Sequence[ipywidgets.Widget]) -> ipywidgets.Box:
-    """Side by side where the page is wide enough, else one under another."""
+    """Side by side if the page is wide enough, else one below the other."""
     return ipywidgets.Box(list(widgets), layout=Layout(flex_flow="row wrap"))

@@ -16,20 +16,20 @@ from mlp_lib.plots import GREY
 _ALL = "all"
 _DARK_GREEN = "#00694A"  # dark enough for small letters on white
 _FORGET, _SURE = "forget all", "yes, forget all"
-_DOUBLE_CLICK = 0.5  # seconds; a press that comes sooner was not a second thought
+_DOUBLE_CLICK = 0.5  # seconds; a second press within this time counts as a double click
 
 
 def board_panel() -> PlotPanel:
-    """Every exercise of the course, those solved on this machine marked [ok]; choose a notebook to read its titles.
+    """Every exercise of the course, with [ok] if it was solved on this machine; choose a notebook to read its titles.
 
-    `q.check` marks an exercise when its answer is right. "refresh" reads the record again, for what another notebook
-    has marked since. "forget all" asks back by its label, and deletes the record at the second press; any other
-    control takes the question back. A record that cannot be read is named in a sentence, and nothing is marked.
+    `q.check` marks an exercise when its answer is right. "refresh" reads the record again, in case another notebook
+    marked an exercise. "forget all" changes its label to ask for confirmation, and deletes the record at the second
+    press; any other control cancels. If the record cannot be read, the readout says so and nothing is marked.
     """
     exercises = catalogue()
     titles = dict(exercises)
     pages = {page: [n for n, _ in group] for page, group in groupby(exercises, lambda pair: pair[0].split(".")[0])}
-    asked_at: list[float] = []  # when "forget all" was pressed once
+    asked_at: list[float] = []  # the time of the first press of "forget all"
 
     def draw(figure: Figure, notebook: str) -> str:
         try:
@@ -45,7 +45,7 @@ def board_panel() -> PlotPanel:
         if trouble is not None:
             return f"[no] {trouble}"
         if asked_at:
-            return f"Forget all {len(done)} solved exercises? '{_SURE}' does it; 'refresh' keeps them."
+            return f"Forget all {len(done)} solved exercises? Press '{_SURE}', or 'refresh' to keep them."
         return _said(done, titles)
 
     def keep() -> None:
@@ -63,7 +63,7 @@ def board_panel() -> PlotPanel:
             except OSError as error:
                 raise ValueError(str(error)) from error
 
-    # "1" to "9" are shown as "01" to "09", as the notebooks are called.
+    # "1" to "9" are shown as "01" to "09", as in the names of the notebooks.
     options = [("all pages", _ALL), *((f"page {int(page):02}", page) for page in pages)]
     notebook = choice("show", options, _ALL)
     notebook.observe(lambda change: keep(), names="value")  # before the panel's own observer, which draws
@@ -80,7 +80,7 @@ def board_panel() -> PlotPanel:
 
 
 def _grid(ax: Axes, pages: dict[str, list[str]], done: set[str]) -> None:
-    """Two columns of notebooks, a line each, its exercises side by side."""
+    """Two columns of notebooks, one line per notebook with its exercises side by side."""
     lines = -(-len(pages) // 2)
     for k, (page, numbers) in enumerate(pages.items()):
         x, y = k // lines * 0.5, 1 - (k % lines + 0.5) / lines
@@ -92,7 +92,7 @@ def _grid(ax: Axes, pages: dict[str, list[str]], done: set[str]) -> None:
 
 
 def _list(ax: Axes, numbers: list[str], titles: dict[str, str], done: set[str]) -> None:
-    """One notebook's exercises, a line each with the title."""
+    """One notebook's exercises, one line per exercise with its title."""
     for k, number in enumerate(numbers):
         y = 1 - (k + 0.5) / max(6, len(numbers))
         _mark(ax, 0.02, y, number, number in done)

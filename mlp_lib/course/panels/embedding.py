@@ -1,4 +1,4 @@
-"""The embedding as a map, at any moment of its training.
+"""The embedding as a map, at several moments of its training.
 
 Taught in: page 09.
 """
@@ -20,12 +20,13 @@ _OWN, _ALL = "this moment", "the whole run"
 
 
 def embedding_panel(maps: Mapping[int, Tensor], vocab: Vocab, *, vowels: Collection[str] | None = None) -> PlotPanel:
-    """Scrub through the training of C; pick a character, see which characters are nearest to it, and how near.
+    """Scrub through the training of C; pick a character to see which characters are nearest to it, and how near.
 
-    `maps` has a copy of C (vocab_size, n_embd) for each number of updates. Two columns are drawn as they are. Of more,
-    the map shows the two widest directions of the last C, the same ones at all moments, and its title says how much of
-    the variance they hold at this moment. The four nearest are those by distance in all columns. `vowels` are those
-    that `vowels_of` finds if None. Raises ValueError for a C with numbers that are not finite.
+    `maps` has a copy of C (vocab_size, n_embd) for each number of updates. Two columns are drawn as they are. If there
+    are more, the map shows the two directions in which the last C varies most, the same ones at all moments, and its
+    title gives their share of the variance at this moment. The four nearest characters are found by distance in all
+    columns. With `vowels=None` they are found by `vowels_of`. Raises ValueError for a C with numbers that are not
+    finite.
     """
     vowels = vowels_of(vocab.stoi) if vowels is None else vowels
     for updates, C in maps.items():
@@ -34,7 +35,7 @@ def embedding_panel(maps: Mapping[int, Tensor], vocab: Vocab, *, vowels: Collect
     tables = {updates: maps[updates].detach().clone() for updates in sorted(maps)}
     last = tables[max(tables)]
     n_embd = last.shape[1]
-    # At right angles to each other and of length 1, (n_embd, 2); one column is drawn on a line.
+    # Two orthonormal directions, (n_embd, 2); a single column is drawn on a line.
     view = torch.eye(n_embd, 2) if n_embd <= 2 else widest_directions(last)
     whole = _frame(torch.cat([C @ view for C in tables.values()]))
 
@@ -62,7 +63,7 @@ def embedding_panel(maps: Mapping[int, Tensor], vocab: Vocab, *, vowels: Collect
         readout = f"After {updates:,} updates, nearest to '{pick}': {said}."
         if n_embd > 2:
             both = len({*near} & {*_nearest((P - P[i]).norm(dim=1), i)})
-            readout += f" That is in all {n_embd} columns; {both} of {len(near)} are nearest on the map too."
+            readout += f" These are nearest in all {n_embd} columns; {both} of {len(near)} are also nearest on the map."
         return readout
 
     moments = [(f"{updates:,}", updates) for updates in tables]
@@ -84,8 +85,8 @@ def embedding_panel(maps: Mapping[int, Tensor], vocab: Vocab, *, vowels: Collect
 def widest_directions(C: Tensor, k: int = 2) -> Tensor:
     """The `k` directions (n_embd, k) along which the rows of C (vocab_size, n_embd) vary most, the widest first.
 
-    Principal component analysis: right singular vectors of the centred C. The sign of each, which is free, is chosen
-    so that its largest entry is positive, for the same picture everywhere.
+    Principal component analysis: right singular vectors of the centred C. The sign of each is arbitrary; it is chosen
+    so that the largest entry is positive, which gives the same picture on every machine.
 
     >>> directions = widest_directions(torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 5.0], [0.0, 1.0, 3.0]])).T
     >>> directions.round(decimals=3) + 0.0
@@ -98,7 +99,7 @@ def widest_directions(C: Tensor, k: int = 2) -> Tensor:
 
 
 def _explained(C: Tensor, view: Tensor) -> float:
-    """The share of the variance of C's rows that lies along the directions of `view`."""
+    """The share of the variance of C's rows along the directions of `view`."""
     centred = C - C.mean(0)
     return ((centred @ view).square().sum() / centred.square().sum().clamp(min=1e-30)).item()
 
@@ -109,7 +110,7 @@ def _nearest(distances: Tensor, i: int) -> list[int]:
 
 
 def _frame(P: Tensor) -> tuple[Tensor, float]:
-    """A square around all points: its middle and half its side, with some room."""
+    """A square around all points with a margin: its centre and half its side."""
     low, high = P.min(0).values, P.max(0).values
     return (low + high) / 2, 0.56 * (high - low).max().clamp(min=1e-6).item()
 
@@ -117,4 +118,4 @@ def _frame(P: Tensor) -> tuple[Tensor, float]:
 def _look(ax: Axes, frame: tuple[Tensor, float]) -> None:
     (x, y), half = frame[0].tolist(), frame[1]
     ax.set(xlim=(x - half, x + half), ylim=(y - half, y + half))
-    ax.locator_params(nbins=5)  # ticks take half of the time for a picture
+    ax.locator_params(nbins=5)  # few ticks, because they take half of the drawing time

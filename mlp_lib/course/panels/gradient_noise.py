@@ -1,4 +1,4 @@
-"""How well a minibatch points, and what it costs.
+"""How close a minibatch gradient is to the full gradient, and what it costs.
 
 Taught in: page 05.
 """
@@ -21,19 +21,19 @@ from mlp_lib.plots import BLUE, GREY, ORANGE
 from mlp_lib.train import train_steps
 
 _LARGEST = 4096
-_SEEN_FIRST = 1, 8, 64, 512  # sizes that every picture begins with
+_SEEN_FIRST = 1, 8, 64, 512  # batch sizes that the first picture shows
 _DRAWS = 32  # minibatches of each size
-_ROWS = 2**14  # examples in one piece of the full gradient
-_TIMED_SECONDS = 0.1  # how long steps are timed
+_ROWS = 2**14  # examples per chunk of the full gradient
+_TIMED_SECONDS = 0.1  # how long to time steps
 
 
 def gradient_noise_panel(models: Mapping[str, nn.Module], X: Tensor, Y: Tensor, *, batch_size: int = 32) -> PlotPanel:
-    """Choose a batch size and a network; see the cosines of 32 minibatch gradients to the full one, and the time.
+    """Choose a batch size and a network; see the cosines of 32 minibatch gradients to the full gradient, and the time.
 
-    `models` are networks by name, none of which is changed. The gradient over all of X (N, block_size), Y (N,) is
-    computed once for each. The minibatches are those of a generator with the panel's seed; "fresh draw" adds one to it.
-    The time of a step is measured on a copy with `train_steps`, and only after the first picture, which is the same on
-    every machine. Sizes seen before stay in the picture in grey.
+    `models` are networks by name; none is changed. The gradient over all of X (N, block_size), Y (N,) is computed once
+    for each. The minibatches are drawn from a generator with the panel's seed; "fresh draw" adds one to it. The time of
+    a step is measured with `train_steps` on a copy, but not for the first picture, which is the same on every machine.
+    Batch sizes seen before stay in the picture, in grey.
     """
     largest = max(_LARGEST, batch_size)
     full: dict[str, Tensor] = {}  # (parameters,) each
@@ -123,7 +123,7 @@ def _flat(loss: Tensor, model: nn.Module) -> Tensor:
 
 
 def _seconds_per_step(model: nn.Module, X: Tensor, Y: Tensor, batch_size: int) -> float:
-    """The shortest time of a step of the plain loop, taken on a copy."""
+    """The shortest time of a step of the plain loop, measured on a copy."""
     g = torch.Generator().manual_seed(0)
     run = train_steps(copy.deepcopy(model), X, Y, steps=1000, batch_size=batch_size, g=g)
     next(run)
@@ -137,7 +137,7 @@ def _seconds_per_step(model: nn.Module, X: Tensor, Y: Tensor, batch_size: int) -
 
 
 def _strip(ax: Axes, size: int, values: Tensor, *, newest: bool) -> None:
-    """A dot for each draw, a little beside each other, and a bar at their mean."""
+    """A dot per draw, spread a little sideways, and a bar at their mean."""
     beside = 1.25 ** torch.linspace(-1, 1, len(values))  # (draws,)
     color = BLUE if newest else GREY
     ax.plot(size * beside, values, "o", color=color, markersize=3, alpha=0.9 if newest else 0.35)

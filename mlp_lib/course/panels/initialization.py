@@ -1,4 +1,4 @@
-"""The start of a training: how large the random numbers are, and what that does to the first loss.
+"""The initialisation: how large the random numbers are, and what that does to the first loss.
 
 Taught in: page 14.
 """
@@ -17,17 +17,17 @@ from mlp_lib.plots import BLUE, GREY, RED, SKY
 
 _SCALES = (0.0, *(10 ** (k / 10) for k in range(-30, 11)))  # 0, and 0.001 to 10 in even steps of the exponent
 _SATURATED = 0.99
-_ASKED = 512  # rows for which gradients are taken: whether one is 0 everywhere shows in fewer
+_ASKED = 512  # most rows used for the gradients; this is enough to see whether a tensor's gradient is 0
 
 
 def init_panel(X: Tensor, Y: Tensor, config: MLPConfig, *, seed: int) -> PlotPanel:
-    """Scale the random numbers a network starts with; see its first loss, and what its tanh units give.
+    """Scale the random numbers a network starts with; see its first loss and the outputs of its tanh units.
 
     The network is `MLP(config, g=g)` with a generator of this `seed`; "output scale" multiplies W2 and b2, "hidden
-    scale" W1 and b1, from 0 to 10. The losses, in nats, are those over all of X (N, block_size), Y (N,): on the left
-    against the output scale, with uniform guessing, ln V, dashed; on the right, how the outputs h spread between -1
-    and 1. The readout has the loss, the share of outputs beyond .99, and the tensors whose gradient is 0 in every
-    number. A few thousand examples are answered at once.
+    scale" W1 and b1, from 0 to 10. On the left is the loss in nats over all of X (N, block_size), Y (N,) against the
+    output scale, with uniform guessing, ln V, dashed; on the right, how the outputs h are spread between -1 and 1. The
+    readout has the loss, the share of outputs beyond .99, and the tensors whose gradient is all zeros. With a few
+    thousand examples it responds at once.
     """
     C, W1, b1, W2, b2 = (p.detach() for p in MLP(config, g=torch.Generator().manual_seed(seed)).tensors())
     uniform = math.log(config.vocab_size)

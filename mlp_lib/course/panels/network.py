@@ -1,4 +1,4 @@
-"""The network at work: the contexts of a word, one after another, through lookup, hidden layer and output.
+"""The network at work: the contexts of a word, one by one, through lookup, hidden layer and output.
 
 Taught in: page 00.
 """
@@ -17,19 +17,19 @@ from mlp_lib.data import Vocab, build_dataset
 from mlp_lib.model import MLP, eval_mode
 from mlp_lib.plots import plot_next_char_probs
 
-_LONGEST = 40  # characters; a longer word says nothing new
+_LONGEST = 40  # characters; a longer word shows nothing new
 
 
 def network_panel(model: MLP, vocab: Vocab, words: Sequence[str]) -> PlotPanel:
     """Type a word and step through its contexts; see the rows of C, the hidden units and the probabilities.
 
-    The first of `words` is the word to begin with. The picture reads upwards, as in the paper.
+    It begins with the first of `words`. The picture reads upwards, as in the paper.
     """
     word_box = text("word", words[0], placeholder="a word, then Enter")
     place = whole_slider("character", 1, 0, len(words[0]))
 
     def fit(change: object) -> None:
-        if 0 < len(word_box.value) <= _LONGEST:  # else the word is about to be mended
+        if 0 < len(word_box.value) <= _LONGEST:  # otherwise `draw` refuses the word
             place.max = len(word_box.value)
 
     word_box.observe(fit, names="value")
@@ -84,14 +84,14 @@ def network_panel(model: MLP, vocab: Vocab, words: Sequence[str]) -> PlotPanel:
 
 
 def _cells(ax: Axes, values: torch.Tensor, most: float) -> None:
-    """Numbers (rows, columns) as coloured cells on a scale from -most to most, the same for every context."""
+    """Numbers (rows, columns) as coloured cells on a fixed scale from -most to most."""
     ax.set_xticks([])
     ax.set_yticks([])
     ax.imshow(values.numpy(), cmap="PuOr", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
 
 
 def _folded(h: torch.Tensor) -> torch.Tensor:
-    """The units (n_hidden,) in a few rows of cells; cells left over at the end are empty."""
+    """The units (n_hidden,) in a few rows of cells; unused cells at the end are empty."""
     rows = max(1, min(4, len(h) // 25))
     columns = -(-len(h) // rows)
     cells = torch.full((rows * columns,), math.nan)

@@ -17,15 +17,15 @@ from mlp_lib.plots import BLUE, ORANGE, plot_next_char_probs
 from mlp_lib.sample import next_char_probs, sample_words
 
 _NAMES, _COLUMNS = 12, 4
-_MAX_LEN = 40  # characters; what is longer is cut
+_MAX_LEN = 40  # characters; longer names are cut
 _SHOWN = 14  # characters of a name that fit into its column
 
 
 def sampling_panel(model: nn.Module, vocab: Vocab, *, words: Sequence[str]) -> PlotPanel:
-    """Choose a prefix, a temperature and a seed; see the next character's probabilities and twelve names drawn.
+    """Choose a prefix, a temperature and a seed; see the next character's probabilities and twelve sampled names.
 
-    The names are those of `sample_words` with a generator of that seed, one after another. Each is marked: in `words`,
-    letter for letter, or new. "another seed" adds one to the seed. Raises what `sample_words` raises.
+    The names come from `sample_words` with a generator of that seed. Each is marked as new or as one of `words`, letter
+    for letter. "another seed" adds one to the seed. Raises what `sample_words` raises.
     """
     known = frozenset(words)
     seed_box = number("seed", 2147483647 + 10)
@@ -72,7 +72,7 @@ def sampling_panel(model: nn.Module, vocab: Vocab, *, words: Sequence[str]) -> P
 
 
 def _names(ax: Axes, names: Sequence[str], known: frozenset[str]) -> None:
-    """The names in four columns; one that stands in the list has a box around it, so that colour is not all."""
+    """The names in four columns; names in the list have a box, so that colour is not the only difference."""
     rows = -(-len(names) // _COLUMNS)
     for k, name in enumerate(names):
         cut = name if len(name) <= _SHOWN else name[: _SHOWN - 2] + ".."

@@ -26,11 +26,11 @@ from mlp_lib.train import train
 _LARGEST_EMBD, _LARGEST_HIDDEN = 24, 500
 _STEPS = 500, 1000, 2000, 5000, 10_000, 20_000, 50_000
 _WORDS = 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000
-_ROWS = 2**14  # contexts in one forward pass
+_ROWS = 2**14  # contexts per forward pass
 
 
 class Point(NamedTuple):
-    """One trained network: how many parameters, its exact losses in nats, the words it was trained on, its steps."""
+    """One trained network: its number of parameters, exact losses in nats, number of training words and of steps."""
 
     parameters: int
     train: float
@@ -55,19 +55,19 @@ def sizes_panel(
 ) -> PlotPanel:
     """Choose numbers per character, hidden units, steps and a seed; a network of that size is trained in a second.
 
-    Each change trains again, in a thread that the next change ends. A run is `MLP(config, g=g)` with its weights and
-    biases times `scale`, then `batch_size` examples per step at rate 0.1, with `decay` a tenth of it for the last
-    quarter; train and dev loss are exact. With `n_words`, the number of training words is a control too: the first of
-    Xtr (N, block_size), Ytr (N,), which has to hold whole words in order, as `make_splits` makes it.
+    Each change starts a run in a thread and ends the one under way. A run is `MLP(config, g=g)` with its weights and
+    biases times `scale`, then `batch_size` examples per step at rate 0.1, and with `decay` a tenth of that in the last
+    quarter. Train and dev loss are exact. With `n_words`, the number of training words is a control too: the first
+    words of Xtr (N, block_size), Ytr (N,), which must hold whole words in order, as from `make_splits`.
 
-    The newest network is marked; those before it stay as grey dots until "reset". `earlier` are networks trained
-    before, (parameters, train loss, dev loss) each, and their words and steps where known; they stay. Without any, the
-    panel trains the first one before it is shown.
+    The newest network is highlighted; previous ones stay as grey dots until "reset". `earlier` are networks trained
+    before, as (parameters, train loss, dev loss) with words and steps if known; "reset" keeps them. If there are none,
+    the panel trains a first network before it is shown.
     """
     worker = Worker("sizes_panel", on_end=lambda: panel.redraw())
     fixed = [Point(*point) for point in earlier]
-    found: list[tuple[Point, str]] = []  # with what is said of it; the newest last
-    begins = (Xtr == 0).all(1).nonzero()[:, 0].tolist()  # an empty context begins a word
+    found: list[tuple[Point, str]] = []  # with its readout; the newest last
+    begins = (Xtr == 0).all(1).nonzero()[:, 0].tolist()  # each word begins with an empty context
     ends = [*begins[1:], len(Ytr)]
 
     def train_one(chosen: Mapping[str, int]) -> None:
@@ -134,8 +134,8 @@ def sizes_panel(
     controls["seed"] = number("seed", 2147483647)
     if not fixed:
         train_one(values())
-        worker.stop()  # and takes the bar away
-    for control in controls.values():  # before the panel's own observers, which draw what was begun
+        worker.stop()  # hides the bar
+    for control in controls.values():  # before the panel's own observers, which draw and show what has started
         control.observe(begin, names="value")
     if n_words is not None:
         axes = ("parameters", "parameters"), ("training words", "words"), ("steps", "steps")
@@ -154,7 +154,7 @@ def sizes_panel(
 
 
 def distinct_examples(X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The different examples, X (M, block_size) and Y (M,), and how often each of them comes (M,): few come often.
+    """The distinct examples, X (M, block_size) and Y (M,), and how often each occurs (M,). M is far below N.
 
     >>> distinct_examples(torch.tensor([[5, 1], [0, 2], [5, 1]]), torch.tensor([7, 7, 7]))
     (tensor([[0, 2],
@@ -165,7 +165,7 @@ def distinct_examples(X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def exact_loss(model: nn.Module, X: Tensor, Y: Tensor, check: Callable[[], None]) -> float:
-    """`eval_loss`, in a fraction of its time, with `check()` on the way."""
+    """The result of `eval_loss` in a fraction of the time, with a call of `check()` before each chunk."""
     X, Y, times = distinct_examples(X, Y)
     total = 0.0
     with torch.no_grad():
@@ -181,7 +181,7 @@ def _sizes(chosen: Mapping[str, int]) -> str:
 
 
 def _dots(ax: Axes, points: Sequence[Point], newest: bool, against: str, reach: tuple[int, int]) -> None:
-    """Train (squares) and dev (dots) of each network over its parameters, words or steps; the last one in colour."""
+    """Train (squares) and dev (dots) of each network over its parameters, words or steps; the newest in colour."""
     labels = {"parameters": "parameters", "words": "words to train on", "steps": "steps"}
     at = [getattr(point, against) for point in points]
     for k, (x, point) in enumerate(zip(at, points, strict=True)):

@@ -1,4 +1,4 @@
-"""Scores to probabilities to loss, and where float32 gives out.
+"""Scores to probabilities to loss, and where float32 overflows.
 
 Taught in: page 03.
 """
@@ -15,16 +15,16 @@ from mlp_lib.course.panels.base import PlotPanel, choice, slider
 from mlp_lib.plots import BLUE, ORANGE, RED, SKY
 
 _LOGITS = {"a": -5.0, "b": -3.0, "c": 0.0, "d": 2.0}
-_OVERFLOW = math.log(torch.finfo(torch.float32).max)  # 88.72; exp of more is inf in float32
-_FARTHEST = 110  # a slider's end, well beyond the overflow
+_OVERFLOW = math.log(torch.finfo(torch.float32).max)  # 88.72; exp of a larger number is inf in float32
+_FARTHEST = 110  # the end of each slider, well beyond the overflow
 
 
 def softmax_panel() -> PlotPanel:
-    """Drag each of four logits, and all of them together, and choose which is the right one.
+    """Drag each of four logits, or all of them together, and choose the right one.
 
     The picture shows the logits with the region where float32's exp overflows, and the probabilities by softmax
-    (bars) and by the longhand of page 03 (diamonds, missing where it gives nan). The readout has the loss in nats
-    both ways.
+    (bars) and by the longhand of page 03 (diamonds, missing if they are nan). The readout has the loss in nats
+    computed both ways.
     """
     names = list(_LOGITS)
 
@@ -65,7 +65,7 @@ def softmax_panel() -> PlotPanel:
 
 
 def longhand(logits: Tensor) -> Tensor:
-    """Page 03's lines, overflow and all: probabilities (N, n) of logits (N, n) in their own dtype.
+    """Page 03's lines without protection from overflow: probabilities (N, n) of logits (N, n), in the same dtype.
 
     >>> longhand(torch.tensor([[0.0, 100.0]]))
     tensor([[0., nan]])

@@ -1,4 +1,4 @@
-"""The learning-rate sweep with sliders: range, steps, sweeps, smoothing, and what the rate read off is worth.
+"""The learning-rate sweep with sliders: range, steps, sweeps, smoothing, and training with the rate read off.
 
 Taught in: page 06.
 """
@@ -37,14 +37,14 @@ def sweep_panel(
 ) -> PlotPanel:
     """Choose the range of rates, the steps and the number of sweeps; see the curve, its band, and the rate read off.
 
-    The first picture shows `result`, a sweep of the page. Each change sweeps again with `lr_sweep(fresh=True)` from
-    `model` and `g`, both of which stay as they are, in a thread that the next change ends. Smoothing is another look at
-    the same losses. "train with it" trains a copy of `model` for `train_for` steps at the rate read off, and marks its
-    exact loss over `eval_on` (X and Y if None) at that rate.
+    The first picture shows `result`, a sweep of the page. Each change starts `lr_sweep(fresh=True)` from `model` and
+    `g` in a thread and ends the sweep under way; `model` and `g` are not changed. Smoothing does not sweep again.
+    "train with it" trains a copy of `model` for `train_for` steps at the rate read off, and marks its exact loss over
+    `eval_on` (X and Y if None) at that rate.
     """
     worker = Worker("sweep_panel", on_end=lambda: panel.redraw())
     trained: list[tuple[float, float]] = []  # (rate, exact loss), the newest last
-    g_state = g.get_state()  # the panel begins here every time, whatever is done with g meanwhile
+    g_state = g.get_state()  # every sweep starts from this state, even if the page draws from g later
     runs, length = result.lossi.shape
     lo, hi = (round(4 * e) / 4 for e in (result.lre[0].item(), result.lre[-1].item()))
     swept = lo, hi, length, runs
@@ -74,7 +74,7 @@ def sweep_panel(
         now = wanted()
 
         def job() -> None:
-            if swept != now:  # its sweep was under way
+            if swept != now:  # its sweep was ended by this click
                 sweep(*now)
             rate = smoothed().suggestion
             twin = copy.deepcopy(model)
@@ -97,9 +97,9 @@ def sweep_panel(
         lowest = now.mean[(now.lrs - now.suggestion).abs().argmin()].item()
         said = f"lowest at rate {now.suggestion:.3g} (smoothed loss {lowest:.2f})"
         if len(now) > 1:
-            said += f"; of {len(now)} sweeps alone from {now.minima.min():.3g} to {now.minima.max():.3g}"
+            said += f"; {len(now)} single sweeps give {now.minima.min():.3g} to {now.minima.max():.3g}"
         if now.at_edge:
-            said += ": an end of the range, so nothing has turned: widen it"
+            said += ": an end of the range, so the loss has not turned: widen the range"
         if trained:
             rate, loss = trained[-1]
             said += f". Trained {train_for:,} steps at {rate:.3g}: loss {loss:.3f}"
@@ -112,7 +112,7 @@ def sweep_panel(
         "seeds": whole_slider("sweeps", runs, 1, max(16, runs)),
         "window": whole_slider("smooth over", result.window, 1, max(201, result.window)),
     }
-    for key in ("lo", "hi", "steps", "seeds"):  # before the panel's own observers, which draw what was begun
+    for key in ("lo", "hi", "steps", "seeds"):  # before the panel's own observers, which draw and show what has started
         controls[key].observe(begin_sweep, names="value")
     panel = PlotPanel(
         "sweep_panel",
@@ -138,7 +138,7 @@ def _curves(ax: Axes, result: SweepResult, trained: Sequence[tuple[float, float]
         label = f"loss after {train_for:,} steps with it" if k == 0 else None
         ax.plot(math.log10(rate), loss, "D", label=label, zorder=3 if k == 0 else 2, **look)
     drawn = result.curves[result.curves.isfinite()]
-    # A run that blew up would leave the valley no room.
+    # Cut off a run that blew up, which would flatten the rest of the curve.
     bottom = min([drawn.min().item(), *(loss for _, loss in trained)])
     top = min(drawn.max().item(), 25.0 + bottom)
     ax.set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))

@@ -26,11 +26,11 @@ from mlp_lib.train import History, Stepper, eval_loss, train_steps
 _LOOK_SECONDS = 0.2  # five pictures a second look smooth
 _PACES = ("10 steps a second", 10), ("100 steps a second", 100), ("1000 steps a second", 1000), ("as fast as it can", 0)
 _BATCH_SIZES = 1, 2, 4, 8, 16, 32, 64, 128, 256
-_POINTS = 1500  # more than the picture has columns cannot be seen, and takes time to draw
+_POINTS = 1500  # more points than pixel columns would take time and show nothing
 
 
 class Training:
-    """A run that may be stopped after any step and goes on exactly there: the model, its record, its exact losses."""
+    """A run that can be stopped after any step and continues exactly there: the model, its record, its exact losses."""
 
     def __init__(
         self,
@@ -48,15 +48,15 @@ class Training:
         self.forget()
 
     def forget(self) -> None:
-        """Begin an empty record."""
+        """Start an empty record."""
         self.history = History()
-        self.exact: dict[int, float] = {}  # the exact loss by the number of updates
-        self.marks: dict[str, dict[int, float]] = {}  # the same of other splits, by name
+        self.exact: dict[int, float] = {}  # the exact loss by number of updates
+        self.marks: dict[str, dict[int, float]] = {}  # the same for other splits, by name
 
     def take(
         self, n: int, lr: float, batch_size: int | None, after_each: Callable[[], bool | None] = lambda: None
     ) -> None:
-        """Take n steps, fewer if the run is over or `after_each()` is true."""
+        """Take n steps, or fewer if the run ends or `after_each()` returns true."""
         if self.over():
             return
         start = len(self.history)
@@ -72,7 +72,7 @@ class Training:
                     return
 
     def over(self) -> bool:
-        """Whether all steps are taken, or the loss is not finite."""
+        """Whether all steps have been taken or the loss is not finite."""
         return self.history.stopped is not None or len(self.history) >= self.steps
 
     def look(self) -> None:
@@ -85,7 +85,7 @@ class Training:
         self.marks.setdefault(name, {})[len(self.history)] = eval_loss(self.model, X, Y)
 
     def reset(self) -> None:
-        """Put `model` and `g` where they were at first; forget the record."""
+        """Restore the initial `model` and `g`, and start an empty record."""
         state, g_state = self._first
         self.model.load_state_dict(state)
         self.model.zero_grad()
@@ -110,24 +110,24 @@ def train_panel(
     pace: int = 100,
     stepper: Stepper = train_steps,
 ) -> PlotPanel:
-    """Start, pause, one step, reset; learning rate, batch size and pace may be changed while it runs.
+    """Start, pause, one step, reset; learning rate, batch size and pace can be changed while it runs.
 
-    Trains `model` on X (N, block_size), Y (N,) in place: at a pause, `model` and `g` are exactly where `train` would
-    have put them. The curve grows five times a second. It shows the minibatch losses, the exact loss over `eval_on`
-    (the training examples if None), and `floor`, if given, as a line. `first` steps are taken before the panel is
-    shown; "reset" goes back before them. After `steps` steps the run is over. `pace` is how many steps a second it
-    begins with: 10, 100, 1000, or 0 for as many as it can.
+    Trains `model` on X (N, block_size), Y (N,) in place: at a pause, `model` and `g` are exactly as `train` would leave
+    them. The curve is redrawn five times a second. It shows the minibatch losses, the exact loss over `eval_on` (the
+    training examples if None), and `floor`, if given, as a line. `first` steps are taken before the panel is shown;
+    "reset" undoes these, too. The run ends after `steps` steps. `pace` is the initial number of steps per second: 10,
+    100, 1000, or 0 for as many as possible.
 
-    `on_demand={"dev": (Xdev, Ydev)}` adds a button "dev loss", for a loss that takes too long to be measured five times
-    a second: it is measured between two steps and marked in the picture.
+    `on_demand={"dev": (Xdev, Ydev)}` adds a button "dev loss", for a loss that takes too long to measure five times a
+    second: it is measured between two steps and marked in the picture.
     """
     if callable(lr) or lr == 0:
         raise ValueError(f"lr must be a number above 0, which a slider can show, got {lr!r}: try 0.1")
     worker = Worker("train_panel", on_end=lambda: panel.redraw())
-    worker.bar.layout.display = "none"  # the curve shows how far it is
+    worker.bar.layout.display = "none"  # the curve already shows the progress
     training = Training(model, X, Y, g, stepper, steps, eval_on or (X, Y))
     training.look()
-    for part in range(1, 11):  # with looks on the way, for a curve of exact losses
+    for part in range(1, 11):  # in ten parts, for a curve of exact losses
         training.take(first * part // 10 - len(training.history), lr, batch_size)
         training.look()
 
@@ -174,7 +174,7 @@ def train_panel(
     def draw(figure: Figure, lr: float, batch_size: int, pace: int) -> str:
         history, exact = training.history, dict(training.exact)
         marks = {f"{split} loss": dict(found) for split, found in training.marks.items()}
-        lossi = history.lossi.numpy()  # (n,), before the rates: meanwhile the run goes on
+        lossi = history.lossi.numpy()  # (n,), read before the rates, because the run may add steps meanwhile
         _curve(figure.add_subplot(), history.lri.numpy()[: len(lossi)], lossi, exact, floor, marks)
         if worker.error is not None:
             raise worker.error
@@ -192,7 +192,7 @@ def train_panel(
 
     exponent = math.log10(lr)
     sizes = sorted({*_BATCH_SIZES, *([batch_size] if batch_size else [])})
-    # 0 stands for None, which a list of choices shows as an empty field.
+    # 0 stands for None, which a dropdown would show as an empty field.
     controls = {
         "lr": log_slider("learning rate", lr, min(-4.0, exponent), max(1.0, exponent)),
         "batch_size": choice("batch size", [*((str(n), n) for n in sizes), ("all examples", 0)], batch_size or 0),
@@ -222,7 +222,7 @@ def _curve(
     floor: float | None,
     marks: Mapping[str, Mapping[int, float]],
 ) -> None:
-    """The losses so far, where the learning rate was changed, what was measured on demand, and the floor."""
+    """Draw the losses so far, the changes of the learning rate, the losses measured on demand, and the floor."""
     n = len(lossi)
     window = max(1, -(-n // _POINTS))
     whole = n // window * window
@@ -241,14 +241,14 @@ def _curve(
     low, high = _limits(lossi, [*exact.values(), *others, *([floor] if floor else [])])
     ax.set_yscale("log")
     ax.set(xlim=(0, 1.03 * _round_up(n)), ylim=(low, high), xlabel="steps")
-    ax.set_title("loss (nats)", loc="left", fontsize=10)  # beside the axis it would lie under wide tick labels
+    ax.set_title("loss (nats)", loc="left", fontsize=10)  # as an axis label, wide tick labels would cover it
     _plain_ticks(ax, low, high)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=8, loc="upper right")
 
 
 def _limits(lossi: np.ndarray, others: list[float]) -> tuple[float, float]:
-    """Room for everything but the few luckiest minibatches, whose loss may be next to nothing."""
+    """Limits that show everything but the 2 % of minibatches with the lowest loss, which may be close to 0."""
     finite = lossi[np.isfinite(lossi) & (lossi > 0)]
     shown = [*others, *([np.quantile(finite, 0.02), finite.max()] if len(finite) else [])]
     shown = [loss for loss in shown if 0 < loss < math.inf] or [1.0]
@@ -256,7 +256,7 @@ def _limits(lossi: np.ndarray, others: list[float]) -> tuple[float, float]:
 
 
 def _round_up(n: int) -> int:
-    """The end of the axis: the next of 100, 200, 500, 1000, ..., so that it stays while the curve grows."""
+    """The end of the axis: the next of 100, 200, 500, 1000, ..., so that it rarely changes while the curve grows."""
     end = 100
     for factor in itertools.cycle((2, 2.5, 2)):
         if n <= end:
@@ -265,7 +265,7 @@ def _round_up(n: int) -> int:
 
 
 def _plain_ticks(ax: Axes, low: float, high: float) -> None:
-    """Ticks such as 0.2, 0.5, 1, 2: powers of ten alone say little about a loss."""
+    """Set ticks such as 0.2, 0.5, 1, 2: powers of ten alone say little about a loss."""
     ticks = [t * 10.0**k for k in range(-9, 40) for t in (1, 2, 5) if low <= t * 10.0**k <= high]
     if len(ticks) > 12:
         ticks = [t for t in ticks if math.log10(t) % 1 < 1e-9]
