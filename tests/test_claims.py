@@ -50,6 +50,19 @@ def stored(number, name):
     raise LookupError(f"notebook {number} has no {name}")
 
 
+def test_notebook_09_q_and_the_boundary_stand_apart_in_each_of_five_maps_and_g_in_one(splits):
+    steps, vocab = 30_000, Vocab.from_words(load_words())
+    lr = lambda i: 0.1 if i < 2 * steps / 3 else 0.01  # noqa: E731
+    results = run_grid([MLPConfig(n_embd=2, n_hidden=300)], SEEDS, X=splits.Xtr, Y=splits.Ytr, steps=steps, lr=lr)
+    apart = []  # for each map, the four symbols that are farthest from their nearest neighbour
+    for result in results:
+        C = result.model.C.detach()
+        to_nearest = torch.cdist(C, C).fill_diagonal_(torch.inf).min(1).values
+        apart.append(vocab.decode(to_nearest.argsort(descending=True)[:4]))
+    assert all("q" in four and "." in four for four in apart), apart
+    assert sum("g" in four for four in apart) == 1, apart
+
+
 def test_notebook_10_twenty_numbers_are_worse_than_ten_with_other_seeds(splits):
     configs = [MLPConfig(n_embd=e, n_hidden=h) for e, h in ((2, 348), (10, 200), (20, 200))]
     steps, seeds = 20_000, [2147483647 + k for k in range(5, 10)]
