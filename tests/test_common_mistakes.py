@@ -21,11 +21,11 @@ COMMON = {
     ],
     "a list shuffled in place, again": [("7.1", "your answer changed its argument words")],
     "view(-1, 6) after the sizes changed": [
-        ("2.1", "6 is hard-coded, which gives more rows"),
+        ("2.1", "6 is hard-coded, so there are more rows"),
         ("2.1", "6, or 2 for n_embd, is hard-coded"),
     ],
     "cat on dim 0, permute and reshape": [
-        ("2.1", "below one another"),
+        ("2.1", "on top of one another"),
         ("2.1", "the numbers of one character"),
     ],
     "sum(1) without keepdim": [("3.1", "keepdim")],

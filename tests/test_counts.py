@@ -114,7 +114,7 @@ def test_count_model_works_where_a_network_does(make):
 
 
 def test_target_probs_raises_for_rows_that_are_not_probabilities():
-    with pytest.raises(ValueError, match="NGram must give probabilities"):
+    with pytest.raises(ValueError, match="NGram gave nan in row"):
         target_probs(NGram(5, add=0).fit(X, Y, V), DEV_X, DEV_Y)
 
 

@@ -280,6 +280,8 @@ def char_probs(
         raise ValueError(f"{name} gave logits that are nan or infinite: its training blew up, train it again")
     if wrong.any():
         k = int(wrong.nonzero()[0])
+        if probs[k].isnan().any():
+            raise ValueError(f"{name} gave nan in row {k}: is it 0 / 0, after a context that was never seen?")
         raise ValueError(
             f"{name} must give probabilities, at least 0 and summing to 1 in each row, but row {k} ranges from "
             f"{probs[k].min():.4g} to {probs[k].max():.4g} and sums to {sums[k]:.4g}: divide each row by its sum "

@@ -68,7 +68,7 @@ def matched(answer: object, reports: Mapping[str, tuple[int, str]], statements: 
         )
     if len(set(given)) < len(given):
         twice = next(n for n in given if given.count(n) > 1)
-        raise Refused(f"number {twice} is given {given.count(twice)} times: use each at most once")
+        raise Refused(f"{twice} is given {given.count(twice)} times: use each number at most once")
     right = [number for number, _ in reports.values()]
     if given != right and [n in given and given.index(n) + 1 for n in range(1, len(right) + 1)] == right:
         raise Refused(

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mlp_lib.course.exercises.kernel_state import Kernel, flags, fresh, kept_kernel, state
@@ -45,7 +45,7 @@ from mlp_lib.course.exercises.told import (
     shown_apart,
     without_annotations,
 )
-from mlp_lib.course.exercises.values import difference, numbers, plain, same, show
+from mlp_lib.course.exercises.values import difference, is_data, numbers, plain, same, show
 
 Status = Literal["open", "right", "wrong"]
 _MARKS: dict[Status, str] = {"open": "[ ]", "right": "[ok]", "wrong": "[no]"}
@@ -285,9 +285,11 @@ class Exercise:
         if changed is not None and not seen.fault:
             now, how = flags(arguments[changed]), "work on a copy"
             if isinstance(arguments[changed], Tensor):
-                how += ", and write `x = x - m`, not `x -= m`, `exp()`, not `exp_()`"
+                how += " (`x -= m`, `x[mask] = 0` and `exp_()` change x itself, `x = x - m` and `exp()` do not)"
             flag = next((name for name, was in before[changed][1].items() if now[name] != was), "")
             how = f"restore its {flag} before you return" if flag else how
+            if _has_gradients(arguments[changed]):
+                how = "backward() left gradients in it"
             seen.fault = f"your answer changed its argument {self._name(changed)}, which the caller still needs: {how}"
         kernel.start()
         return seen
@@ -346,11 +348,11 @@ class Exercise:
 
     def _about_memory(self, seen: Seen, answer: object, case: Case, kernel: Kernel) -> str:
         """The sentence for an answer that returns something else when called with the same arguments again."""
-        if self.asks_for_value or self._agree(self._see(answer, case, kernel), seen):
+        if self.asks_for_value or not is_data(seen.value) or self._agree(self._see(answer, case, kernel), seen):
             return ""
         return (
-            "the same call gives a different result the second time: something is kept between calls (a default such "
-            "as `seen=[]` is created only once) or drawn at random"
+            "the same call gives a different result the second time: either something is kept between calls (a default "
+            "such as `seen=[]` is created only once), or something is random"
         )
 
     def _told(self, case: Case, seen: Seen, expected: Seen, sentence: str) -> str:
@@ -394,8 +396,9 @@ class Exercise:
                 if not same(a, b, **self._tolerances):
                     place, wanted, found = difference(a, b, **self._tolerances)
                     raise Refused(
-                        f"{self._at(case)} the result is right, but its gradient with respect to {name}"
-                        f"{', ' * bool(place)}{place} is {show(found)}, expected {show(wanted)}"
+                        f"{self._at(case)} the result is right, but the gradient that reaches {name} is not"
+                        f"{', ' * bool(place)}{place}: for a weighted sum of the result it is {show(found)}, expected "
+                        f"{show(wanted)}"
                     )
 
     def _gradients(self, answer: object, case: Case) -> list[Tensor] | None:
@@ -405,8 +408,8 @@ class Exercise:
             out = self._observe(answer, *arguments)
             if _in_pieces(out):
                 raise Refused("the numbers are right, but in a list of tensors: return one tensor (torch.stack)")
-            # without weights the gradients of a softmax cancel
-            weights = torch.linspace(0.5, 1.5, out.numel()).view(out.shape)
+            # a weighted sum, because the gradients of the plain sum of a softmax cancel
+            weights = torch.linspace(0.5, 1.5, out.numel()).view(out.shape) if out.numel() > 1 else 1.0
             return list(torch.autograd.grad((out * weights).sum(), leaves, materialize_grads=True))
         except Refused:
             raise
@@ -432,6 +435,10 @@ def _call(answer: Callable[..., object], *arguments: object) -> object:
 
 def _can_carry_gradient(argument: object) -> bool:
     return isinstance(argument, Tensor) and argument.is_floating_point()
+
+
+def _has_gradients(argument: object) -> bool:
+    return isinstance(argument, nn.Module) and any(p.grad is not None for p in argument.parameters())
 
 
 def _in_pieces(value: object) -> bool:

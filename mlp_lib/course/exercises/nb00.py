@@ -15,7 +15,7 @@ toy = Exercise(
     "how many symbols?",
     solution=symbols,
     wrong=[
-        Wrong(26, "{got} are the letters. How would the network say that a name is over?"),
+        Wrong(26, "{got} is the number of letters. How would the network say that a name has ended?"),
         Wrong(28, "with {got} the start and the end have a symbol each: one is enough for both"),
         Wrong(25, "count both a and z, then add what marks the end of a name"),
         Wrong(53, "every name is in lower case: capital letters are not needed"),

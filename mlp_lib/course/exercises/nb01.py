@@ -91,11 +91,11 @@ q2 = Exercise(
         Case(["emma", "amelia", "amelia"], 3),
         Case(["emma", "amelia", "amelia"], 1),
         Case(["bo", "charlotte" * 300, "al"], 8, label="for 'bo', 2,700 letters and 'al', with block_size 8,"),
-        Case(["νίκη", "st john"], 2),
+        Case(["νίκη", "st john", "Al "], 2),
         Case([], 3),
     ],
     edits={
-        ("+ 1", "+ block_size"): "the '.' before a word are context and are never predicted",
+        ("+ 1", "+ block_size"): "the dots before a word are context: they are never predicted",
         ("len(word) + 1", "max(0, len(word) + 1 - block_size)"): (
             "a context may start before the word: it is padded with '.'"
         ),
@@ -203,7 +203,7 @@ q3 = Exercise(
             "the character that enters a row is Y of the row above, not of the row itself"
         ),
         ("if context", "if i > 0 and context"): (
-            "row 0 has to be empty: check it too (`or None` and `if row:` mistake row 0 for no row)"
+            "row 0 has to be empty: check it too (0 counts as false, so `row or None` and `if row:` lose it)"
         ),
         (("start if ix == 0", "None if ix == 0"), ("if context", "if expected and context")): (
             "a row below a closing '.' must be an empty context"

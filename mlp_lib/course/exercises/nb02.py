@@ -41,12 +41,15 @@ q1 = Exercise(
             "the shape is right, but the examples are mixed: the first axis has to stay in place"
         ),
         ("emb.view", "emb.mT.reshape"): "the numbers of one character have to stay together",
-        ("emb.shape[0], -1", "-1, 6"): "6 is hard-coded, which gives more rows than examples",
+        ("emb.shape[0], -1", "-1, 6"): "6 is hard-coded, so there are more rows than examples",
         ("-1", "6"): "6, or 2 for n_embd, is hard-coded: take both lengths from emb.shape",
         ("emb.shape[0]", "32"): "the number of examples is hard-coded: use emb.shape[0]",
     },
     wrong=[
-        Wrong(lambda emb: torch.cat(torch.unbind(emb, 1)), "the pieces are below one another: join them along axis 1"),
+        Wrong(
+            lambda emb: torch.cat(torch.unbind(emb, 1)),
+            "the pieces are stacked on top of one another: join them along axis 1",
+        ),
         Wrong(
             lambda emb: torch.cat([emb[:, 0, :], emb[:, 1, :], emb[:, 2, :]], 1),
             "three positions are hard-coded: torch.unbind gives as many as there are",
@@ -149,12 +152,13 @@ def one_hot_embed(X: Tensor, C: Tensor) -> Tensor:
 
 
 class _Lookups(TorchFunctionMode):
-    """Notes whether a table, or a view of it, is indexed or taken apart into rows while the mode is on."""
+    """Notes whether a table, a view or a copy of it is indexed, or the table taken apart into rows, in the mode."""
 
     NAMES = ("__getitem__", "index_select", "embedding", "gather", "take", "take_along_dim", "index")
 
     def __init__(self, table: Tensor) -> None:
         super().__init__()
+        self.table = table
         self.memory = table.untyped_storage().data_ptr()
         self.rows = len(table)
         self.seen = False
@@ -162,12 +166,18 @@ class _Lookups(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") in self.NAMES:
-            self.seen |= any(map(self._is_of_table, [*args, *kwargs.values()]))
+            self.seen |= any(self._is_of_table(a) or self._is_copy(a) for a in (*args, *kwargs.values()))
         out = func(*args, **kwargs)
         # whole columns are allowed: they have a multiple of `rows` entries
         pieces = out if isinstance(out, tuple | list) else [out]
         self.seen |= any(self._is_of_table(t) and t.numel() % self.rows for t in pieces)
         return out
+
+    def _is_copy(self, value: object) -> bool:
+        try:
+            return isinstance(value, Tensor) and torch.equal(value, self.table)
+        except (NotImplementedError, RuntimeError):  # a sparse tensor, or one inside vmap
+            return False
 
     def _is_of_table(self, value: object) -> bool:
         try:
@@ -202,8 +212,9 @@ q3 = Exercise(
     ],
     edits={
         (".float()", ""): "one_hot gives int64: convert it to float",
-        (", num_classes=C.shape[0]", ""): "one_hot stops at the largest in X: pass num_classes",
+        (", num_classes=C.shape[0]", ""): "without num_classes one_hot stops at the largest index in X",
         ("C.shape[0]", "27"): "the number of symbols is hard-coded: use C.shape[0]",
+        ("@ C", "@ C.T"): "C needs no transpose: its rows belong to the symbols",
         ("onehot @", "onehot.sum(1) @"): "the characters of a context were added up",
         ("(X,", "(X.flatten(),"): "the rows are right, but keep both axes of X",
         (" @ C", ""): "these are the one-hot rows: multiply them by C",

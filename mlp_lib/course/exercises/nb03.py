@@ -62,7 +62,7 @@ q1 = Exercise(
             "`sum(1)` needs `keepdim=True`: without it column j is divided by the sum of row j, with no error if the "
             "table is square"
         ),
-        ("1, keepdim=True", "0"): "each column sums to 1: sum over dimension 1, the symbols",
+        ("1, keepdim=True", "0"): "here each column sums to 1, but each row should: sum over dimension 1",
         ("1, keepdim=True", ""): "the whole table sums to 1: divide each row by its own sum",
         ("mean()", "sum()"): "that is the sum over the examples: take the mean",
         (".log()", ".log10()"): "that is log10: nats need the natural logarithm, `log()`",
@@ -80,7 +80,7 @@ q1 = Exercise(
     wrong=[
         Wrong(
             lambda z, Y: F.cross_entropy(z.softmax(1), Y),
-            "the softmax was taken twice: F.cross_entropy wants logits, not probabilities",
+            "the softmax was taken twice",
         ),
         Wrong(F.cross_entropy, "your answer calls cross_entropy"),
     ],
@@ -193,7 +193,7 @@ def init(g: torch.Generator, vocab_size: int, block_size: int, n_embd: int, n_hi
 
 
 def _named_tensors(answer: Callable[..., object], g: torch.Generator, *sizes: int) -> dict[str, object]:
-    """The five by name and what g gives next; for the lecture's sizes, first their loss on the 32 examples."""
+    """The five by name and what g gives after them; for the lecture's sizes, first their loss on the 32 examples."""
     out = answer(g, *sizes)
     out = list(out) if isinstance(out, torch.nn.ParameterList) else out
     if not isinstance(out, tuple | list) or len(out) != 5 or not all(isinstance(t, Tensor) for t in out):
@@ -203,7 +203,7 @@ def _named_tensors(answer: Callable[..., object], g: torch.Generator, *sizes: in
         if tensors[name].shape != shape:
             found = tuple(tensors[name].shape)
             raise Refused(f"in init(g, {', '.join(map(str, sizes))}) {name} has shape {found}, expected {shape}")
-    tensors["what g gives next"] = torch.randint(1000, (4,), generator=g.clone_state())
+    tensors["what g gives after the five"] = torch.randint(1000, (4,), generator=g.clone_state())
     if sizes != (27, 3, 2, 100):
         return tensors
     model = MLP.from_tensors(*(t.detach().float() for t in out))

@@ -50,7 +50,7 @@ def _made(answer: Callable[..., object], g: torch.Generator, *sizes: int) -> obj
         **{name: t.squeeze(0) if name in ("b1", "b2") else t for name, t in tensors.items()},  # a bias may be a row
         "tensors that require a gradient": [name for name, t in tensors.items() if t.requires_grad],
         "leaves": [name for name, t in tensors.items() if t.is_leaf],
-        "what g gives next": torch.randint(1000, (4,), generator=g.clone_state()),
+        "what g gives after the five": torch.randint(1000, (4,), generator=g.clone_state()),
     }
 
 
@@ -140,17 +140,25 @@ def _trained(answer: Callable[..., object], forward: Forward, parameters: list[T
     return {"losses": lossi, **tensors, "tensors that require a gradient": flags}
 
 
-def _training(steps: int, lr: float, used: bool = False, relu: bool = False) -> Case:
-    """Five symbols, contexts of three; `used`: parameters with gradients; `relu`: a different network and more rows."""
+def _training(steps: int, lr: float, used: bool = False, relu: bool = False, W2: float = 1.0) -> Case:
+    """Five symbols, contexts of three; `used`: parameters with gradients; `relu`: a different network and more rows.
+
+    `W2` is a factor of that tensor.
+    """
     g = torch.Generator().manual_seed(_SEED)
     parameters = [torch.randn(shape, generator=g) for shape in ((5, 2), (6, 4), (4,), (4, 5), (5,))]
+    parameters[3] *= W2
     for p in parameters:
         p.requires_grad = True
         p.grad = torch.ones_like(p) if used else None
     X = torch.tensor([[0, 0, 0], [0, 0, 1], [0, 1, 2], [0, 0, 0], [0, 0, 3], [0, 3, 4]]).repeat(1 + 6 * relu, 1)
     Y = torch.tensor([1, 2, 0, 3, 4, 0]).repeat(1 + 6 * relu)
     label = f"after {steps} step{'s' * (steps > 1)} at rate {lr:g}"
-    label += " from parameters that come with gradients" * used + " of a network with relu on 42 examples" * relu
+    label += (
+        f" from W2 times {W2:,.0f}" * (W2 != 1)
+        + " from parameters that come with gradients" * used
+        + " of a network with relu on 42 examples" * relu
+    )
     return Case(partial(_forward, squash=torch.relu) if relu else _forward, parameters, X, Y, steps, lr, label=label)
 
 
@@ -166,13 +174,14 @@ q2 = Exercise(
         _training(2, 100.0),
         _training(12, 4.0),
         _training(30, 0.7, relu=True),
+        _training(1, 0.01, W2=1000.0),
     ],
     may_change=(1,),
     rtol=1e-3,
     atol=1e-4,
     edits={
         (("p.grad = None", "pass"), ("p.detach().clone()", "p.data")): (
-            "both faults are still there: which line of our loop is missing, and what does `best` hold?"
+            "both faults are still there: which line of the loop above is missing, and does `best` hold copies?"
         ),
         ("p.grad = None", "pass"): "the gradients add up: clear them before each backward()",
         (("p.grad = None", "pass"), ("* p.grad", "* p.grad\n            p.grad = None")): (
@@ -182,8 +191,8 @@ q2 = Exercise(
             "the gradients are cleared between backward() and the update: clear, then backward, then update"
         ),
         ("p.detach().clone()", "p.data"): (
-            "the tensors hold the numbers of the last step: p.data is not a copy, so keep p.detach().clone(), and put "
-            "the copies back into the tensors (`p = kept` only rebinds p)"
+            "the tensors hold the numbers of the last step: keep copies, p.detach().clone() and not p.data, from the "
+            "first loss on, however high it is, and put them back into the tensors (`p = kept` only rebinds p)"
         ),
         (
             "* p.grad",
@@ -198,8 +207,8 @@ q2 = Exercise(
             "best = [], []",
             "best = [], []\n    parameters = [p.detach().clone().requires_grad_() for p in parameters]",
         ): (
-            "the five tensors that were passed in have not changed, but copies or new tensors in the list: change the "
-            "numbers in the five"
+            "the five tensors are as they were before training: were copies or new tensors trained, or was the copy in "
+            "`best` never renewed (a loss that is already in the list is not below its minimum)?"
         ),
         ("p.data +=", "p +="): (
             "autograd does not allow `p -= ...` on a leaf that requires a gradient: use p.data, or torch.no_grad()"
@@ -274,7 +283,7 @@ q3 = Exercise(
     "the floor of any dataset",
     solution=floor,
     cases=[
-        _example([[0], [0], [1]], [1, 2, 0]),
+        _example([[0], [0], [1], [1], [2]], [1, 2, 0, 2, 0]),
         _example([[1], [1], [1], [2], [2]], [2, 2, 3, 0, 1]),
         _example([[0], [1], [2]], [1, 2, 0]),
         _example([[3, 3]], [4]),

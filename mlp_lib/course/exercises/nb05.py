@@ -38,7 +38,9 @@ def _rows(answer: Callable[..., object], X: Tensor, Y: Tensor, batch_size: int, 
         raise Refused(f"{case}: Xb has type {Xb.dtype} and Yb {Yb.dtype}: keep the type of X and Y, {X.dtype}")
     for k, (x, y) in enumerate(zip(Xb[:, 0].tolist(), (Yb - 5000).tolist(), strict=True)):
         if x != y:
-            raise Refused(f"{case}: example {k} has row {x} of X and row {y} of Y: draw the row numbers once for both")
+            raise Refused(
+                f"{case}: example {k} has row {x} of X and row {y} of Y: use the same row numbers for both, drawn once"
+            )
     return Xb[:, 0]
 
 
@@ -61,19 +63,27 @@ def _watched(answer: Callable[..., object], X: Tensor, Y: Tensor, batch_size: in
             f"{case}: two generators in the same state gave different rows, so something other than g decides (a "
             "global generator, or rows kept from an earlier call): pass generator=g, and keep nothing between calls"
         )
-    steps = batches.diff() % N
-    if batch_size > 2 and bool((steps == steps[0, 0]).all()):
-        raise Refused(f"{case}: only the first of rows {batches[0, :3].tolist()}... was drawn: draw each separately")
     if 1 < batch_size <= N and bool((batches.sort().values.diff() > 0).all()):
         raise Refused(f"{case}: no row came twice in {len(batches)} batches: draw each from all rows, torch.randint")
     counts, mean = torch.bincount(batches.flatten(), minlength=N), batches.numel() / N
     if counts.max() > 1.5 * mean or counts.min() < 0.5 * mean:
         raise Refused(
             f"{case}: in {batches.numel():,} draws row {int(counts.argmax())} came {int(counts.max())} times and row "
-            f"{int(counts.argmin())} came {int(counts.min())} times: all {N} rows should be equally likely "
-            "(torch.randint excludes its upper end)"
+            f"{int(counts.argmin())} came {int(counts.min())} times: all {N} rows should be equally likely"
+            f"{' (torch.randint excludes its upper end)' * (int(counts.argmin()) == N - 1)}"
         )
+    if _depend(batches, N):
+        raise Refused(f"{case}: rows such as {batches[0, :3].tolist()} depend on one another: draw each row by itself")
     return True
+
+
+def _depend(batches: Tensor, N: int) -> bool:
+    """Whether the rows of a batch tell one another: by the differences of two, or of neighbouring differences."""
+    steps = [batches[:, i] - batches[:, j] for j in range(batches.shape[1]) for i in range(j + 1, batches.shape[1])]
+    steps += list(batches.diff(n=2).T) if batches.shape[1] > 2 else []
+    counts = [torch.bincount(step % N, minlength=N) for step in steps]
+    mean = len(batches) / N
+    return any((count - mean).abs().max() > 6 * mean**0.5 for count in counts)
 
 
 def _numbered(N: int, batch_size: int, seed: int, drawn: int = 0) -> Case:
@@ -92,7 +102,7 @@ q1 = Exercise(
     cases=[_numbered(11, 7, 2147483647), _numbered(50, 20, 1, drawn=100), _numbered(5, 1, 2), _numbered(11, 20, 3)],
     edits={
         ("generator=g", "generator=None"): "in the same state gave different rows",
-        ("Y[ix]", f"Y[{_DRAW}]"): "draw the row numbers once for both",
+        ("Y[ix]", f"Y[{_DRAW}]"): "use the same row numbers for both, drawn once",
         ("X.shape[0]", "X.shape[0] - 1"): "row 10 came 0 times",
         ("0, X", "1, X"): "row 0 came 0 times",
         ("X.shape[0]", "batch_size"): "row 7 came 0 times",
@@ -104,7 +114,7 @@ q1 = Exercise(
         ),
         ("(batch_size,), g", "(32,), g"): "have the shapes [(32, 2), (32,)]",
         ("(batch_size,), generator=g)", "(1,), generator=g).expand(batch_size)"): (
-            "only the first of rows [7, 7, 7]... was drawn"
+            "rows such as [7, 7, 7] depend on one another"
         ),
         (_DRAW, "torch.randperm(len(X), generator=g)[:batch_size]"): "no row came twice",
         (", Y[ix]", ""): "expected two tensors",
@@ -296,6 +306,9 @@ q3 = Exercise(
             _drawn(1, (5, 2), (6, 4), (4,), (4, 5), (5,)),
             _drawn(2, (5, 2), (6, 4), (4,), (4, 5), (5,)),
             label="for two lists of five tensors",
+        ),
+        Case(
+            _drawn(3, (2, 3, 2), ()), _drawn(4, (2, 3, 2), ()), label="for two lists of a (2, 3, 2) and a single number"
         ),
     ],
     edits={

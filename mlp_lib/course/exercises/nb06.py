@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mlp_lib.course.exercises.answers import brief
 from mlp_lib.course.exercises.engine import Case, Exercise, Refused, Wrong, edited
+from mlp_lib.course.exercises.values import plain
 from mlp_lib.model import MLP, MLPConfig
 
 # ---- 6.1 rates in powers of ten --------------------------------------------------------------------------------------
@@ -109,7 +111,9 @@ def _twice(
         return made[-1]
 
     counted.__qualname__ = "make_model"  # for Python's message about a wrong call
-    losses = answer(counted, X, Y, lrs, g)
+    losses = plain(answer(counted, X, Y, lrs, g))
+    if not isinstance(losses, list | Tensor | np.ndarray):
+        raise Refused(f"expected the list of the losses, got {brief(losses)}")
     if not made:
         raise Refused("make_model was never called, so your loop trains a different model")
     if len(made) >= len(lrs):

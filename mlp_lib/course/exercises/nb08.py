@@ -140,8 +140,8 @@ q2 = Exercise(
             "that is one run of each, the first: a different seed gives a different difference"
         ),
         (_GAIN, "torch.stack([a - b for a, b in zip(dev_small, dev_large)]).mean()"): (
-            "that is the mean over pairs, which ignores the last runs of the longer list. The first run of one size "
-            "has nothing to do with the first of the other: average each list separately"
+            "the last runs of the longer list were ignored: average each list by itself, all of it. (The first run of "
+            "one size has nothing to do with the first of the other, so they make no pairs)"
         ),
         (_ERROR, "(dev_small.var() + dev_large.var()).sqrt()"): (
             "that is how single runs scatter. A mean of n runs scatters less: divide each variance by its n"

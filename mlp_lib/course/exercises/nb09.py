@@ -89,7 +89,7 @@ q1 = Exercise(
         ),
         ("[:k]", "[:3]"): "3 is hard-coded: use k",
         (('distances[i] = float("inf")', "pass"), ("[:k]", "[1 : k + 1]")): (
-            "a different character may have the same row and come first: leave out index i, not the first place"
+            "a different character may have the same row and come first: leave out the index of c, not the first place"
         ),
     },
     wrong=[
@@ -190,7 +190,7 @@ q2 = Exercise(
         ("return centred", "return C"): "C was projected without centring: project the centred rows",
         ("svd(centred", "svd(C"): "svd was given the uncentred rows: centre them first",
         ("Vh[:k].T", "Vh[:, :k]"): (
-            "these are columns of Vh. torch.linalg.svd returns V transposed: a direction is a row"
+            "a direction is a row of the Vh of torch.linalg.svd, and a column of the V of torch.svd: you took the other"
         ),
         ("Vh[:k].T", "torch.linalg.eigh(centred.T @ centred).eigenvectors[:, :k]"): (
             "these are the narrowest directions: eigh sorts in ascending order, svd in descending order"

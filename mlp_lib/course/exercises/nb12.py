@@ -1,7 +1,7 @@
 """Exercises of page 12: a sampling loop with three faults, to be repaired, and temperature."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ def sample_name(next_probs: NextProbs, block_size: int, g: torch.Generator) -> l
 def _indices(value: object, but: type) -> list[int] | None:
     """The value as a list of int; None if it is not a sequence of indices, or of the type `but`."""
     try:
-        return None if isinstance(value, but) else [int(i) for i in value]
+        return None if isinstance(value, but) or any(isinstance(i, str) for i in value) else [int(i) for i in value]
     except (TypeError, ValueError, RuntimeError):
         return None
 
@@ -66,11 +66,17 @@ def _sampled(
     word = _indices(out, but=str)
     if word is None:
         raise Refused(f"your function returned {brief(out)}: return the list of the indices drawn")
+    if 0 in word:
+        raise Refused(f"your function returned {brief(word)}: 0 ends the word, and is not part of it")
     if len(word) != len(contexts) - 1:
-        what_to_do = "Return all symbols before the first 0, without it"
-        if len(contexts) == 1 and 0 not in word:
-            what_to_do = "Call it in the loop, for each symbol"
-        raise Refused(f"calls of next_probs: {len(contexts)}, symbols returned: {len(word)}. {what_to_do}")
+        what_to_do = "Return every symbol drawn before the 0, and nothing else"
+        if len(contexts) == 1:
+            what_to_do = "Call it in the loop: once for each symbol, and once for the 0"
+        elif len(contexts) == len(word):
+            what_to_do = "The loop ended before 0 was drawn: only a 0 ends a word"
+        raise Refused(
+            f"calls of next_probs: {len(contexts)}, symbols returned: {len(word)}, {brief(word)}. {what_to_do}"
+        )
     return contexts, word
 
 
@@ -82,10 +88,30 @@ def _spelled(answer: Callable[..., object], word: list[int] | None = None, block
     """The contexts and the word that comes back from a model that is sure of `word`; without one, how it draws."""
     if word is None:
         return _check_draws(answer)
+    _check_second_call(answer)
     for seed in range(40):  # an unsure model first: a loop that calls it only once would never leave a sure one
         _sampled(answer, [_LIKELY_END], 2, _seeded(seed))
     contexts, spelled = _sampled(answer, torch.eye(len(_PROBS))[[*word, 0]].tolist(), block_size, _seeded(1))
     return {"contexts": contexts, "word": spelled}
+
+
+def _check_second_call(answer: Callable[..., object]) -> None:
+    """Raise Refused if a second call with the same draws returns the symbols of the first one, and more."""
+    words = []
+    for _ in range(2):
+        left = iter(range(_ENOUGH))
+
+        def next_probs(context: object, left: Iterator[int] = left) -> Tensor:
+            next(left)  # raises when a loop does not end
+            return torch.tensor(_LIKELY_END)
+
+        try:
+            words.append(_indices(answer(next_probs, 2, _seeded(4)), but=str) or [])  # with this seed a word of three
+        except Exception:  # the checks that follow say what is wrong
+            return
+    first, second = words
+    if first and len(second) > len(first) and second[: len(first)] == first:
+        raise Refused(f"a second call returned {brief(second)}, after {brief(first)}: create the list in your function")
 
 
 def _check_draws(answer: Callable[..., object]) -> None:
@@ -144,7 +170,7 @@ q1 = Exercise(
     ],
     edits={
         ("generator=g", "generator=None"): "pass generator=g to torch.multinomial",
-        ("return out", "return out + [0]"): "Return all symbols before the first 0, without it",
+        ("return out", "return out + [0]"): "0 ends the word, and is not part of it",
         ("[1:] + [ix]", " + [ix]"): "next_probs was called with [0, 0, 1]: it takes the",
         ("ix == 0", "False"): "a word ends when 0 is drawn, and without `break` the loop is endless",
         ("context[1:] + [ix]", "context"): "the window did not slide, so every symbol is drawn as if it were the first",
@@ -157,7 +183,7 @@ q1 = Exercise(
             "next_probs was called with tensor([0, 0]): it takes the"
         ),
         (("[]\n", "[]\n    probs = next_probs(context)\n"), ("multinomial(next_probs(context)", "multinomial(probs")): (
-            "Call it in the loop, for each symbol"
+            "Call it in the loop: once for each symbol, and once for the 0"
         ),
         ("[]\n", "[]\n    g.manual_seed(10)\n"): "is g seeded in your function?",
         ("torch.multinomial(next_probs(context), num_samples=1, generator=g)", "next_probs(context).argmax()"): (
@@ -165,6 +191,13 @@ q1 = Exercise(
         ),
         ("next_probs(context)", "next_probs(context) ** 1.25"): "give torch.multinomial the probabilities unchanged",
         ("return out", "return ''.join(map(str, out))"): "return the list of the indices drawn",
+        (
+            ("    while True:\n", "    while len(out) < 20:\n"),
+            (" = context[1:] + [ix]", " = context[1:] + [ix]\n    return out"),
+        ): ("The loop ended before 0 was drawn: only a 0 ends a word"),
+        (("out = [0] * block_size, []", "out = [0] * block_size, sample_name.__dict__.setdefault('kept', [])"),): (
+            "create the list in your function"
+        ),
     },
     also_right=[_with_rand, edited(sample_name, ("generator=g).item()", "generator=g)"))],
     right="starts from zeros, slides, stops at 0, and every draw is from g.",

@@ -29,11 +29,11 @@ q1 = Exercise(
     solution=enough_trials,
     wrong=[
         Wrong(20, "20 trials hit the best 5 % once on average, but 36 % of all searches miss it"),
-        Wrong(19, "0.95 / 0.05: probabilities cannot be divided like that. With 19 trials 38 % of all searches miss"),
+        Wrong(19, "0.95 / 0.05 = 19 has no meaning here: with 19 trials 38 % of all searches miss"),
         Wrong(95, "this is a percentage. How likely is it that n trials all miss?"),
-        Wrong(90, "with 90 the chance of a miss is 1 %: 5 % is allowed"),
-        Wrong(45, "with 45 the chance to hit is 90 %"),
-        Wrong(58, "with 58 the chance to hit is just under 95 %"),
+        Wrong(90, "90 is more than needed: all 90 miss with a probability of 1 %, and 5 % is allowed"),
+        Wrong(45, "with 45 the chance of a hit is 90 %, and 95 % is asked for"),
+        Wrong(58, "with 58 the chance of a hit is just under 95 %"),
         Wrong(60, "60 is the usual round figure, and one more than needed"),
         Wrong(math.log(0.05) / math.log(0.95), "a fraction of a trial cannot be run: round up"),
     ],
@@ -77,7 +77,8 @@ q2 = Exercise(
     "a winner that may be reported",
     solution=choose,
     cases=[
-        _search([2.10, 2.18, 2.12], [[2.14, 2.16], [2.17, 2.19]]),
+        _search([2.10, 2.18, 2.12], [[2.16, 2.14], [2.19, 2.17]]),
+        _search([20.0, math.nan, 12.0], [[15.0, 17.0], [14.0, 16.5]]),
         _search([2.20, 2.24, 2.19, 2.31, 2.27], [[2.23, 2.22, 2.24], [2.205, 2.225, 2.215]]),
         _search([math.nan, 2.30, 2.21, 2.22], [[2.26, 2.28], [2.225, 2.235]]),
         # The first row has the lowest single run, the second the lowest mean, the third the lowest median.
@@ -105,8 +106,8 @@ q2 = Exercise(
             "the index counts only runs that did not blow up: return the index in `search`"
         ),
         ("mean[row].item()", "search[best_first[row]].item()"): (
-            "the right one, reported with the run of the search that it was picked for: the winner's curse. Report the "
-            "mean of its new runs"
+            "the right configuration, but with the loss that won the search: the winner's curse. Report the mean of "
+            "its new runs"
         ),
         ("mean[row].item()", "again[row].min().item()"): (
             "the right one, reported by the luckiest of its new runs: report their mean"

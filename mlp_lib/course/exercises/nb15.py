@@ -55,7 +55,7 @@ q1 = Exercise(
             "the weights of the counts and of the shorter context are swapped"
         ),
         ("(counts > 0).sum()", "n"): (
-            "T is not how often the context was seen, but how many different characters followed it"
+            "T is not how often the context was seen, but how many different characters followed it (or is T missing?)"
         ),
         ("(counts > 0).sum()", "len(counts)"): (
             "T is not the number of all characters: count only the different ones that followed"

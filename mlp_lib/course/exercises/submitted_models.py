@@ -205,8 +205,8 @@ def _losses(model: ProbabilityModel, train: _Part, dev: _Part, vocab_size: int) 
 def _check_loss(dev: float, place: str, uniform: float, floor: float, asked: float) -> None:
     if not math.isfinite(dev):
         raise Refused(
-            f"the loss is {dev}: at least one character that occurs has probability 0. For a table of counts, add "
-            "something to each count"
+            f"the loss is {dev}: at least one character that occurs has probability 0. In a table of counts, add "
+            "something to each count; in a network, keep logits from lying hundreds apart"
         )
     if dev > uniform:
         raise Refused(

@@ -41,6 +41,19 @@ def numbers(value: object) -> Tensor | None:
     return None if value.is_complex() else value
 
 
+def is_data(value: object) -> bool:
+    """Whether it consists of numbers and texts only, so that two results of the same call can be compared.
+
+    >>> is_data({"losses": [1, torch.zeros(2)], "name": "a"}), is_data([print]), is_data({torch.zeros(1): 2})
+    (True, False, False)
+    """
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str | int) and is_data(v) for key, v in value.items())
+    if isinstance(value, str | None) or numbers(value) is not None:
+        return True
+    return isinstance(value, list) and all(map(is_data, value))
+
+
 def same(got: object, expected: object, rtol: float, atol: float) -> bool:
     """Whether two values are the same. Whole numbers are exact, nan equals nan, and True is not 1.
 
