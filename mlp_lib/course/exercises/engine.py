@@ -384,7 +384,7 @@ class Exercise:
 
     def _look_at_gradients(self, answer: object) -> None:
         """Raise Refused if the exercise is differentiable and the gradients are not those of the solution."""
-        for case in self.cases if self._differentiable else ():
+        for case, seen in zip(self.cases, self._expected, strict=True) if self._differentiable else ():
             got, expected = self._gradients(answer, case), self._gradients(self.solve, case)
             names = [self._name(k) for k, a in enumerate(case.arguments) if _can_carry_gradient(a)]
             if got is None:
@@ -397,8 +397,8 @@ class Exercise:
                     place, wanted, found = difference(a, b, **self._tolerances)
                     raise Refused(
                         f"{self._at(case)} the result is right, but the gradient that reaches {name} is not"
-                        f"{', ' * bool(place)}{place}: for a weighted sum of the result it is {show(found)}, expected "
-                        f"{show(wanted)}"
+                        f"{', ' * bool(place)}{place}: expected {show(wanted)}, got {show(found)}"
+                        f"{' (for a weighted sum of the result)' * (numbers(seen.value).numel() > 1)}"
                     )
 
     def _gradients(self, answer: object, case: Case) -> list[Tensor] | None:

@@ -31,7 +31,7 @@ def _characters(answer: Callable[..., object], C: Tensor, vocab: Vocab, c: str, 
     out = plain(answer(C, vocab, c, k))
     found = list(out) if isinstance(out, str | np.ndarray) else out
     if not isinstance(found, list) or not all(isinstance(x, str) for x in found):
-        raise Refused(f"expected a list of characters, got {brief(out)}: vocab.itos[j] is the character of index j")
+        raise Refused(f"expected a list of characters, got {brief(out)} (vocab.itos[j] is the character of index j)")
     distance = dict(zip(vocab.stoi, (C - C[vocab.stoi[c]]).norm(dim=1).tolist(), strict=True))
     return [x for _, equal in groupby(found, distance.get) for x in sorted(equal)]
 
