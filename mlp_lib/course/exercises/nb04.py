@@ -175,6 +175,7 @@ q2 = Exercise(
         _training(12, 4.0),
         _training(30, 0.7, relu=True),
         _training(1, 0.01, W2=1000.0),
+        _training(3, 1e-6, W2=1000.0),
     ],
     may_change=(1,),
     rtol=1e-3,
@@ -191,8 +192,8 @@ q2 = Exercise(
             "the gradients are cleared between backward() and the update: clear, then backward, then update"
         ),
         ("p.detach().clone()", "p.data"): (
-            "the tensors hold the numbers of the last step: keep copies, p.detach().clone() and not p.data, from the "
-            "first loss on, however high it is, and put them back into the tensors (`p = kept` only rebinds p)"
+            "the tensors hold the numbers after the last step. Are the kept numbers copies (p.detach().clone(), not "
+            "p.data), kept from the first loss on, and put back into the tensors (`p = kept` only rebinds p)?"
         ),
         (
             "* p.grad",
@@ -207,8 +208,8 @@ q2 = Exercise(
             "best = [], []",
             "best = [], []\n    parameters = [p.detach().clone().requires_grad_() for p in parameters]",
         ): (
-            "the five tensors are as they were before training: were copies or new tensors trained, or was the copy in "
-            "`best` never renewed (a loss that is already in the list is not below its minimum)?"
+            "the five tensors are as they were before training: were copies or new tensors trained, or was `best` "
+            "never updated (compare with the minimum before you append the loss, and start from math.inf)?"
         ),
         ("p.data +=", "p +="): (
             "autograd does not allow `p -= ...` on a leaf that requires a gradient: use p.data, or torch.no_grad()"
@@ -338,7 +339,7 @@ q3 = Exercise(
         ),
         Wrong(
             edited(_counted, ("tuple(x)", "sum(i * 27**k for k, i in enumerate(reversed(x)))")),
-            "a context as one number is not unique if the alphabet is larger than the base: use tuple(row)",
+            "two contexts became the same number, as soon as an index reaches your base: use tuple(row)",
         ),
         Wrong(
             edited(_counted, ("n / counts.total()", "1 / len(counts)")),

@@ -64,7 +64,9 @@ def _watched(answer: Callable[..., object], X: Tensor, Y: Tensor, batch_size: in
             "global generator, or rows kept from an earlier call): pass generator=g, and keep nothing between calls"
         )
     if 1 < batch_size <= N and bool((batches.sort().values.diff() > 0).all()):
-        raise Refused(f"{case}: no row came twice in {len(batches)} batches: draw each from all rows, torch.randint")
+        raise Refused(
+            f"{case}: no row came twice in {len(batches)} batches: draw each from all rows, with torch.randint"
+        )
     counts, mean = torch.bincount(batches.flatten(), minlength=N), batches.numel() / N
     if counts.max() > 1.5 * mean or counts.min() < 0.5 * mean:
         raise Refused(
@@ -106,9 +108,7 @@ q1 = Exercise(
         ("X.shape[0]", "X.shape[0] - 1"): "row 10 came 0 times",
         ("0, X", "1, X"): "row 0 came 0 times",
         ("X.shape[0]", "batch_size"): "row 7 came 0 times",
-        ("X.shape[0]", "X.shape[0] + 1"): (
-            "torch.randint excludes its upper end: use X.shape[0] (and keep no row numbers from an earlier call)"
-        ),
+        ("X.shape[0]", "X.shape[0] + 1"): ("torch.randint excludes its upper end: use X.shape[0]"),
         ("generator=g", "generator=g.manual_seed(2147483647)"): (
             "the same rows, [7, 7, 10, 7, 6]: draw them in each call"
         ),

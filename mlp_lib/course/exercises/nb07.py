@@ -115,8 +115,8 @@ def _check_sizes(parts: list[list[str]], words: list[str]) -> None:
     if lost or extra:
         what = f"in no list: {lost.total()}" if lost else f"in two lists: {extra.total()}"
         raise Refused(
-            f"for {n} names, lines {what}, such as {brief(next(iter(lost or extra)))}. Start each slice where the one "
-            "before ends, and keep repeated names"
+            f"for {n} names, lines {what}, such as {brief(next(iter(lost or extra)))}. Each slice starts where the one "
+            "before ends, the last runs to the end, and repeated names stay"
         )
     sizes = [len(part) for part in parts]
     if any(abs(size - share * n) >= 2 for size, share in zip(sizes, (0.8, 0.1, 0.1), strict=True)):
@@ -274,6 +274,8 @@ q3 = Exercise(
         _of(alpha=(1.9, 2.6, 2.65), base=(2.31, 2.291, 2.24), cut=(2.05, 2.65, 2.66), deep=(2.02, 2.294, 2.19)),
         _of(first=(101.0, 104.75, 103.25), second=(98.0, 1020.0, 1019.0), third=(120.0, 104.25, 103.5)),
         _of(base=(2.31, 2.2, 2.24)),
+        _of(one=(2.31, 2.2, 2.25), two=(2.1, 2.3, 2.2)),
+        _of(a=(2.3, 2.4, 2.4), b=(2.1, 2.5, 2.2), c=(2.3, 2.45, 2.3), d=(2.2, 2.41, 2.3), e=(2.25, 2.35, 2.36)),
         # the best is second by a little, with the largest gap, and disappoints on test
         _of(near=(2.29, 2.294, 2.3), best=(1.22, 2.291, 3.5), late=(2.3, 2.296, 2.28)),
     ],

@@ -166,7 +166,7 @@ q2 = Exercise(
         _in_numpy,
         edited(compare, ("gain.item(), error.item()", "torch.stack([gain, error]).double()")),
     ],
-    right="for the 5 and 4 runs 0.0155, with a standard error of 0.0085: likely a gain, but not yet one to publish.",
+    right="for the 5 and 4 runs the gain is 0.0155, with a standard error of 0.0085: likely real, not yet publishable.",
     hints=[
         "Each pair is (train, dev). Which of the two compares sizes? Take these out of the pairs first.",
         "The gain is one mean minus the other: d = torch.tensor(...) has d.mean().",

@@ -68,6 +68,7 @@ q1 = Exercise(
         *[_among(_TABLE, _MANY, c, 4) for c in "q.7"],
         _among(_TABLE.flip(0), _MANY, "q", 4),
         _among(_TABLE[:, :1], _MANY, "q", 8),
+        _among(_TABLE * 1e7, _MANY, "q", 36),
     ],
     edits={
         ('distances[i] = float("inf")', "pass"): "leave out the character itself, at distance 0",

@@ -160,6 +160,7 @@ q2 = Exercise(
         ),
         ("steps - 1", "steps"): "the last step is steps - 1, so the line is one step too long",
         ("steps // 2", "steps // 2 - 1"): "the slope starts one step too early: step half is still at 0.1",
+        ("steps // 2", "(steps + 1) // 2"): "the slope starts one step late: half is steps // 2, rounded down",
         ("steps // 2", "steps / 2"): "half is steps // 2: steps / 2 is not whole if steps is odd",
         ("(i - half)", "i"): "after the half the line counts from step 0: count from half, i - half",
         (_LINE, "0.1 * 0.1 ** ((i - half) / (last - half))"): (

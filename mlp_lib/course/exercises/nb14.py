@@ -108,7 +108,7 @@ q2 = Exercise(
     ],
     rtol=0.0,
     atol=0.006,  # an estimate will do
-    near="if this is an estimate, take more draws",
+    near="if this is an estimate, take more draws; if it is a formula, is the limit math.atanh(0.99)?",
     edits={
         ("math.sqrt(fan_in * w_scale**2 + b_scale**2)", "1.0"): (
             "the standard deviation of the preactivation is taken for 1. The lecture's networks have tanh outputs "
@@ -124,6 +124,9 @@ q2 = Exercise(
         (" + b_scale**2", ""): "the bias is missing: add its variance to that of the sum",
         ("fan_in * w_scale**2 + b_scale**2", "(fan_in**0.5 * w_scale + b_scale) ** 2"): (
             "you added standard deviations: add the variances, then take the root"
+        ),
+        ("fan_in * w_scale**2", "w_scale**2 / fan_in"): (
+            "a sum of more products scatters more: its variance is fan_in * w_scale**2"
         ),
         ("fan_in * w_scale", "w_scale"): (
             "fan_in has no effect: a preactivation is a sum of fan_in products, each of variance w_scale**2"
@@ -170,7 +173,7 @@ _WHY = {
     "C": "demb is dz @ W1.T, and dz holds dlogits @ W2.T: it is 0 exactly if W1 or W2 is",
     "W1": "dW1 is emb.T @ dz, and dz holds dlogits @ W2.T: it is 0 exactly if C or W2 is",
     "b1": "db1 is the sum of dz, which is dlogits @ W2.T times 1 - h**2: only W2 can make it 0",
-    "W2": "dW2 is h.T @ dlogits: it is 0 exactly if h is, so if both emb @ W1 and b1 are",
+    "W2": "dW2 is h.T @ dlogits: it is 0 exactly when h is, and h is 0 when both emb @ W1 and b1 are",
     "b2": "db2 is the sum of dlogits: it involves no other tensor, and is never 0",
 }
 

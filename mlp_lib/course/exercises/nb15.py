@@ -44,6 +44,8 @@ q1 = Exercise(
     solution=fill_up,
     cases=[
         _followers([3.0, 0.0], [0.25, 0.75], 1.0),
+        _followers([1.0, 0.0], [0.25, 0.75], 1.0),
+        _followers([1.0, 1.0, 0.0], [0.2, 0.3, 0.5], 2.0),
         _followers([6.0, 3.0, 0.0, 0.0], [0.4, 0.3, 0.2, 0.1], 3.0),
         _followers([0.0, 0.0], [0.25, 0.75], 1.0),
         _followers([1.0, 1.0, 1.0, 7.0], [0.4, 0.3, 0.2, 0.1], 0.5),
@@ -70,6 +72,9 @@ q1 = Exercise(
             "these do not sum to 1: what is added to the numerator has to be added to the denominator too"
         ),
         ("n == 0", "False"): "0 / 0 for a context that never occurred: there the shorter context alone decides",
+        ("return shorter", "return 0 * shorter"): (
+            "a context that never occurred gets the shorter context's probabilities, not zeros"
+        ),
         ("return shorter", "return torch.full_like(shorter, 1 / len(shorter))"): (
             "after a context that never occurred the shorter one decides, not uniform guessing"
         ),

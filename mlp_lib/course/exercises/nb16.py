@@ -120,7 +120,8 @@ def _differentiated(answer: Callable[..., object], *given: Tensor) -> dict[str, 
             t.requires_grad_(False)
         raise Refused("no autograd in this exercise: write the three products out") from None
     if not isinstance(got, tuple | list) or len(got) != 3:
-        raise Refused(f"expected three tensors, demb, dW1, db1, got {type(got).__name__}: return all three")
+        count = len(got) if isinstance(got, tuple | list) else type(got).__name__
+        raise Refused(f"expected three tensors, demb, dW1, db1, got {count}")
     return dict(zip(("demb", "dW1", "db1"), got, strict=True))
 
 
@@ -145,16 +146,19 @@ q2 = Exercise(
         _layer(5, 5, 5, bias=-1.0),
         # z is exactly 0 in both rows of the first unit: the slope there is 0.
         Case(
-            torch.ones(2, 2),
+            torch.ones(2, 3),
             torch.tensor([[1.0, 0.0], [1.0, 2.0]]),
-            torch.tensor([[-1.0, 1.0], [0.0, 1.0]]),
-            torch.tensor([1.0, -0.5]),
-            label="for a unit that is exactly 0",
+            torch.tensor([[-1.0, 1.0, 1e-9], [0.0, 1.0, 0.0]]),
+            torch.tensor([1.0, -0.5, 0.0]),
+            label="for a unit that is exactly 0 and one at 1e-9",
         ),
     ],
     edits={
         ("(emb @ W1 + b1 > 0)", "1"): (
             "dh is passed on unchanged, but where z is negative, h is 0 and does not depend on z"
+        ),
+        ("(emb @ W1 + b1 > 0)", "(1 - (emb @ W1 + b1).tanh() ** 2)"): (
+            "that is the slope of tanh, 1 - h * h: relu's is 1 where z is positive, and 0 elsewhere"
         ),
         ("(emb @ W1 + b1 > 0)", "(1 - (emb @ W1 + b1).clamp(min=0) ** 2)"): (
             "1 - h * h is the derivative of tanh. What is the slope of relu, left and right of 0?"
