@@ -133,6 +133,7 @@ q2 = Exercise(
     atol=2e-4,  # at logits of 10,000 the gradient of logcumsumexp is off by 1.1e-4
     forbid=["cross_entropy", "log_softmax", "logsumexp"],
     edits={
+        (".mean()", ".sum()"): "that is the sum over the examples: take the mean",
         ("picked = shifted", "picked = logits"): "use the shifted logits in both places",
         ("max(1, keepdim=True).values", "max()"): (
             "with the maximum of the whole table, exp gives only zeros in a lower row: subtract each row's own"

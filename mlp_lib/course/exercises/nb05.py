@@ -315,6 +315,7 @@ q3 = Exercise(
         (" / (u.norm() * v.norm())", ""): (
             "that is the dot product, which doubles if a gradient is twice as long: divide by both lengths"
         ),
+        (").item()", ").acos().item()"): "that is the angle: return its cosine",
         (" * v.norm()", ""): "one length is missing: divide by that of a and that of b",
         ("u.norm() * v.norm()", "sum(t.norm() for t in a) * sum(t.norm() for t in b)"): (
             "lengths do not add up, squares do: the length of the whole is the root of the sum of all squares"

@@ -72,8 +72,8 @@ def _checked(answer: Callable[..., object], words: list[str], seed: int) -> bool
     different = len(set(map(repr, splits)))
     if different < 0.9 * len(splits):
         raise Refused(
-            f"{len(splits)} seeds gave {different} different splits: seed a generator with all of `seed`, and shuffle "
-            "the copy with it"
+            f"{len(splits)} seeds gave {different} split{'s' * (different > 1)}: seed a generator with all of `seed`, "
+            "in every call, and shuffle the copy with it"
         )
     for parts in splits:
         _check_sizes(parts, words)
@@ -147,7 +147,7 @@ q1 = Exercise(
         ),
         ("random.Random(seed).", "random.seed(seed)\n    random."): "but Python's global generator was seeded",
         ("Random(seed)", "Random()"): "two calls with seed 42 gave different splits",
-        ("Random(seed)", "Random(42)"): "200 seeds gave 1 different splits",
+        ("Random(seed)", "Random(42)"): "200 seeds gave 1 split:",
         ("random.Random(seed).shuffle(shuffled)", 'shuffled.sort(key=lambda w: hash(f"{seed}{w}"))'): (
             "in a different process this gives a different split"
         ),

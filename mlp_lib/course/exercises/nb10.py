@@ -212,6 +212,7 @@ q3 = Exercise(
         ("(variance / n)", "variance"): (
             "that is the standard deviation of one difference: divide it by the root of n"
         ),
+        ("(variance / n) ** 0.5", "variance / n"): "that is the square of the error: take the root",
         ("/ (n - 1)", "/ n"): "the squares were divided by n, not by n - 1",
         ("(variance / n) ** 0.5", "variance**0.5 / n"): "the deviation was divided by n, not by its root",
         ("mean, (variance / n) ** 0.5", "(variance / n) ** 0.5, mean"): (

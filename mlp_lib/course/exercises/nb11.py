@@ -77,7 +77,7 @@ q1 = Exercise(
         ),
         Wrong(
             lambda lossi, block: F.pad(lossi, (0, -len(lossi) % block)).view(-1, block).mean(1),
-            "zeros that fill up the last block lower its mean: divide by the number of losses it has",
+            "the last, shorter block was divided by `block` (or filled up with zeros): divide by the losses in it",
         ),
         Wrong(
             lambda lossi, block: lossi.unfold(0, min(block, len(lossi)), 1).mean(1),

@@ -92,6 +92,10 @@ def _spelled(answer: Callable[..., object], word: list[int] | None = None, block
     for seed in range(40):  # an unsure model first: a loop that calls it only once would never leave a sure one
         _sampled(answer, [_LIKELY_END], 2, _seeded(seed))
     contexts, spelled = _sampled(answer, torch.eye(len(_PROBS))[[*word, 0]].tolist(), block_size, _seeded(1))
+    if len(spelled) < len(word) and spelled == word[: len(spelled)]:
+        raise Refused(
+            f"the model spells a word of {len(word)} symbols, and yours ends after {len(spelled)}: only a 0 ends a word"
+        )
     return {"contexts": contexts, "word": spelled}
 
 
@@ -178,6 +182,7 @@ q1 = Exercise(
             "drop the oldest symbol on the left, add the new one on the right"
         ),
         ("[0] * block_size", "[1] * block_size"): "each word starts from zeros: no letters yet",
+        ("if ix == 0", "if ix == 0 or len(out) == 10"): "a word of 50 symbols, and yours ends after 10",
         ("* block_size", "* 3"): "next_probs was called with [0, 0, 0]: it takes the",
         ("next_probs(context)", "next_probs(torch.tensor(context))"): (
             "next_probs was called with tensor([0, 0]): it takes the"

@@ -324,7 +324,7 @@ def _judge_e02(answer: object, model: object = None, reason: object = None) -> s
     if not reached < 2.6:
         raise Refused(
             f"after 1,000 steps at a rate of 0.1 the dev loss is {reached:.2f}, where the page's fix is at 2.4: is a "
-            "tensor scaled so far down that barely any gradient gets through it?"
+            "tensor scaled so far down that barely any gradient gets through it, or are the neurons all alike?"
         )
     said = f"first loss {first:.2f}, {saturated:.0%} beyond .99, {reached:.1f} after 1,000 steps. That is E02."
     return said if model is None else f"{said} {handed_in(model, reason, exercise='E02', asked=_LECTURE)}"

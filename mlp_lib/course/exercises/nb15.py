@@ -136,6 +136,7 @@ q2 = Exercise(
     ],
     edits={
         ("x @ W\n", "h @ W\n"): "W is applied to h: direct means past the hidden layer, from the embeddings",
+        ("torch.tanh(x @ W1 + b1)", "x @ W1 + b1"): "tanh is missing from the hidden layer",
         (" + x @ W\n", "\n"): "these are the logits of the lecture's network: W is not used",
         ("h @ W2 + b2", "b2"): "only the direct path is there: the paper adds it to the output of the hidden layer",
         ("+ x @ W\n", "+ torch.tanh(x @ W)\n"): (
