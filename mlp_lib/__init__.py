@@ -18,8 +18,8 @@ try:
     from mlp_lib.words import load_words
 except Exception as error:
     # `python -m mlp_lib`, which tells people that torch is missing or broken, runs this file first, so it must not fail
-    # for that very reason, and a broken package raises what it likes. The error is kept and raised at the first use of
-    # a name that needs it. (Not the usual lazy import through __getattr__: the module mlp_lib.train would then hide the
+    # for that reason, and a broken package can raise anything. The error is kept and raised when a name that needs it
+    # is first used. (Not the usual lazy import through __getattr__: the module mlp_lib.train would then hide the
     # function of the same name.)
     _error = error
 

@@ -1,6 +1,6 @@
-"""`python -m mlp_lib`: is everything here that the course needs? The exit status is 1 if something is not."""
+"""`python -m mlp_lib`: check that everything the course needs is there. The exit status is 1 if something is not."""
 
-from __future__ import annotations  # an old Python must get as far as the line that says so
+from __future__ import annotations  # an old Python must be able to print the line about its version
 
 import argparse
 import sys
@@ -12,11 +12,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Print one line for each thing the course needs and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m mlp_lib",
-        description="Look at everything the course needs and say, line by line, what is missing and how to get it.",
+        description="Check everything the course needs and say, line by line, what is missing and how to get it.",
     )
     parser.parse_args(arguments)
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold letters that the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may contain letters that the terminal cannot show
     items = check_environment()
     for item in items:
         print(item.line())
