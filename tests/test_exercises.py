@@ -125,6 +125,25 @@ def test_exercise_left_alone_is_quiet(q):
         assert q.evaluate(answer).message == f"[ ] {q.number} not attempted yet"
 
 
+def _equal_units(config, g):
+    C, W1, b1, W2, b2 = (torch.randn(shape, generator=g) for shape in config.shapes.values())
+    return C, 0 * W1 + 1, 0 * b1, 0 * W2, 0 * b2
+
+
+def _by_units(config, g):
+    C, W1, b1, W2, b2 = (torch.randn(shape, generator=g) for shape in config.shapes.values())
+    return C, W1 * config.n_hidden**-0.5, 0 * b1, 0.01 * W2, 0 * b2
+
+
+@pytest.mark.parametrize(
+    ("init", "told"),
+    [(_equal_units, "all 200 hidden units are equal"), (_by_units, "n_hidden=20) the first loss is right")],
+)
+def test_saturated_start_is_told_why(init, told):
+    [q] = [q for q in EXERCISES if q.number == "14.4"]
+    assert told in q.evaluate(init).message
+
+
 def _raises(*args, **kwargs):
     raise RuntimeError("boom")
 
@@ -166,6 +185,7 @@ def test_hints_come_in_steps_and_the_solution_is_shown(q, capsys):
     "answer",
     [
         lambda X, C: C.detach()[X],
+        lambda X, C: (C + 0)[X],
         lambda X, C: C.T[:, X].permute(1, 2, 0),
         lambda X, C: torch.nn.Embedding.from_pretrained(C)(X),
         lambda X, C: torch.index_select(dim=0, index=X.flatten(), input=C).view(*X.shape, -1),

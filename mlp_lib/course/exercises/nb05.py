@@ -113,10 +113,11 @@ q1 = Exercise(
             "the same rows, [7, 7, 10, 7, 6]: draw them in each call"
         ),
         ("(batch_size,), g", "(32,), g"): "have the shapes [(32, 2), (32,)]",
-        ("(batch_size,), generator=g)", "(1,), generator=g).expand(batch_size)"): (
-            "rows such as [7, 7, 7] depend on one another"
-        ),
+        ("(batch_size,), generator=g)", "(1,), generator=g).expand(batch_size)"): ("rows such as [7, 7, 7] depend"),
         (_DRAW, "torch.randperm(len(X), generator=g)[:batch_size]"): "no row came twice",
+        (_DRAW, "sum(torch.randint(len(X), (), generator=g) * k for k in (1, torch.arange(batch_size))) % len(X)"): (
+            "rows such as [7, 3, 10] depend"
+        ),
         (", Y[ix]", ""): "expected two tensors",
         (_DRAW, "(torch.rand(batch_size, generator=g) ** 2 * len(X)).long()"): "row 10 came 101 times",
     },

@@ -141,6 +141,10 @@ q1 = Exercise(
     # int(0.8 * 57) + int(0.1 * 57) is one less than int(0.9 * 57): both ways to cut are right
     cases=[_names(20), _names(57), _names(9)],
     edits={
+        ("(words)\n", "(range(len(words)))\n"): "is in the lists, and was not among the names passed in",
+        ("random.Random(seed).shuffle(shuffled)", "shuffled = random.Random(seed).choices(words, k=len(words))"): (
+            "shuffle a copy, then cut it. (choices draws with replacement)"
+        ),
         ("list(words)", "words"): "your answer changed its argument words",
         ("random.Random(seed).", "shuffled = random.Random(seed)."): (
             "shuffle works in place and returns None, which has no length"
@@ -280,6 +284,7 @@ q3 = Exercise(
         _of(near=(2.29, 2.294, 2.3), best=(1.22, 2.291, 3.5), late=(2.3, 2.296, 2.28)),
     ],
     edits={
+        ("open_test(name)", "open_test"): "you returned open_test itself: call it with the chosen name",
         ("[name][1]", "[name][0]"): "that has the lowest train loss, which may be memorised: only dev can tell",
         ("results[name][1]", "abs(results[name][1] - results[name][0])"): (
             "that has the smallest gap between train and dev. A small gap is not a merit in itself: dev alone decides"
