@@ -157,6 +157,13 @@ def _spoilt(says: str, rows: dict[int, list[int]], words: Sequence[str] = ("emma
     return Case(torch.tensor(X), torch.tensor(Y), label=f"for the dataset of {listed} with block_size {k}, {says}:")
 
 
+def _wrapped(X: Tensor, Y: Tensor) -> int | None:
+    for i in range(len(X)):
+        if X[i].tolist() != ([0] * X.shape[1] if Y[i - 1] == 0 else [*X[i - 1].tolist()[1:], Y[i - 1].item()]):
+            return i
+    return None
+
+
 def _with_tensors(X: Tensor, Y: Tensor) -> int | None:
     expected = torch.cat([X[:-1, 1:], Y[:-1, None]], 1) * (Y[:-1, None] != 0)
     expected = torch.cat([torch.zeros_like(X[:1]), expected])
@@ -185,6 +192,16 @@ q3 = Exercise(
         _spoilt("whose X is all zeros", {i: [0, 0, 0] for i in range(13)}),
         _spoilt("whose last row, 12, repeats the row above", {12: [0, 3, 1]}),
         _spoilt("whose row 9 is 'a' where 'mae' begins", {9: [1]}, k=1),
+        Case(
+            torch.tensor([[0, 0, 0], [0, 0, 2], [0, 2, 3]]),
+            torch.tensor([2, 3, 3]),
+            label="for the first three rows of emma, without faults:",
+        ),
+        Case(
+            torch.tensor([[0, 0, 0], [0, 0, 2], [0, 3, 2]]),
+            torch.tensor([2, 3, 3]),
+            label="for the first three rows of emma, whose row 2 is '.me' instead of '.em':",
+        ),
         Case(
             torch.tensor([[0, 0], [0, 1], [11, 2], [0, 0]]),
             torch.tensor([1, 12, 0, 0]),
@@ -220,6 +237,9 @@ q3 = Exercise(
         ),
         ("return i", "break"): "no wrong row is found: does your function return i?",
     },
+    wrong=[
+        Wrong(_wrapped, "row 0 has no row above it: Y[i - 1] is the last row there"),
+    ],
     also_right=[
         _with_tensors,
         edited(first_bad_row, ("return i", "return np.int64(i)")),

@@ -157,7 +157,7 @@ q2 = Exercise(
         ),
         ("-lr *", "-(10**lr) *"): "lrs already holds rates, not their exponents",
         ("p.data += -lr * p.grad", "p = p - lr * p.grad"): (
-            "the parameters never change: `p = p - ...` makes a new tensor. Or are the gradients gone at the update?"
+            "the parameters never change: `p = p - ...` only made a new tensor, or the gradients were cleared before it"
         ),
         ("loss.item()", "F.cross_entropy(model(X[ix]), Y[ix]).item()"): (
             "measured after the update: return the loss before it, which the forward pass has already computed"
