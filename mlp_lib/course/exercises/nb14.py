@@ -275,7 +275,7 @@ def init(config: MLPConfig, g: torch.Generator) -> list[Tensor]:
 
 
 _CONFIG = MLPConfig()  # the lecture's last network
-_OTHERS = [  # a thousand products in each sum, and as many units and symbols as no factor but the root of 1000 suits
+_OTHERS = [  # a thousand products in each sum, and numbers of units and symbols whose roots do not suit those
     MLPConfig(vocab_size=40, block_size=8, n_embd=125, n_hidden=500),
     MLPConfig(vocab_size=6, block_size=8, n_embd=125, n_hidden=20),
 ]
@@ -350,9 +350,10 @@ def _equal(a: MLP, b: MLP) -> bool:
 def _measured(model: MLP, X: Tensor, Y: Tensor) -> tuple[float, float]:
     """The first loss and the share of saturated outputs, if both are as they should be; else raises Refused."""
     first, uniform = eval_loss(model, X, Y), math.log(model.config.vocab_size)
-    where, within = "on dev", _WITHIN
+    where, within, most = "on dev", _WITHIN, _MOST
     if model.config in _OTHERS:
-        where, within = f"with {model.config}", 2 * _WITHIN
+        # Xavier, which the page names, averages fan-in and fan-out: 25 % with few units
+        where, within, most = f"with {model.config}", 2 * _WITHIN, 1.5 * _MOST
     if first < uniform - within:
         raise Refused(
             f"{where} the first loss is {first:.4f}, lower than uniform guessing, {uniform:.4f}. Is it already "
@@ -366,7 +367,7 @@ def _measured(model: MLP, X: Tensor, Y: Tensor) -> tuple[float, float]:
     with torch.no_grad():
         h = model.trace(X).h
     saturated = (h.abs() > 0.99).float().mean().item()
-    if saturated > _MOST:
+    if saturated > most:
         _check_units(h)
         raise Refused(
             f"{where} the first loss is right, {first:.4f}, but {saturated:.0%} of the tanh outputs are beyond .99: "
@@ -403,7 +404,7 @@ def _check_units(h: Tensor) -> None:
 def _with_nn_init(config: MLPConfig, g: torch.Generator) -> tuple[Tensor, ...]:
     C, W1, b1, W2, b2 = (torch.zeros(shape) for shape in config.shapes.values())
     nn.init.normal_(C, generator=g)
-    nn.init.kaiming_normal_(W1, mode="fan_out", nonlinearity="tanh", generator=g)  # out: of a matrix stored (out, in)
+    nn.init.xavier_uniform_(W1, gain=5 / 3, generator=g)
     nn.init.normal_(W2, std=0.01, generator=g)
     return C, W1, b1, W2, b2
 
